@@ -1,0 +1,1 @@
+"""Images, grids, cohorts: what comes from files and goes back to them."""

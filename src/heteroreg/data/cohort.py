@@ -1,0 +1,189 @@
+"""Cohorts: tables of pairs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from heteroreg.errors import UserError
+from heteroreg.files import write_text
+
+REQUIRED = ("id", "moving", "fixed")
+LABELS = ("moving_labels", "fixed_labels")
+TRUTH = ("true_displacement", "moving_noise_sd", "fixed_noise_sd")
+FILES = ("moving", "fixed", *LABELS, *TRUTH)
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One moving and one fixed image, by their files.
+
+    Attributes:
+        id: Its name, unique in the cohort.
+        moving: The image that is warped.
+        fixed: The image that it is warped onto.
+        moving_labels: Label map of the moving image.
+        fixed_labels: Label map of the fixed image.
+        split: `train`, `val` or `test`.
+        patient: Whose images they are; the id where the cohort does not say.
+        truth: Files of the known truth, by their column (`true_displacement`, `moving_noise_sd`, …).
+        extra: The cohort's further columns.
+    """
+
+    id: str
+    moving: Path
+    fixed: Path
+    moving_labels: Path | None = None
+    fixed_labels: Path | None = None
+    split: str | None = None
+    patient: str = ""
+    truth: Mapping[str, Path] = field(default_factory=dict)
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.patient:
+            object.__setattr__(self, "patient", self.id)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether both images have label maps."""
+        return self.moving_labels is not None and self.fixed_labels is not None
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A table of pairs.
+
+    Attributes:
+        pairs: The pairs, in the order of the table.
+        name: The file it was read from, for messages.
+    """
+
+    pairs: tuple[Pair, ...]
+    name: str = "cohort"
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self.pairs)
+
+    def __getitem__(self, index: int) -> Pair:
+        return self.pairs[index]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that have pairs, in the order train, val, test."""
+        present = {pair.split for pair in self.pairs}
+        return tuple(split for split in SPLITS if split in present)
+
+    def split(self, name: str) -> Cohort:
+        """The pairs of one split; `all` is every pair.
+
+        Raises:
+            UserError: The split has no pairs.
+        """
+        if name == "all":
+            return self
+        pairs = tuple(pair for pair in self.pairs if pair.split == name)
+        if not pairs:
+            has = ", ".join(self.splits) or "no split column"
+            raise UserError(
+                f"{self.name}: the split '{name}' is empty (there are: {has}); choose another or use 'all'"
+            )
+        return Cohort(pairs, self.name)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Cohort:
+        """Reads a cohort from its CSV file. Paths in it are relative to the file.
+
+        Args:
+            path: The file, or a folder that holds a `pairs.csv`.
+
+        Raises:
+            UserError: The file is missing or no table, a column is missing, a cell that must be filled is
+                empty, an id occurs twice, or a split has an unknown name. Whether the images can be read is
+                found out when they are.
+        """
+        path = Path(path)
+        path = path / "pairs.csv" if path.is_dir() else path
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; name a cohort (pairs.csv) or its folder")
+        try:
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        except (ValueError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: not a readable CSV table ({error})") from error
+        missing = [column for column in REQUIRED if column not in table.columns]
+        if missing:
+            raise UserError(
+                f"{path}: the column {', '.join(map(repr, missing))} is missing; it needs {', '.join(REQUIRED)}"
+            )
+        if table.empty:
+            raise UserError(f"{path}: holds no pairs")
+        return cls(tuple(_pair(path, row) for row in _checked_rows(path, table)), str(path))
+
+    def write(self, path: str | Path) -> None:
+        """Writes the cohort as a CSV file, with paths relative to it. Columns that no pair fills are left out."""
+        path = Path(path)
+        rows = [_row(pair, path.parent) for pair in self.pairs]
+        table = pd.DataFrame(rows).fillna("")
+        filled = [column for column in table.columns if column in REQUIRED or (table[column] != "").any()]
+        write_text(path, table[filled].to_csv(index=False, lineterminator="\n"))
+
+
+def cohort_of(pairs: Sequence[Pair] | Cohort, name: str = "cohort") -> Cohort:
+    """A cohort from a sequence of pairs; a cohort stays what it is."""
+    return pairs if isinstance(pairs, Cohort) else Cohort(tuple(pairs), name)
+
+
+def _checked_rows(path: Path, table: pd.DataFrame) -> list[dict[str, str]]:
+    rows = [{str(key): str(value).strip() for key, value in row.items()} for row in table.to_dict("records")]
+    seen: set[str] = set()
+    for number, row in enumerate(rows, start=2):  # the header is line 1
+        empty = [column for column in REQUIRED if not row[column]]
+        if empty:
+            raise UserError(f"{path}: line {number} has nothing in the column '{empty[0]}'")
+        if row["id"] in seen:
+            raise UserError(f"{path}: line {number} repeats the id '{row['id']}'; ids must be unique")
+        seen.add(row["id"])
+        if row.get("split", "") not in ("", *SPLITS):
+            raise UserError(f"{path}: line {number} has the split '{row['split']}'; use {', '.join(SPLITS)}")
+    return rows
+
+
+def _pair(path: Path, row: Mapping[str, str]) -> Pair:
+    files = {column: path.parent / row[column] for column in FILES if row.get(column)}
+    known = {*FILES, "id", "split", "patient"}
+    return Pair(
+        id=row["id"],
+        moving=files["moving"],
+        fixed=files["fixed"],
+        moving_labels=files.get("moving_labels"),
+        fixed_labels=files.get("fixed_labels"),
+        split=row.get("split") or None,
+        patient=row.get("patient", ""),
+        truth={column: files[column] for column in TRUTH if column in files},
+        extra={column: value for column, value in row.items() if column not in known},
+    )
+
+
+def _row(pair: Pair, folder: Path) -> dict[str, str]:
+    def relative(path: Path | None) -> str:
+        return "" if path is None else Path(os.path.relpath(path, folder)).as_posix()
+
+    return {
+        "id": pair.id,
+        "patient": pair.patient,
+        "split": pair.split or "",
+        "moving": relative(pair.moving),
+        "fixed": relative(pair.fixed),
+        "moving_labels": relative(pair.moving_labels),
+        "fixed_labels": relative(pair.fixed_labels),
+        **{column: relative(pair.truth.get(column)) for column in TRUTH},
+        **pair.extra,
+    }

@@ -1,0 +1,81 @@
+"""Displacement fields: voxels inside, ITK's millimetres in files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from heteroreg.data.grid import Grid
+from heteroreg.data.image import grid_of, place, write_sitk
+from heteroreg.errors import UserError
+
+Floats = NDArray[np.floating[Any]]
+
+
+def to_millimetres(displacement: Floats, grid: Grid) -> Floats:
+    """Turns a displacement in voxels of `grid` into one in mm along the axes of space (LPS).
+
+    u_mm(x) = direction · diag(spacing) · u(x)
+
+    Args:
+        displacement: (d, *shape), channel i along array axis i.
+        grid: The grid whose voxels are meant.
+
+    Returns:
+        (d, *shape), channel i along axis i of the space.
+    """
+    return np.asarray(np.tensordot(grid.matrix, displacement, axes=1))
+
+
+def to_voxels(displacement: Floats, grid: Grid) -> Floats:
+    """The inverse of `to_millimetres`."""
+    return np.asarray(np.tensordot(np.linalg.inv(grid.matrix), displacement, axes=1))
+
+
+def write_displacement(displacement: Floats, grid: Grid, path: str | Path) -> None:
+    """Writes a displacement as an ITK displacement field, which maps points of fixed to points of moving.
+
+    Args:
+        displacement: (d, *shape) in voxels of `grid`.
+        grid: The fixed image's grid.
+        path: Where to; NIfTI, MetaImage or NRRD by the ending.
+    """
+    vectors = np.moveaxis(to_millimetres(displacement, grid), 0, -1)
+    array = np.ascontiguousarray(vectors.transpose(*reversed(range(grid.dims)), grid.dims), dtype=np.float32)
+    write_sitk(place(sitk.GetImageFromArray(array, isVector=True), grid), Path(path))
+
+
+def read_displacement(path: str | Path) -> tuple[Floats, Grid]:
+    """Reads an ITK displacement field.
+
+    Returns:
+        The displacement (d, *shape) in voxels of its grid, and the grid.
+
+    Raises:
+        UserError: The file is missing, damaged, or not a displacement field.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; name a displacement field")
+    try:
+        image = sitk.ReadImage(str(path), sitk.sitkVectorFloat64)
+    except RuntimeError as error:
+        raise UserError(
+            f"{path}: could not be read as a displacement field ({str(error).splitlines()[-1].strip()})"
+        ) from error
+    grid = grid_of(image)
+    if image.GetNumberOfComponentsPerPixel() != grid.dims:
+        raise UserError(
+            f"{path}: has {image.GetNumberOfComponentsPerPixel()} values in each voxel of a {grid.dims}D grid; "
+            "a displacement field has one for each axis"
+        )
+    vectors = sitk.GetArrayFromImage(image)
+    axes = (grid.dims, *reversed(range(grid.dims)))
+    displacement = to_voxels(np.ascontiguousarray(vectors.transpose(axes)), grid)
+    if not np.isfinite(displacement).all():
+        raise UserError(f"{path}: holds NaN or infinite displacements")
+    return displacement, grid

@@ -1,0 +1,94 @@
+"""Where the voxels of an image lie in space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A regular grid of voxels in physical space, as ITK defines it.
+
+    Index i lies at p(i) = origin + direction · diag(spacing) · i, in mm, in the LPS frame. Axis k of an array
+    is axis k of the grid: arrays are indexed [x, y, z], the order of NIfTI, not ITK's NumPy order [z, y, x].
+
+    Attributes:
+        shape: Voxels along each axis (2 or 3 axes).
+        spacing: Distance between voxel centres along each axis, in mm.
+        origin: Position of voxel 0, in mm.
+        direction: Unit vectors of the axes as the columns of a matrix, flattened row by row.
+    """
+
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+    origin: tuple[float, ...]
+    direction: tuple[float, ...]
+
+    @classmethod
+    def of_shape(cls, shape: Sequence[int], spacing: Sequence[float] | float = 1.0) -> Grid:
+        """A grid at the origin with axes along those of the space.
+
+        Args:
+            shape: Voxels along each axis.
+            spacing: In mm, one number or one for each axis.
+        """
+        dims = len(shape)
+        values = (float(spacing),) * dims if isinstance(spacing, int | float) else tuple(map(float, spacing))
+        return cls(tuple(map(int, shape)), values, (0.0,) * dims, tuple(np.eye(dims).ravel().tolist()))
+
+    @property
+    def dims(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def axes(self) -> Array:
+        """The direction as a matrix (d, d), unit vectors in its columns."""
+        return np.asarray(self.direction, dtype=float).reshape(self.dims, self.dims)
+
+    @property
+    def matrix(self) -> Array:
+        """Direction · diag(spacing): turns a displacement in voxels into one in mm (d, d)."""
+        return np.asarray(self.axes * np.asarray(self.spacing))
+
+    def physical(self, index: Array) -> Array:
+        """Positions in mm of (fractional) indices, along the last axis of `index` (…, d)."""
+        return np.asarray(index @ self.matrix.T + np.asarray(self.origin))
+
+    def index(self, physical: Array) -> Array:
+        """Fractional indices of positions in mm, along the last axis of `physical` (…, d)."""
+        return np.asarray((physical - np.asarray(self.origin)) @ np.linalg.inv(self.matrix).T)
+
+    def index_map(self, other: Grid) -> tuple[Array, Array]:
+        """The affine map (A, b) from indices of this grid to those of another: j = A · i + b."""
+        inverse = np.linalg.inv(other.matrix)
+        return inverse @ self.matrix, inverse @ (np.asarray(self.origin) - np.asarray(other.origin))
+
+    def same_as(self, other: Grid, tolerance: float = 1e-3) -> bool:
+        """Whether both grids put every voxel in the same place, within a share of a voxel."""
+        if self.shape != other.shape:
+            return False
+        corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij")).reshape(self.dims, -1).T
+        offset = np.abs(self.physical(corners) - other.physical(corners)).max()
+        return bool(offset <= tolerance * min(self.spacing))
+
+    def crop(self, start: Sequence[int], shape: Sequence[int]) -> Grid:
+        """The grid of a block that begins at index `start` (negative: padding) and has `shape` voxels."""
+        origin = self.physical(np.asarray(start, dtype=float))
+        return Grid(tuple(map(int, shape)), self.spacing, tuple(origin.tolist()), self.direction)
+
+    def with_spacing(self, spacing: Sequence[float]) -> Grid:
+        """The same field of view (outer edges of the outer voxels) at another spacing, in mm."""
+        shape = [
+            max(1, round(n * old / new)) for n, old, new in zip(self.shape, self.spacing, spacing, strict=True)
+        ]
+        # The centre of the field of view stays where it is.
+        centre = self.physical((np.asarray(self.shape, dtype=float) - 1) / 2)
+        offset = self.axes @ (np.asarray(spacing) * (np.asarray(shape, dtype=float) - 1) / 2)
+        return Grid(tuple(shape), tuple(map(float, spacing)), tuple((centre - offset).tolist()), self.direction)

@@ -1,0 +1,228 @@
+"""Images: voxels with their grid, from files and to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from heteroreg.data.grid import Grid
+from heteroreg.data.nifti import read_voxels
+from heteroreg.errors import UserError
+from heteroreg.files import atomic_file
+
+# ITK writes to stderr about harmless headers ("unexpected scales in sform" on every ACDC file).
+sitk.ProcessObject.SetGlobalWarningDisplay(False)
+
+NIFTI_ENDINGS = (".nii", ".nii.gz")
+SHEARED = "ITK only supports orthonormal direction cosines"
+
+
+@dataclass(frozen=True)
+class Image:
+    """An array of voxels and where they lie.
+
+    Attributes:
+        array: Values [x, y] or [x, y, z]; numbers for an image, integers for a label map.
+        grid: Where they lie.
+        name: What to call the image in messages: its path, where it has one.
+    """
+
+    array: NDArray[Any]
+    grid: Grid
+    name: str = "image"
+
+    def __post_init__(self) -> None:
+        if tuple(self.array.shape) != self.grid.shape:
+            raise ValueError(f"{self.name}: array of shape {self.array.shape} on a grid of shape {self.grid.shape}")
+
+    def with_array(self, array: NDArray[Any]) -> Image:
+        """The same grid and name with other values."""
+        return replace(self, array=array)
+
+    @classmethod
+    def from_array(
+        cls, array: NDArray[Any], spacing: float | tuple[float, ...] = 1.0, name: str = "array"
+    ) -> Image:
+        """An image from an array [x, y(, z)] and its spacing in mm."""
+        return cls(np.asarray(array), Grid.of_shape(array.shape, spacing), name)
+
+    @classmethod
+    def from_sitk(cls, image: Any, name: str = "image") -> Image:
+        """An image from a scalar SimpleITK image."""
+        return cls(np.ascontiguousarray(sitk.GetArrayFromImage(image).T), grid_of(image), name)
+
+    def to_sitk(self) -> Any:
+        """The same image as a SimpleITK image."""
+        array = self.array.astype(np.uint8) if self.array.dtype == bool else self.array
+        image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
+        return place(image, self.grid)
+
+
+def grid_of(image: Any) -> Grid:
+    """The grid of a SimpleITK image, or of a reader that has read an image's header."""
+    return Grid(
+        tuple(image.GetSize()),
+        tuple(image.GetSpacing()),
+        tuple(image.GetOrigin()),
+        tuple(image.GetDirection()),
+    )
+
+
+def place(image: Any, grid: Grid) -> Any:
+    """Gives a SimpleITK image the spacing, origin and direction of a grid, and returns it."""
+    image.SetSpacing(grid.spacing)
+    image.SetOrigin(grid.origin)
+    image.SetDirection(grid.direction)
+    return image
+
+
+def read_image(path: str | Path) -> Image:
+    """Reads an image: NIfTI, MetaImage, NRRD, PNG, or a folder of one DICOM series.
+
+    Axes of length 1 beyond the third are dropped. A colour PNG becomes its luminance.
+
+    Args:
+        path: The file, or the folder of a DICOM series.
+
+    Returns:
+        The image, as float32.
+
+    Raises:
+        UserError: The file is missing, damaged, of an unknown format, or not a 2D or 3D scalar image, or it
+            holds NaN or infinite values.
+    """
+    image = _read(Path(path))
+    array = image.array
+    if array.ndim not in (2, 3):
+        raise UserError(
+            f"{path}: has {array.ndim} axes {array.shape}; name a 2D or 3D image (one frame of a series)"
+        )
+    array = np.ascontiguousarray(array, dtype=np.float32)
+    if not np.isfinite(array).all():
+        bad = int(array.size - np.isfinite(array).sum())
+        raise UserError(f"{path}: {bad} voxels are NaN or infinite; replace them (for example by 0) and try again")
+    return image.with_array(array)
+
+
+def read_labels(path: str | Path) -> Image:
+    """Reads a label map as int32.
+
+    A fourth axis is taken for one mask per label: mask k becomes label k + 1, smaller masks painted over
+    larger ones, since a zone lies within its organ.
+
+    Raises:
+        UserError: As for `read_image`, or the values are not whole numbers.
+    """
+    image = _read(Path(path))
+    array = image.array
+    if array.ndim == 4:
+        masks = np.moveaxis(array, -1, 0) > 0.5
+        array = np.zeros(masks.shape[1:], dtype=np.int32)
+        for channel in sorted(range(len(masks)), key=lambda k: -int(masks[k].sum())):
+            array[masks[channel]] = channel + 1
+        image = Image(array, _first_axes(image.grid, 3), image.name)
+    if not np.isfinite(array).all() or not np.array_equal(array, np.round(array)):
+        raise UserError(f"{path}: a label map must hold whole numbers; is this an image?")
+    return image.with_array(np.ascontiguousarray(np.round(array), dtype=np.int32))
+
+
+def write_image(image: Image, path: str | Path) -> None:
+    """Writes an image atomically; the ending of the path chooses the format."""
+    write_sitk(image.to_sitk(), Path(path))
+
+
+def write_sitk(image: Any, path: Path) -> None:
+    """Writes a SimpleITK image atomically.
+
+    Raises:
+        UserError: It could not be written: no room, no permission, or an ending that no format has.
+    """
+    with atomic_file(path) as temporary:
+        try:
+            sitk.WriteImage(image, str(temporary), useCompression=True)
+        except RuntimeError as error:
+            raise UserError(
+                f"{path}: could not be written ({_last_line(error)}); is there room, is the ending known?"
+            ) from error
+
+
+def _read(path: Path) -> Image:
+    if not path.exists():
+        raise UserError(f"{path}: no such file; check the path")
+    if path.is_dir():
+        return _read_series(path)
+    if path.name.lower().endswith(NIFTI_ENDINGS):
+        array, grid = read_voxels(path), _read_grid(path)
+        return _without_trailing_axes(Image(array.reshape(grid.shape, order="F"), grid, str(path)))
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise UserError(
+            f"{path}: could not be read ({_last_line(error)}); is the file whole, is it an image?"
+        ) from error
+    if image.GetNumberOfComponentsPerPixel() in (3, 4) and path.suffix.lower() == ".png":
+        image = _luminance(image)
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        raise UserError(
+            f"{path}: has {image.GetNumberOfComponentsPerPixel()} values in each voxel; name a scalar image"
+        )
+    return _without_trailing_axes(Image.from_sitk(image, str(path)))
+
+
+def _read_grid(path: Path) -> Grid:
+    """The grid as ITK reads it from the header, so that every ITK-based tool agrees on the space."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        if SHEARED in str(error):
+            raise UserError(
+                f"{path}: its axes are not at right angles (a sheared sform); resample it to a plain grid"
+            ) from error
+        raise UserError(
+            f"{path}: its header could not be read ({_last_line(error)}); copy or convert it again"
+        ) from error
+    return grid_of(reader)
+
+
+def _read_series(folder: Path) -> Image:
+    reader = sitk.ImageSeriesReader()
+    series = reader.GetGDCMSeriesIDs(str(folder))
+    if len(series) != 1:
+        raise UserError(
+            f"{folder}: holds {len(series)} DICOM series where one is needed; name a folder with one series"
+        )
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    try:
+        return Image.from_sitk(reader.Execute(), str(folder))
+    except RuntimeError as error:
+        raise UserError(f"{folder}: the DICOM series could not be read ({_last_line(error)})") from error
+
+
+def _luminance(image: Any) -> Any:
+    channels = [sitk.Cast(sitk.VectorIndexSelectionCast(image, k), sitk.sitkFloat32) for k in range(3)]
+    return 0.299 * channels[0] + 0.587 * channels[1] + 0.114 * channels[2]
+
+
+def _without_trailing_axes(image: Image) -> Image:
+    """Drops axes of length 1 beyond the third: a single frame of a series."""
+    array, dims = image.array, image.array.ndim
+    while dims > 3 and array.shape[dims - 1] == 1:
+        dims -= 1
+        array = array[..., 0]
+    return image if dims == image.array.ndim else Image(array, _first_axes(image.grid, dims), image.name)
+
+
+def _first_axes(grid: Grid, dims: int) -> Grid:
+    axes = grid.axes[:dims, :dims]
+    return Grid(grid.shape[:dims], grid.spacing[:dims], grid.origin[:dims], tuple(axes.ravel().tolist()))
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1].strip()

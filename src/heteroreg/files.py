@@ -1,0 +1,95 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from heteroreg.errors import UserError
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Gives a temporary path beside `path` and moves it there once the block has ended well.
+
+    The temporary file keeps the whole ending (`.nii.gz`), since image writers choose the format by it. It is
+    flushed to the disk before the move, so that a crash leaves either the old content or the new.
+
+    Args:
+        path: Where the file is to appear. Its folder is created.
+
+    Yields:
+        The path to write to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file atomically, in UTF-8."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
+    """Gives a temporary folder beside `path` and puts it in place once the block has ended well.
+
+    An existing folder is replaced only if it is empty or an earlier output of the same kind, which the
+    presence of `marker` shows; anything else is the user's and stays.
+
+    Args:
+        path: Where the folder is to appear.
+        marker: The name of a file that every finished folder of this kind holds.
+
+    Yields:
+        The folder to write into.
+
+    Raises:
+        UserError: `path` exists and holds something else.
+    """
+    path = Path(path)
+    require_free(path, marker)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        if path.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent))
+            os.replace(path, old)
+            os.replace(temporary, path)
+            shutil.rmtree(old)
+        else:
+            os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_free(path: Path, marker: str) -> None:
+    """Checks that an output folder may be written: absent, empty, or an earlier output of the same kind.
+
+    Raises:
+        UserError: `path` is a file, or a folder that holds something else.
+    """
+    if path.is_file():
+        raise UserError(f"{path}: is a file; name a folder to write to")
+    if path.is_dir() and any(path.iterdir()) and not (path / marker).is_file():
+        raise UserError(f"{path}: exists and holds something else (no {marker}); choose another folder or empty it")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
