@@ -1,0 +1,8 @@
+"""Networks: from (moving, fixed) to a displacement, from (moved, fixed) to a log-variance."""
+
+from heteroreg.networks.displacement import Displacement
+from heteroreg.networks.unet import UNet
+from heteroreg.networks.variance import CoarseVariance, UNetVariance
+from heteroreg.networks.voxelmorph import VoxelMorph
+
+__all__ = ["CoarseVariance", "Displacement", "UNet", "UNetVariance", "VoxelMorph"]

@@ -1,0 +1,99 @@
+"""Variance estimators: how noisy is each voxel of the residual?"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from heteroreg.networks.unet import (
+    CHANNELS_LAST,
+    CONVOLUTIONS,
+    POOLINGS,
+    UNet,
+    convolution,
+    crop_to,
+    pad_to_multiple,
+)
+from heteroreg.networks.voxelmorph import check_images
+from heteroreg.spatial.fields import INTERPOLATION
+
+# A variance outside these bounds means nothing on images in [0, 1], and its inverse would overflow.
+MIN_LOG_VARIANCE, MAX_LOG_VARIANCE = -14.0, 4.0
+
+
+class UNetVariance(nn.Module):
+    """The paper's variance estimator h_φ: the displacement estimator's U-Net with one output channel.
+
+    Args:
+        dims: 2 or 3.
+        initial: Log-variance that it starts from.
+    """
+
+    def __init__(self, dims: int, initial: float = 0.0) -> None:
+        super().__init__()
+        self.dims = dims
+        self.unet = UNet(dims)
+        self.head = _log_variance_head(dims, self.unet.features, initial)
+
+    def forward(self, moved: Tensor, fixed: Tensor) -> Tensor:
+        """log σ̂_I² (N, 1, *shape) of the residual between two images (N, 1, *shape)."""
+        check_images(moved, fixed, self.dims)
+        features = self.unet(torch.cat([moved, fixed], dim=1))
+        with torch.autocast(features.device.type, enabled=False):
+            return _bounded(self.head(features.to(moved.dtype)))
+
+
+class CoarseVariance(nn.Module):
+    """A variance estimator that sees only coarsely where the noise is.
+
+    The residual that it learns from holds misregistration as well as noise. Misregistration is sharp in space
+    and noise levels mostly are not: predicted on a coarse grid, the variance follows the noise, and the
+    weights do not turn training away from the very edges that still have to move. Three convolutions with
+    pooling and a linear interpolation: it costs a fraction of the U-Net.
+
+    Args:
+        dims: 2 or 3.
+        levels: Poolings; the log-variance has 1/2^levels of the resolution.
+        initial: Log-variance that it starts from; -4 is a standard deviation of 0.14 on images in [0, 1].
+    """
+
+    def __init__(self, dims: int, levels: int = 3, initial: float = -4.0) -> None:
+        super().__init__()
+        self.dims = dims
+        self.levels = levels
+        self.layers = nn.ModuleList(
+            convolution(dims, before, after) for before, after in ((2, 16), (16, 32), (32, 32))
+        )
+        self.head = _log_variance_head(dims, 32, initial)
+        self.to(memory_format=CHANNELS_LAST[dims])
+
+    def forward(self, moved: Tensor, fixed: Tensor) -> Tensor:
+        """log σ̂_I² (N, 1, *shape) of the residual between two images (N, 1, *shape)."""
+        check_images(moved, fixed, self.dims)
+        shape = moved.shape[2:]
+        features = pad_to_multiple(torch.cat([moved, fixed], dim=1), 2**self.levels)
+        padded = features.shape[2:]
+        features = features.contiguous(memory_format=CHANNELS_LAST[self.dims])
+        for level in range(self.levels):
+            if level < len(self.layers):
+                features = self.layers[level](features)
+            features = POOLINGS[self.dims](features, 2)
+        for layer in self.layers[self.levels :]:
+            features = layer(features)
+        with torch.autocast(features.device.type, enabled=False):
+            coarse = self.head(features.to(moved.dtype))
+            fine = F.interpolate(coarse, size=padded, mode=INTERPOLATION[self.dims], align_corners=False)
+            return _bounded(crop_to(fine, shape))
+
+
+def _log_variance_head(dims: int, features: int, initial: float) -> nn.Module:
+    head = CONVOLUTIONS[dims](features, 1, 3, padding=1)
+    nn.init.normal_(head.weight, std=1e-5)
+    assert head.bias is not None
+    nn.init.constant_(head.bias, initial)
+    return head
+
+
+def _bounded(log_variance: Tensor) -> Tensor:
+    return log_variance.clamp(MIN_LOG_VARIANCE, MAX_LOG_VARIANCE)

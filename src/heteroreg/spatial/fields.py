@@ -1,0 +1,65 @@
+"""Displacements put together, turned round and brought to another resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from heteroreg.spatial.warp import warp
+
+INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+def compose(first: Tensor, second: Tensor) -> Tensor:
+    """The displacement of x ↦ φ₁(φ₂(x)) with φ = id + u: u(x) = u₂(x) + u₁(x + u₂(x)).
+
+    An image warped by `first` and then by `second` is the image warped by `compose(first, second)`.
+
+    Args:
+        first: u₁ (N, d, *shape) in voxels.
+        second: u₂ (N, d, *shape) in voxels.
+    """
+    return second + warp(first, second)
+
+
+def invert(displacement: Tensor, iterations: int = 50, tolerance: float = 1e-3) -> Tensor:
+    """The inverse of a displacement by fixed-point iteration: u⁻¹ ← -u(x + u⁻¹(x)).
+
+    Converges where u changes by less than one voxel from one voxel to the next (Chen et al., Med. Phys. 2008).
+
+    Args:
+        displacement: u (N, d, *shape) in voxels.
+        iterations: At most so many.
+        tolerance: Stops when no voxel moves by more, in voxels.
+    """
+    inverse = -displacement
+    for _ in range(iterations):
+        previous, inverse = inverse, -warp(displacement, inverse)
+        if float((inverse - previous).abs().max()) < tolerance:
+            break
+    return inverse
+
+
+def resize_displacement(displacement: Tensor, shape: Sequence[int]) -> Tensor:
+    """A displacement on a finer or coarser grid over the same extent, in voxels of the new grid.
+
+    With the corner voxels kept in place, n voxels become m with positions scaled by (m - 1)/(n - 1); so are
+    the displacements along that axis.
+
+    Args:
+        displacement: (N, d, *old) in voxels.
+        shape: The new shape.
+
+    Returns:
+        (N, d, *shape) in voxels of the new grid.
+    """
+    old = displacement.shape[2:]
+    if tuple(old) == tuple(shape):
+        return displacement
+    factors = [(new - 1) / max(n - 1, 1) for new, n in zip(shape, old, strict=True)]
+    scale = torch.tensor(factors, dtype=displacement.dtype, device=displacement.device)
+    resized = F.interpolate(displacement, size=tuple(shape), mode=INTERPOLATION[len(old)], align_corners=True)
+    return resized * scale.view(1, -1, *[1] * len(old))

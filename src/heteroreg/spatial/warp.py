@@ -1,0 +1,105 @@
+"""Sampling images at displaced positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Mode = Literal["linear", "nearest"]
+Outside = Literal["border", "zeros"]
+
+
+def identity(shape: Sequence[int], like: Tensor) -> Tensor:
+    """The position of every voxel: (1, d, *shape), channel i holds the index along axis i."""
+    axes = [torch.arange(n, dtype=like.dtype, device=like.device) for n in shape]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij")).unsqueeze(0)
+
+
+def sample(image: Tensor, positions: Tensor, mode: Mode = "linear", outside: Outside = "border") -> Tensor:
+    """Values of an image at given positions.
+
+    Args:
+        image: (N, C, *shape).
+        positions: (N, d, *out) in voxels of the image, channel i along axis i; N may be 1 on either side.
+        mode: Linear between the voxels, or the nearest voxel.
+        outside: What lies beyond the image. `border`: the nearest voxel of its edge. `zeros`: 0 from half a
+            voxel beyond the centres of the outer voxels, which is where ITK ends an image.
+
+    Returns:
+        (N, C, *out).
+
+    Raises:
+        ValueError: The positions have not one channel for each axis.
+    """
+    shape = image.shape[2:]
+    if positions.shape[1] != len(shape):
+        raise ValueError(
+            f"positions need {len(shape)} channels, one for each axis of the image {tuple(shape)}; "
+            f"got {tuple(positions.shape)}"
+        )
+    batch = max(image.shape[0], positions.shape[0])
+    image = image.expand(batch, *image.shape[1:])
+    size = torch.tensor(shape, dtype=positions.dtype, device=positions.device)
+    size = size.view(1, -1, *[1] * (positions.ndim - 2))
+    # align_corners=True: voxel 0 is at -1, voxel n - 1 at 1. An axis of one voxel has only position 0.
+    scaled = positions * (2 / (size - 1).clamp(min=1)) - 1
+    grid = scaled.expand(batch, *scaled.shape[1:]).flip(1).movedim(1, -1)  # grid_sample wants the last axis first
+    name = "bilinear" if mode == "linear" else "nearest"
+    values = F.grid_sample(image, grid.to(image.dtype), mode=name, padding_mode="border", align_corners=True)
+    if outside == "zeros":
+        inside = ((positions >= -0.5) & (positions <= size - 0.5)).all(1, keepdim=True)
+        values = values * inside
+    return values
+
+
+def warp(image: Tensor, displacement: Tensor, mode: Mode = "linear", outside: Outside = "border") -> Tensor:
+    """Warps an image by a displacement: moved(x) = image(x + u(x)).
+
+    Args:
+        image: (N, C, *shape).
+        displacement: u (N, d, *shape) in voxels.
+        mode: As in `sample`.
+        outside: As in `sample`.
+
+    Returns:
+        The moved image (N, C, *shape).
+    """
+    return sample(image, identity(displacement.shape[2:], displacement) + displacement, mode, outside)
+
+
+def warp_labels(labels: Tensor, displacement: Tensor) -> Tensor:
+    """Warps a label map: each label's mask is warped linearly, and the strongest label wins.
+
+    Smoother at the edges than the nearest voxel, and no new labels arise as they would if the numbers were
+    interpolated. Beyond the label map is label 0. One label at a time, so that memory does not grow with
+    their number.
+
+    Args:
+        labels: Whole numbers (N, 1, *shape).
+        displacement: (N, d, *shape) in voxels.
+
+    Returns:
+        The moved label map (N, 1, *shape), of the type that `labels` has.
+    """
+    return sample_labels(labels, identity(displacement.shape[2:], displacement) + displacement)
+
+
+def sample_labels(labels: Tensor, positions: Tensor) -> Tensor:
+    """As `warp_labels`, at positions (N, d, *out) in voxels of the label map."""
+    best = torch.zeros(1)
+    result = None
+    for label in torch.unique(labels):
+        mask = (labels == label).to(positions.dtype)
+        share = sample(mask, positions, outside="zeros")
+        if label == 0:  # what lies beyond is background
+            share = share + (1 - sample(torch.ones_like(mask), positions, outside="zeros"))
+        if result is None:
+            best, result = share, torch.where(share > 0, label, torch.zeros_like(label))
+        else:
+            result = torch.where(share > best, label, result)
+            best = torch.maximum(share, best)
+    return torch.zeros_like(labels) if result is None else result.to(labels.dtype)
