@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
 
 CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 POOLINGS = {2: F.max_pool2d, 3: F.max_pool3d}
@@ -17,6 +18,13 @@ CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 def convolution(dims: int, inputs: int, outputs: int) -> nn.Module:
     """A convolution of width 3 that keeps the shape, followed by LeakyReLU 0.2."""
     return nn.Sequential(CONVOLUTIONS[dims](inputs, outputs, 3, padding=1), nn.LeakyReLU(0.2, inplace=True))
+
+
+def channels_last(module: nn.Module, dims: int) -> None:
+    """Lays the weights out with the channels last: twice as fast on CPUs and on tensor cores."""
+    for parameter in module.parameters():
+        if parameter.ndim == dims + 2:
+            parameter.data = parameter.data.contiguous(memory_format=CHANNELS_LAST[dims])
 
 
 class UNet(nn.Module):
@@ -46,9 +54,7 @@ class UNet(nn.Module):
         self.dims = dims
         self.features = final[-1]
         down = [inputs, *encoder]
-        self.encoder = nn.ModuleList(
-            convolution(dims, before, after) for before, after in zip(down[:-1], down[1:], strict=True)
-        )
+        self.encoder = nn.ModuleList(convolution(dims, before, after) for before, after in pairwise(down))
         # On the way up each convolution but the first also sees the features of its level on the way down.
         joined = [0, *reversed(encoder)]
         up = [encoder[-1], *decoder]
@@ -57,10 +63,8 @@ class UNet(nn.Module):
             for before, skip, after in zip(up[:-1], joined[:-1], up[1:], strict=True)
         )
         last = [decoder[-1] + joined[-1], *final]
-        self.final = nn.Sequential(
-            *(convolution(dims, before, after) for before, after in zip(last[:-1], last[1:], strict=True))
-        )
-        self.to(memory_format=CHANNELS_LAST[dims])  # twice as fast on CPUs and tensor cores
+        self.final = nn.Sequential(*(convolution(dims, before, after) for before, after in pairwise(last)))
+        channels_last(self, dims)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (N, features, *shape) of images (N, inputs, *shape)."""
@@ -86,4 +90,5 @@ def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
 
 def crop_to(images: Tensor, shape: Sequence[int]) -> Tensor:
     """Takes what `pad_to_multiple` added away again."""
-    return images[(..., *(slice(0, n) for n in shape))]
+    index: list[Any] = [..., *(slice(0, n) for n in shape)]
+    return images[tuple(index)]

@@ -11,6 +11,7 @@ from heteroreg.networks.unet import (
     CONVOLUTIONS,
     POOLINGS,
     UNet,
+    channels_last,
     convolution,
     crop_to,
     pad_to_multiple,
@@ -66,7 +67,7 @@ class CoarseVariance(nn.Module):
             convolution(dims, before, after) for before, after in ((2, 16), (16, 32), (32, 32))
         )
         self.head = _log_variance_head(dims, 32, initial)
-        self.to(memory_format=CHANNELS_LAST[dims])
+        channels_last(self, dims)
 
     def forward(self, moved: Tensor, fixed: Tensor) -> Tensor:
         """log σ̂_I² (N, 1, *shape) of the residual between two images (N, 1, *shape)."""

@@ -20,7 +20,7 @@ def integrate(velocity: Tensor, steps: int) -> Tensor:
     Returns:
         The displacement (N, d, *shape) in voxels.
     """
-    displacement = velocity / 2**steps
+    displacement = velocity * 0.5**steps
     for _ in range(steps):
         displacement = displacement + warp(displacement, displacement)
     return displacement

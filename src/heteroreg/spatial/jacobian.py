@@ -26,4 +26,5 @@ def jacobian_determinant(displacement: Tensor) -> Tensor:
         (slope,) = (torch.zeros_like(displacement),) if flat else torch.gradient(displacement, dim=2 + axis)
         rows.append(slope)
     jacobian = torch.stack(rows, dim=2).movedim((1, 2), (-2, -1))
-    return torch.linalg.det(jacobian + torch.eye(dims, dtype=jacobian.dtype, device=jacobian.device))
+    determinant: Tensor = torch.linalg.det(jacobian + torch.eye(dims, dtype=jacobian.dtype, device=jacobian.device))
+    return determinant

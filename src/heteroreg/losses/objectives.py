@@ -1,0 +1,121 @@
+"""Objectives: from (moved, fixed) to the losses of the two estimators. Usable in any training loop."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from torch import Tensor, nn
+
+from heteroreg.losses.heteroscedastic import (
+    foreground,
+    gaussian_nll,
+    local_power,
+    reference_weight,
+    relative_weight,
+)
+from heteroreg.losses.similarity import mean_squared_error
+
+Normalisation = Literal["relative", "reference"]
+Signal = Literal["none", "fixed", "local"]
+
+
+class Losses(NamedTuple):
+    """The data terms of one batch.
+
+    Attributes:
+        displacement: What the displacement estimator minimises, besides the smoothness. A scalar.
+        variance: What the variance estimator minimises. A scalar; None where `displacement` trains both, or
+            where there is no variance estimator.
+        log_variance: log σ̂_I² (N, 1, *shape), where there is a variance estimator.
+        weight: The weight of each voxel in the displacement loss, where it has one.
+    """
+
+    displacement: Tensor
+    variance: Tensor | None = None
+    log_variance: Tensor | None = None
+    weight: Tensor | None = None
+
+
+class MeanSquaredError(nn.Module):
+    """E_Ω[(I_f - Î_f)²]: noise taken to be the same everywhere."""
+
+    variance_estimator: nn.Module | None = None
+
+    def forward(self, moved: Tensor, fixed: Tensor, weighted: bool = True) -> Losses:  # noqa: ARG002
+        """The loss of a batch (N, 1, *shape)."""
+        return Losses(mean_squared_error(moved, fixed))
+
+
+class JointLikelihood(nn.Module):
+    """The (β-)NLL, by which displacement and variance estimator are trained together.
+
+    Args:
+        variance_estimator: Maps (moved, fixed) to log σ̂_I².
+        beta: β; 0 is the plain NLL.
+    """
+
+    def __init__(self, variance_estimator: nn.Module, beta: float = 0.0) -> None:
+        super().__init__()
+        self.variance_estimator = variance_estimator
+        self.beta = beta
+
+    def forward(self, moved: Tensor, fixed: Tensor, weighted: bool = True) -> Losses:  # noqa: ARG002
+        """The loss of a batch (N, 1, *shape); its gradient reaches both estimators."""
+        log_variance = self.variance_estimator(moved, fixed)
+        weight = ((self.beta - 1) * log_variance.detach()).exp()
+        return Losses(gaussian_nll(moved, fixed, log_variance, self.beta), None, log_variance.detach(), weight)
+
+
+class CollaborativeLoss(nn.Module):
+    """The paper's contribution: two estimators that teach each other without sharing gradients.
+
+    The displacement loss is E_Ω[T((P/⌊σ̂_I²⌋)^γ) · (I_f - Î_f)²], the variance loss the β-NLL of the residual,
+    in which the moved image is a constant. One call of the variance estimator serves both, and one backward
+    pass over the sum of both losses gives each estimator the gradient of its own loss alone:
+
+        losses = objective(moved, fixed)
+        (losses.displacement + 0.01 * smoothness(velocity) + losses.variance).backward()
+
+    Args:
+        variance_estimator: Maps (moved, fixed), each (N, 1, *shape) in [0, 1], to log σ̂_I² (N, 1, *shape).
+        gamma: γ, the confidence in the noise estimate.
+        beta: β of the variance loss.
+        normalisation: T. `relative`: mean 1 over the foreground of each image. `reference`: as published.
+        signal: P. `fixed`: I_f², as in the paper. `local`: its mean over a window. `none`: 1.
+    """
+
+    def __init__(
+        self,
+        variance_estimator: nn.Module,
+        gamma: float = 0.5,
+        beta: float = 0.5,
+        normalisation: Normalisation = "relative",
+        signal: Signal = "fixed",
+    ) -> None:
+        super().__init__()
+        self.variance_estimator = variance_estimator
+        self.gamma = gamma
+        self.beta = beta
+        self.normalisation = normalisation
+        self.signal = signal
+
+    def forward(self, moved: Tensor, fixed: Tensor, weighted: bool = True) -> Losses:
+        """The losses of a batch (N, 1, *shape); `weighted=False` takes weight 1, as in a warm start."""
+        still = moved.detach()
+        log_variance = self.variance_estimator(still, fixed)
+        weight = self.weight(still, fixed, log_variance) if weighted else None
+        return Losses(
+            displacement=mean_squared_error(moved, fixed, weight),
+            variance=gaussian_nll(still, fixed, log_variance, self.beta),
+            log_variance=log_variance.detach(),
+            weight=weight,
+        )
+
+    def weight(self, moved: Tensor, fixed: Tensor, log_variance: Tensor) -> Tensor:
+        """The weight of each voxel (N, 1, *shape), without gradient."""
+        if self.normalisation == "reference":
+            return reference_weight(fixed, log_variance, self.gamma)
+        power = None
+        if self.signal != "none":
+            power = fixed.square() if self.signal == "fixed" else local_power(fixed)
+        return relative_weight(log_variance, foreground(moved, fixed), self.gamma, power)

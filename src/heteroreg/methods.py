@@ -1,0 +1,97 @@
+"""The methods: what each row of the paper minimises. Adding one is a function of losses and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from torch import nn
+
+from heteroreg.errors import UserError
+from heteroreg.losses import CollaborativeLoss, JointLikelihood, MeanSquaredError
+from heteroreg.networks import CoarseVariance, UNetVariance, VoxelMorph
+
+
+@dataclass(frozen=True)
+class Method:
+    """What training minimises.
+
+    Attributes:
+        name: Its name on the command line.
+        summary: One line on what it is.
+        objective: Makes the objective from the number of dimensions and the settings γ and β. An objective
+            maps (moved, fixed) to `Losses` and has a `variance_estimator` or None.
+        defaults: Settings of the training configuration that differ from its own defaults.
+    """
+
+    name: str
+    summary: str
+    objective: Callable[[int, float, float], nn.Module]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+METHODS = {
+    method.name: method
+    for method in (
+        Method(
+            "mse",
+            "mean squared error: the noise is taken to be the same everywhere",
+            lambda _dims, _gamma, _beta: MeanSquaredError(),
+        ),
+        Method(
+            "nll",
+            "Gaussian negative log-likelihood, both estimators trained together",
+            lambda dims, _gamma, _beta: JointLikelihood(UNetVariance(dims)),
+        ),
+        Method(
+            "beta-nll",
+            "the same weighted by σ̂^{2β}",
+            lambda dims, _gamma, beta: JointLikelihood(UNetVariance(dims), beta),
+        ),
+        Method(
+            "hetero-paper",
+            "collaborative training with the weighting as published (MICCAI 2024)",
+            lambda dims, gamma, beta: CollaborativeLoss(
+                UNetVariance(dims), gamma, beta, normalisation="reference", signal="fixed"
+            ),
+        ),
+        Method(
+            "hetero",
+            "collaborative training with a coarse variance estimator and relative weights: the best we know",
+            lambda dims, gamma, beta: CollaborativeLoss(
+                CoarseVariance(dims), gamma, beta, normalisation="relative", signal="none"
+            ),
+        ),
+    )
+}
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"voxelmorph": VoxelMorph}
+
+
+def find_method(name: str) -> Method:
+    """The method of that name.
+
+    Raises:
+        UserError: There is none; the message lists the near names.
+    """
+    return METHODS[_known(name, METHODS, "method")]
+
+
+def find_network(name: str) -> Callable[..., nn.Module]:
+    """What makes the network of that name.
+
+    Raises:
+        UserError: There is none; the message lists the near names.
+    """
+    return NETWORKS[_known(name, NETWORKS, "network")]
+
+
+def _known(name: str, table: Mapping[str, object], kind: str) -> str:
+    if name in table:
+        return name
+    near = get_close_matches(name, table, n=3, cutoff=0.4) or sorted(table)
+    raise UserError(
+        f"no {kind} is called '{name}'; did you mean {' or '.join(near)}? `heteroreg methods` lists all"
+    )
