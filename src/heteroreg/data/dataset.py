@@ -154,7 +154,8 @@ def _prepare(
             )
         centre = inside.mean(axis=0)
     block = centre_crop(working, size, centre)
-    arrays = [scale_of(image, preparation.intensity)(cut(image.array, working, block)) for image in images]
+    # Scaled by the whole image and then cut, so that training sees the intensities that registration will.
+    arrays = [cut(scale_of(image, preparation.intensity)(image.array), working, block) for image in images]
     if with_labels:
         arrays += [cut(labels.array, working, block) for labels in maps]
     return [np.ascontiguousarray(slices_of(array, preparation.dims)) for array in arrays]

@@ -48,7 +48,9 @@ class Preparation:
 
 
 def resample(image: Image, grid: Grid, *, labels: bool = False) -> Image:
-    """An image on another grid, linear for intensities and nearest neighbour for labels; 0 outside.
+    """An image on another grid, linear for intensities and nearest neighbour for labels.
+
+    Outside the image is its least value, or label 0.
 
     Args:
         image: The image.
@@ -66,6 +68,7 @@ def resample(image: Image, grid: Grid, *, labels: bool = False) -> Image:
         grid.origin,
         grid.spacing,
         grid.direction,
+        0.0 if labels else float(image.array.min()),
     )
     return Image(np.ascontiguousarray(sitk.GetArrayFromImage(result).T), grid, image.name)
 
@@ -85,7 +88,7 @@ class Scale:
     def __call__(self, array: NDArray[Any]) -> NDArray[np.float32]:
         """Scaled and clipped to [0, 1]."""
         scaled = (np.asarray(array, dtype=np.float32) - np.float32(self.low)) / np.float32(self.high - self.low)
-        return np.clip(scaled, 0, 1)
+        return np.asarray(np.clip(scaled, 0, 1), dtype=np.float32)
 
 
 def scale_of(image: Image, intensity: Intensity) -> Scale:

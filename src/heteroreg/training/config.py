@@ -1,0 +1,161 @@
+"""The whole configuration of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from heteroreg.data.preparation import Intensity, Preparation
+from heteroreg.errors import UserError
+from heteroreg.methods import find_method, find_network
+
+SCHEMA_VERSION = 1
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: no unknown keys, no changes after it is made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Config(Section):
+    """Everything that determines a training run.
+
+    `None` where a value is found from the cohort or the method; `config.yaml` of a run holds the found ones.
+    """
+
+    schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
+    method: str = Field("hetero", description="what training minimises; `heteroreg methods` lists all")
+    network: str = Field("voxelmorph", description="the displacement estimator")
+    dims: Literal[2, 3] | None = Field(
+        None, description="2: slices; 3: volumes; by default 2 for stacks of thick slices"
+    )
+    seed: int = Field(0, ge=0, description="of everything that is random")
+
+    steps: int = Field(1500, ge=1, description="updates")
+    batch_size: int = Field(8, ge=1, description="pairs in an update, over all processes")
+    accumulate: int = Field(1, ge=1, description="parts that a batch is cut into, to save memory")
+    learning_rate: float = Field(3e-3, gt=0, description="the highest rate of the schedule")
+    schedule: Literal["one-cycle", "constant", "polynomial"] = Field("one-cycle", description="course of the rate")
+    clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; null: none")
+    precision: str = Field("auto", description="32-true, bf16-mixed, …; auto: bf16-mixed on GPUs that have it")
+    head_sd: float = Field(1e-2, gt=0, description="initial weights of the displacement head; 1e-5 in the paper")
+    int_steps: int = Field(7, ge=0, description="squarings in the integration of the velocity")
+    augment: bool = Field(True, description="random flips and exchanges of equal axes")
+
+    smoothness: float = Field(0.02, ge=0, description="λ, the weight of ‖∇v‖²")
+    gamma: float = Field(0.5, ge=0, description="γ, the confidence in the noise estimate")
+    beta: float = Field(0.5, ge=0, le=1, description="β of the variance loss")
+    warm_start: Share = Field(0.0, description="share of the steps in which the weight is 1")
+    variance_alone: Share = Field(
+        0.0, description="share of the steps after that in which only the variance learns"
+    )
+
+    size: tuple[int, ...] | None = Field(None, description="voxels of a training sample along each axis")
+    spacing: tuple[float, ...] | None = Field(
+        None, description="working spacing in mm; the cohort's median by default"
+    )
+    intensity: Intensity = Field("percentile", description="how intensities become [0, 1]")
+    centre_label: int | None = Field(None, description="label that the crop is centred on; by default the image")
+
+    log_every: int = Field(10, ge=1, description="steps between the rows of metrics.csv")
+    validate_every: int | None = Field(None, ge=1, description="steps between validations; by default a tenth")
+    checkpoint_every: int | None = Field(
+        None, ge=1, description="steps between checkpoints; as validate_every by default"
+    )
+
+    cohort: str | None = Field(None, description="the cohort that the run was trained on")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        find_method(self.method)
+        find_network(self.network)
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"batch_size {self.batch_size} is no multiple of accumulate {self.accumulate}")
+        if self.dims is not None:
+            for name in ("size", "spacing"):
+                value = getattr(self, name)
+                if value is not None and (len(value) != self.dims or min(value) <= 0):
+                    raise ValueError(f"{name} needs {self.dims} positive numbers, one for each axis; got {value}")
+        if self.size is not None and min(self.size) < 16:
+            raise ValueError(f"size must be at least 16 along each axis; got {self.size}")
+        return self
+
+    @property
+    def preparation(self) -> Preparation:
+        """How images are prepared; needs the resolved dimension."""
+        assert self.dims is not None
+        return Preparation(self.dims, self.spacing, self.intensity)
+
+    @classmethod
+    def build(cls, *layers: Mapping[str, Any]) -> Config:
+        """A configuration from layers of settings, later ones over earlier, all over the method's defaults.
+
+        Raises:
+            UserError: A key is unknown or a value is not allowed; the message names it.
+        """
+        merged: dict[str, Any] = {}
+        for layer in layers:
+            merged |= layer
+        method = find_method(str(merged.get("method", cls.model_fields["method"].default)))
+        return cls._checked({**method.defaults, **merged}, "configuration")
+
+    @classmethod
+    def read(cls, path: Path) -> Config:
+        """Reads the `config.yaml` of a run.
+
+        Raises:
+            UserError: It is missing or damaged, or of a newer schema.
+        """
+        settings = read_settings(path)
+        version = settings.get("schema_version")
+        if isinstance(version, int) and version > SCHEMA_VERSION:
+            raise UserError(newer(path, version))
+        return cls._checked(settings, str(path))
+
+    @classmethod
+    def _checked(cls, settings: Mapping[str, Any], where: str) -> Config:
+        try:
+            return cls.model_validate(settings)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"])) or "settings"
+            problem = first["msg"].removeprefix("Value error, ")
+            if first["type"] == "extra_forbidden":
+                problem = f"is no setting; there are {', '.join(cls.model_fields)}"
+            raise UserError(f"{where}: {key}: {problem}") from error
+
+    def yaml(self) -> str:
+        """The configuration as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def newer(path: Path, version: int) -> str:
+    """What to say of a file that a newer version wrote."""
+    return (
+        f"{path}: was written by a newer heteroreg (schema {version}, this one knows {SCHEMA_VERSION}); "
+        "update heteroreg"
+    )
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Settings from a YAML file, keys to values, unchecked.
+
+    Raises:
+        UserError: The file is missing or no YAML mapping.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; name a configuration")
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not readable as YAML ({error})") from error
+    if not isinstance(settings, dict):
+        raise UserError(f"{path}: must hold settings as `key: value`")
+    return settings

@@ -1,0 +1,294 @@
+"""The whole training, from top to bottom."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from heteroreg.data.cohort import Cohort
+from heteroreg.data.dataset import ImageCache, Samples, load_samples
+from heteroreg.errors import UserError
+from heteroreg.files import require_free, write_text
+from heteroreg.losses import smoothness
+from heteroreg.spatial import warp
+from heteroreg.training import checkpoint
+from heteroreg.training.config import Config
+from heteroreg.training.logs import Log
+from heteroreg.training.progress import progress
+from heteroreg.training.resolve import resolve
+from heteroreg.training.run import CONFIG, Run, build
+from heteroreg.training.schedule import Phase, augment, batch_indices, learning_rate, phase
+from heteroreg.training.validation import Validation, validate
+
+# A mean displacement below this after a quarter of the steps says that nothing is being learned.
+NO_MOTION = 0.02
+
+
+@dataclass
+class State:
+    """What changes in training and is kept in `checkpoints/last`.
+
+    Attributes:
+        network: The displacement estimator.
+        objective: From (moved, fixed) to `Losses`; holds the variance estimator, if there is one.
+        optimizers: Of the displacement and, if there is one, of the variance estimator.
+        step: Updates done.
+        best: The best score on the validation pairs so far.
+    """
+
+    network: nn.Module
+    objective: nn.Module
+    optimizers: dict[str, torch.optim.Optimizer]
+    step: int = 0
+    best: float | None = None
+
+    def models(self) -> dict[str, Tensor]:
+        """The parameters of both estimators by name."""
+        parts = {"network": self.network, "objective": self.objective}
+        return {
+            f"{part}.{name}": tensor
+            for part, module in parts.items()
+            for name, tensor in module.state_dict().items()
+        }
+
+    def save(self, run: Run) -> None:
+        """Writes `checkpoints/last`: everything that the rest of the training depends on."""
+        tensors = self.models() | {"random": torch.get_rng_state()}
+        for name, optimizer in self.optimizers.items():
+            tensors |= checkpoint.optimizer_tensors(optimizer, f"optimizer.{name}")
+        checkpoint.save(run.checkpoint("last"), tensors, {"step": self.step, "best": self.best})
+
+    def restore(self, run: Run) -> None:
+        """Goes back to `checkpoints/last`, if the run got so far."""
+        folder = run.checkpoint("last")
+        if not (folder / checkpoint.STATE).is_file():
+            return
+        tensors, meta = checkpoint.load(folder)
+        checkpoint.restore_module(self.network, tensors, "network", folder)
+        checkpoint.restore_module(self.objective, tensors, "objective", folder)
+        for name, optimizer in self.optimizers.items():
+            checkpoint.restore_optimizer(optimizer, tensors, f"optimizer.{name}")
+        torch.set_rng_state(tensors["random"])
+        self.step, self.best = meta["step"], meta["best"]
+
+
+def train(
+    cohort: Cohort | str | Path,
+    out: str | Path,
+    *,
+    config: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    devices: int = 1,
+    nodes: int = 1,
+    show: bool = False,
+    **settings: Any,
+) -> Run:
+    """Trains a displacement estimator, and with it the variance estimator of its method.
+
+    Args:
+        cohort: The pairs; those of the split `train` are learned from, those of `val` choose the best
+            checkpoint. Without a split column all pairs are learned from.
+        out: The folder of the run.
+        config: Settings, as in a configuration file.
+        resume: Go on from the last checkpoint of `out`; its configuration holds. A run that was killed and
+            resumed ends bit for bit as one that was not.
+        devices: Processes on each machine.
+        nodes: Machines.
+        show: Show progress.
+        **settings: Further settings, over those of `config`; see `Config`.
+
+    Returns:
+        The run.
+
+    Raises:
+        UserError: A setting, the cohort or an image is unfit, or `out` holds something else.
+    """
+    cohort = cohort if isinstance(cohort, Cohort) else Cohort.read(cohort)
+    learn = (
+        cohort.split("train") if "train" in cohort.splits else cohort.split("all" if not cohort.splits else "train")
+    )
+    check = cohort.split("val") if "val" in cohort.splits else None
+    cache = ImageCache()
+    run, known = _open(Path(out), learn, cache, resume, {**(config or {}), **settings})
+    config_ = run.config
+
+    fabric = Fabric(accelerator="auto", devices=devices, num_nodes=nodes, precision=_precision(config_.precision))
+    fabric.launch()
+    torch.manual_seed(config_.seed)
+    assert config_.size is not None
+    load = partial(load_samples, preparation=config_.preparation, size=config_.size, cache=cache)
+    samples = load(learn, centre_label=config_.centre_label)
+    held_out = load(check, centre_label=config_.centre_label, labels=True) if check else None
+    if fabric.is_global_zero and not known:
+        write_text(run.folder / CONFIG, config_.yaml())
+
+    network, objective = build(config_)
+    network, displacement_optimizer = fabric.setup(network, torch.optim.Adam(network.parameters()))
+    optimizers: dict[str, torch.optim.Optimizer] = {"displacement": displacement_optimizer}
+    if any(True for _ in objective.parameters()):
+        objective, optimizers["variance"] = fabric.setup(objective, torch.optim.Adam(objective.parameters()))
+    else:
+        objective = objective.to(fabric.device)
+    state = State(network, objective, optimizers)
+    if resume:
+        state.restore(run)
+
+    log = Log(run.folder, _columns(held_out), state.step) if fabric.is_global_zero else None
+    note, began = "", time.monotonic()
+    with progress(
+        f"training {config_.method}", config_.steps, start=state.step, show=show and log is not None
+    ) as report:
+        while state.step < config_.steps:
+            figures = _update(fabric, state, samples, config_, phase(config_, state.step))
+            state.step += 1
+            due = _due(config_, state.step, held_out is not None)
+            if due["log"] or due["validate"]:
+                row = {name: float(value) for name, value in figures.items()} | {
+                    "seconds": time.monotonic() - began
+                }
+                _require_finite(row, run, state)
+                note = f"loss {row['loss']:.4f}"
+                if due["validate"] and held_out is not None:
+                    scores = validate(state.network, state.objective, held_out, config_.smoothness, fabric.device)
+                    row |= _validation_row(scores)
+                    note += f", validation {'Dice' if scores.dice else 'loss'} {abs(scores.score):.3f}"
+                    _warn_if_still(scores, state.step, config_.steps)
+                    if state.best is None or scores.score > state.best:
+                        state.best = scores.score
+                        if log is not None:
+                            meta = {"step": state.step, "score": scores.score}
+                            checkpoint.save(run.checkpoint("best"), state.models(), meta)
+                if log is not None:
+                    log.write(state.step, row)
+            if due["checkpoint"] and log is not None:
+                state.save(run)
+            report(state.step, note)
+    if log is not None:
+        log.close()
+    return run
+
+
+def _update(fabric: Fabric, state: State, samples: Samples, config: Config, stage: Phase) -> dict[str, Tensor]:
+    """One update of the estimators that learn in this phase; the figures stay on the device."""
+    rate = learning_rate(config, state.step)
+    share = config.batch_size // config.accumulate
+    indices = batch_indices(config.seed, state.step, config.batch_size, len(samples))
+    total: dict[str, Tensor] = {}
+    for optimizer in state.optimizers.values():
+        optimizer.zero_grad(set_to_none=True)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+    for first in range(0, config.batch_size, share):
+        chosen = indices[first : first + share]
+        images = torch.cat([samples.moving[chosen], samples.fixed[chosen]], dim=1)
+        if config.augment:
+            images = augment(images, config.seed, state.step, first)
+        moving, fixed = images.to(fabric.device, non_blocking=True).chunk(2, dim=1)
+
+        with torch.set_grad_enabled(stage.displacement):
+            displacement = state.network(moving, fixed)
+            # Both directions in one batch: each counts half.
+            moved = warp(torch.cat([moving, fixed]), torch.cat([displacement.forward, displacement.backward]))
+        losses = state.objective(moved, torch.cat([fixed, moving]), weighted=stage.weighted)
+        rough = smoothness(displacement.velocity)
+        figures = {
+            "data": losses.displacement,
+            "smoothness": rough,
+            "loss": losses.displacement + config.smoothness * rough,
+        }
+        goal = figures["loss"] if stage.displacement else torch.zeros((), device=fabric.device)
+        if losses.variance is not None:
+            figures["variance"] = losses.variance
+            goal = goal + losses.variance if stage.variance else goal
+        fabric.backward(goal / config.accumulate)
+        for name, value in figures.items():
+            total[name] = total.get(name, torch.zeros_like(value)) + value.detach() / config.accumulate
+
+    learning = {"displacement": stage.displacement, "variance": stage.variance}
+    for name, module in (("displacement", state.network), ("variance", state.objective)):
+        if learning[name] and name in state.optimizers:
+            if config.clip is not None:
+                fabric.clip_gradients(module, state.optimizers[name], max_norm=config.clip)
+            state.optimizers[name].step()
+    return total | {"learning_rate": torch.tensor(rate)}
+
+
+def _open(
+    folder: Path, learn: Cohort, cache: ImageCache, resume: bool, settings: Mapping[str, Any]
+) -> tuple[Run, bool]:
+    """The run to work on, and whether its folder already holds its configuration."""
+    if resume and (folder / CONFIG).is_file():
+        run = Run.read(folder)
+        if Path(run.config.cohort or "").resolve() != Path(learn.name).resolve():
+            raise UserError(
+                f"{folder}: was trained on {run.config.cohort}, not on {learn.name}; name that cohort to resume"
+            )
+        return run, True
+    require_free(folder, CONFIG)
+    if (folder / CONFIG).is_file():
+        raise UserError(f"{folder}: holds a run; use --resume to go on with it, or choose another folder")
+    return Run(folder, resolve(Config.build(settings), learn, cache)), False
+
+
+def _precision(name: str) -> Any:
+    if name != "auto":
+        return name
+    return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def _columns(held_out: Samples | None) -> list[str]:
+    columns = ["loss", "data", "smoothness", "variance", "learning_rate", "seconds"]
+    if held_out is None:
+        return columns
+    labels: list[int] = []
+    if held_out.moving_labels is not None and held_out.fixed_labels is not None:
+        both = set(held_out.moving_labels.unique().tolist()) & set(held_out.fixed_labels.unique().tolist())
+        labels = sorted(int(label) for label in both - {0})
+    dice = ["val_dice", *(f"val_dice_{label}" for label in labels)] if labels else []
+    return [*columns, "val_loss", *dice, "val_folding_percent", "val_displacement_voxels"]
+
+
+def _validation_row(scores: Validation) -> dict[str, float]:
+    row = {
+        "val_loss": scores.loss,
+        "val_folding_percent": scores.folding_percent,
+        "val_displacement_voxels": scores.displacement,
+    }
+    if scores.mean_dice is not None:
+        row |= {"val_dice": scores.mean_dice} | {f"val_dice_{label}": value for label, value in scores.dice.items()}
+    return row
+
+
+def _due(config: Config, step: int, validated: bool) -> dict[str, bool]:
+    last = step == config.steps
+    every = {"log": config.log_every, "validate": config.validate_every, "checkpoint": config.checkpoint_every}
+    due = {name: last or step % (interval or config.steps) == 0 for name, interval in every.items()}
+    return due | {"validate": due["validate"] and validated}
+
+
+def _require_finite(row: Mapping[str, float], run: Run, state: State) -> None:
+    bad = [name for name, value in row.items() if not math.isfinite(value)]
+    if bad:
+        raise UserError(
+            f"{run.folder}: {bad[0]} is {row[bad[0]]} at step {state.step}; the last checkpoint is kept. "
+            "Try a lower learning_rate, and `heteroreg check` on the cohort"
+        )
+
+
+def _warn_if_still(scores: Validation, step: int, steps: int) -> None:
+    if step >= steps / 4 and scores.displacement < NO_MOTION:
+        warnings.warn(
+            f"the displacement is about zero ({scores.displacement:.3f} voxels on average) after {step} steps: "
+            "lower `smoothness`, raise `learning_rate`, or run `heteroreg check` on the cohort",
+            stacklevel=3,
+        )

@@ -1,0 +1,50 @@
+"""Settings that are found from the cohort where the user gives none."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from heteroreg.data.cohort import Cohort
+from heteroreg.data.dataset import ImageCache
+from heteroreg.training.config import Config
+
+# A stack whose slices are this many times thicker than its pixels is registered slice by slice.
+THICK = 3.0
+# Longest side of a sample, by dimension: what one workstation trains in a night.
+LONGEST = {2: 256, 3: 128}
+MULTIPLE = 16
+
+
+def resolve(config: Config, cohort: Cohort, cache: ImageCache) -> Config:
+    """Fills in dimension, working spacing, sample size and the intervals.
+
+    The working spacing is the median of the fixed images of the cohort. If half of the images would not fit
+    into the longest sample by far (1.5 times), it is coarsened until they do. The size holds the largest
+    image, rounded up to a multiple of 16, up to the longest sample.
+    """
+    fixed = [cache.image(pair.fixed).grid for pair in cohort]
+    dims = config.dims or (
+        2 if fixed[0].dims == 2 or fixed[0].spacing[2] > THICK * max(fixed[0].spacing[:2]) else 3
+    )
+    usable = [grid for grid in fixed if grid.dims >= dims]  # an unfit image is reported when it is loaded
+    spacings = np.array([grid.spacing[:dims] for grid in usable]) if usable else np.ones((1, dims))
+    shapes = np.array([grid.shape[:dims] for grid in usable]) if usable else np.full((1, dims), MULTIPLE)
+    spacing = np.array(config.spacing) if config.spacing else np.median(spacings, axis=0)
+    extents = np.median(shapes * spacings, axis=0) / spacing
+    if config.spacing is None and extents.max() > 1.5 * LONGEST[dims]:
+        spacing = spacing * extents.max() / LONGEST[dims]
+    largest = (shapes * spacings / spacing).max(axis=0)
+    size = [min(LONGEST[dims], MULTIPLE * max(1, math.ceil(round(n) / MULTIPLE))) for n in largest]
+    interval = config.validate_every or max(1, config.steps // 10)
+    return config.model_copy(
+        update={
+            "dims": dims,
+            "spacing": tuple(round(float(s), 6) for s in spacing),
+            "size": config.size or tuple(size),
+            "validate_every": interval,
+            "checkpoint_every": config.checkpoint_every or interval,
+            "cohort": cohort.name,
+        }
+    )

@@ -1,0 +1,79 @@
+"""The folder that training leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from torch import nn
+
+from heteroreg.errors import UserError
+from heteroreg.methods import find_method, find_network
+from heteroreg.training import checkpoint
+from heteroreg.training.config import Config
+
+CONFIG = "config.yaml"
+METRICS = "metrics.csv"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model with its history.
+
+    Attributes:
+        folder: Where it is.
+        config: The configuration, resolved.
+    """
+
+    folder: Path
+    config: Config
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Run:
+        """Opens the folder of a run.
+
+        Raises:
+            UserError: It is none.
+        """
+        folder = Path(folder)
+        if not (folder / CONFIG).is_file():
+            raise UserError(
+                f"{folder}: is not the folder of a run (no {CONFIG}); name one that `heteroreg train` made"
+            )
+        return cls(folder, Config.read(folder / CONFIG))
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """`metrics.csv`: a row per logged step."""
+        return pd.read_csv(self.folder / METRICS)
+
+    def checkpoint(self, name: str) -> Path:
+        """The folder of the checkpoint `last` or `best`."""
+        return self.folder / "checkpoints" / name
+
+    def modules(self, name: str = "best") -> tuple[nn.Module, nn.Module]:
+        """The trained displacement estimator and objective, in evaluation mode.
+
+        Args:
+            name: The checkpoint: `best` on the validation pairs, or `last`. Without validation there is only
+                the last.
+
+        Raises:
+            UserError: The checkpoint is missing or damaged.
+        """
+        folder = self.checkpoint(name)
+        folder = folder if folder.is_dir() else self.checkpoint("last")
+        tensors, _ = checkpoint.load(folder)
+        network, objective = build(self.config)
+        checkpoint.restore_module(network, tensors, "network", folder)
+        checkpoint.restore_module(objective, tensors, "objective", folder)
+        return network.eval(), objective.eval()
+
+
+def build(config: Config) -> tuple[nn.Module, nn.Module]:
+    """The displacement estimator and the objective of a resolved configuration, untrained."""
+    assert config.dims is not None
+    network = find_network(config.network)(config.dims, int_steps=config.int_steps, head_sd=config.head_sd)
+    objective = find_method(config.method).objective(config.dims, config.gamma, config.beta)
+    return network, objective

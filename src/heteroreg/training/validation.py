@@ -1,0 +1,99 @@
+"""How good the estimator is on the validation pairs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from heteroreg.data.dataset import Samples
+from heteroreg.losses import smoothness
+from heteroreg.spatial import jacobian_determinant, warp, warp_labels
+
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Scores on the validation pairs.
+
+    Attributes:
+        loss: Data term and smoothness, the mean over samples.
+        dice: Per label the mean over patients of the mean over samples that have the label in both images.
+        folding_percent: Share of voxels where the map folds.
+        displacement: Mean length of the displacement in voxels.
+    """
+
+    loss: float
+    dice: Mapping[int, float]
+    folding_percent: float
+    displacement: float
+
+    @property
+    def mean_dice(self) -> float | None:
+        """The mean over labels, if there are any."""
+        return sum(self.dice.values()) / len(self.dice) if self.dice else None
+
+    @property
+    def score(self) -> float:
+        """What the best checkpoint has most of: Dice, or the negative loss where there are no labels."""
+        return -self.loss if self.mean_dice is None else self.mean_dice
+
+
+@torch.no_grad()
+def validate(
+    network: nn.Module, objective: nn.Module, samples: Samples, weight: float, device: torch.device
+) -> Validation:
+    """Registers every validation sample, moving onto fixed.
+
+    Args:
+        network: The displacement estimator.
+        objective: From (moved, fixed) to `Losses`.
+        samples: The validation pairs.
+        weight: λ.
+        device: Where to compute.
+    """
+    network.eval()
+    objective.eval()
+    losses, folded, lengths = [], [], []
+    dice: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for first in range(0, len(samples), BATCH):
+        part = slice(first, first + BATCH)
+        moving, fixed = samples.moving[part].to(device), samples.fixed[part].to(device)
+        displacement = network(moving, fixed)
+        data = objective(warp(moving, displacement.forward), fixed).displacement
+        losses.append((data + weight * smoothness(displacement.velocity)) * len(moving))
+        folded.append((jacobian_determinant(displacement.forward) <= 0).float().sum())
+        lengths.append(displacement.forward.norm(dim=1).sum())
+        if samples.moving_labels is not None and samples.fixed_labels is not None:
+            labels, truth = samples.moving_labels[part].to(device), samples.fixed_labels[part].to(device)
+            moved = warp_labels(labels, displacement.forward)
+            for index in range(len(moving)):
+                patient = samples.patients[int(samples.pair[first + index])]
+                for label, value in dice_of(labels[index], moved[index], truth[index]).items():
+                    dice[label][patient].append(value)
+    network.train()
+    objective.train()
+    voxels = samples.fixed.numel()
+    return Validation(
+        loss=float(torch.stack(losses).sum()) / len(samples),
+        dice={
+            label: sum(sum(v) / len(v) for v in patients.values()) / len(patients)
+            for label, patients in sorted(dice.items())
+        },
+        folding_percent=100 * float(torch.stack(folded).sum()) / voxels,
+        displacement=float(torch.stack(lengths).sum()) / voxels,
+    )
+
+
+def dice_of(moving: Tensor, moved: Tensor, fixed: Tensor) -> dict[int, float]:
+    """Dice of each label that is in both the moving and the fixed label map: 2·|A ∩ B| / (|A| + |B|)."""
+    shared = set(moving.unique().tolist()) & set(fixed.unique().tolist()) - {0}
+    result = {}
+    for label in shared:
+        a, b = moved == label, fixed == label
+        result[int(label)] = 2 * float((a & b).sum()) / float(a.sum() + b.sum())
+    return result
