@@ -42,7 +42,7 @@ class UNetVariance(nn.Module):
         check_images(moved, fixed, self.dims)
         features = self.unet(torch.cat([moved, fixed], dim=1))
         with torch.autocast(features.device.type, enabled=False):
-            return _bounded(self.head(features.to(moved.dtype)))
+            return _bounded(self.head(features.to(self.head.weight.dtype)))
 
 
 class CoarseVariance(nn.Module):
@@ -83,12 +83,12 @@ class CoarseVariance(nn.Module):
         for layer in self.layers[self.levels :]:
             features = layer(features)
         with torch.autocast(features.device.type, enabled=False):
-            coarse = self.head(features.to(moved.dtype))
+            coarse = self.head(features.to(self.head.weight.dtype))
             fine = F.interpolate(coarse, size=padded, mode=INTERPOLATION[self.dims], align_corners=False)
             return _bounded(crop_to(fine, shape))
 
 
-def _log_variance_head(dims: int, features: int, initial: float) -> nn.Module:
+def _log_variance_head(dims: int, features: int, initial: float) -> nn.Conv2d | nn.Conv3d:
     head = CONVOLUTIONS[dims](features, 1, 3, padding=1)
     nn.init.normal_(head.weight, std=1e-5)
     assert head.bias is not None

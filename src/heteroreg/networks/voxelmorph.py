@@ -44,7 +44,7 @@ class VoxelMorph(nn.Module):
         features = self.unet(torch.cat([moving, fixed], dim=1))
         # Positions need more digits than bf16 has: from here on float32, whatever the U-Net ran in.
         with torch.autocast(features.device.type, enabled=False):
-            velocity = self.head(features.to(moving.dtype))
+            velocity = self.head(features.to(self.head.weight.dtype))
             return displacement_of(velocity, self.int_steps)
 
 

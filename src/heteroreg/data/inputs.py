@@ -1,0 +1,41 @@
+"""What may stand for an image where a Python caller gives one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from heteroreg.data.image import Image, read_image, read_labels
+from heteroreg.errors import UserError
+
+ImageLike = str | Path | Image | NDArray[Any] | sitk.Image
+
+
+def as_image(value: ImageLike, spacing: float | tuple[float, ...] | None = None, *, labels: bool = False) -> Image:
+    """An `Image` from a path, an `Image`, a SimpleITK image, or an array [x, y(, z)] with its spacing.
+
+    Args:
+        value: The image.
+        spacing: Of an array, in mm; 1 if left out.
+        labels: Whether it is a label map.
+
+    Raises:
+        UserError: A file is unfit, or an array has not 2 or 3 axes or holds NaN or infinite values.
+    """
+    if isinstance(value, str | Path):
+        return read_labels(value) if labels else read_image(value)
+    if isinstance(value, Image):
+        image = value
+    elif isinstance(value, sitk.Image):
+        image = Image.from_sitk(value, "SimpleITK image")
+    else:
+        image = Image.from_array(np.asarray(value), 1.0 if spacing is None else spacing)
+    if image.grid.dims not in (2, 3):
+        raise UserError(f"{image.name}: has {image.grid.dims} axes; give a 2D or 3D image")
+    if not np.isfinite(image.array).all():
+        raise UserError(f"{image.name}: holds NaN or infinite values; replace them and try again")
+    return image.with_array(np.ascontiguousarray(image.array, dtype=np.int32 if labels else np.float32))

@@ -1,0 +1,89 @@
+"""Displacements applied to images and label maps, across grids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from heteroreg.data.grid import Grid
+from heteroreg.data.image import Image
+from heteroreg.errors import UserError
+from heteroreg.spatial import identity, sample
+from heteroreg.spatial.warp import sample_labels
+
+Floats = NDArray[np.floating[Any]]
+
+
+def warp_image(
+    image: Image, displacement: Floats, grid: Grid, like: Grid | None = None, *, labels: bool = False
+) -> Image:
+    """Warps an image by a displacement field: result(x) = image(x + u(x)), positions in mm.
+
+    As ITK does it: 0 outside the image, no displacement outside the field, linear interpolation of intensities.
+    Label maps are warped label by label (`spatial.warp_labels`).
+
+    Args:
+        image: The image or label map, on any grid.
+        displacement: u (d, *shape) in voxels of `grid`.
+        grid: Where the field lies.
+        like: The grid of the result; that of the field if left out.
+        labels: Whether `image` is a label map.
+
+    Returns:
+        The warped image on `like`; float32, or of the label map's type.
+
+    Raises:
+        UserError: Image, field and grid differ in dimension.
+    """
+    like = like or grid
+    if not image.grid.dims == grid.dims == like.dims:
+        raise UserError(
+            f"{image.name}: has {image.grid.dims} dimensions, the displacement {grid.dims} and the grid to warp "
+            f"onto {like.dims}; they must be the same"
+        )
+    field = resample_displacement(displacement, grid, like, outside="zeros")
+    start = identity(like.shape, field)
+    positions = affine(start + field, *like.index_map(image.grid))
+    if labels:
+        values = sample_labels(torch.from_numpy(image.array.astype(np.int64))[None, None], positions)
+    else:
+        values = sample(torch.from_numpy(image.array.astype(np.float32))[None, None], positions, outside="zeros")
+    return Image(values[0, 0].numpy().astype(image.array.dtype if labels else np.float32), like, image.name)
+
+
+def resample_displacement(displacement: Floats, grid: Grid, like: Grid, outside: Any = "border") -> Tensor:
+    """A displacement field on another grid of the same space.
+
+    Args:
+        displacement: (d, *shape) in voxels of `grid`.
+        grid: Where the field lies.
+        like: Where it is wanted.
+        outside: Beyond the field: its edge (`border`) or no displacement (`zeros`).
+
+    Returns:
+        (1, d, *like.shape) in voxels of `like`, float32.
+    """
+    field = torch.from_numpy(np.ascontiguousarray(displacement, dtype=np.float32))[None]
+    if grid.same_as(like):
+        return field
+    positions = affine(identity(like.shape, field), *like.index_map(grid))
+    turn = np.linalg.inv(like.matrix) @ grid.matrix  # voxels of one grid to voxels of the other
+    return affine(sample(field, positions, outside=outside), turn, np.zeros(grid.dims))
+
+
+def resample_map(values: Tensor, grid: Grid, like: Grid) -> Tensor:
+    """A scalar map (1, 1, *shape) on another grid, linear, its edge continued outside: (1, 1, *like.shape)."""
+    if grid.same_as(like):
+        return values
+    return sample(values, affine(identity(like.shape, values), *like.index_map(grid)))
+
+
+def affine(positions: Tensor, matrix: NDArray[np.float64], offset: NDArray[np.float64]) -> Tensor:
+    """A · x + b for positions (N, d, *shape)."""
+    turn = torch.from_numpy(matrix).to(positions)
+    shift = torch.from_numpy(offset).to(positions).view(1, -1, *[1] * (positions.ndim - 2))
+    return torch.einsum("ij,nj...->ni...", turn, positions) + shift
