@@ -24,7 +24,7 @@ from heteroreg.spatial import warp
 from heteroreg.training import checkpoint
 from heteroreg.training.config import Config
 from heteroreg.training.logs import Log
-from heteroreg.training.progress import progress
+from heteroreg.progress import progress
 from heteroreg.training.resolve import resolve
 from heteroreg.training.run import CONFIG, Run, build
 from heteroreg.training.schedule import Phase, augment, batch_indices, learning_rate, phase

@@ -1,0 +1,5 @@
+"""`python -m heteroreg` is the command."""
+
+from heteroreg.cli import main
+
+main()

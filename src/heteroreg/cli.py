@@ -1,0 +1,365 @@
+"""The command line: each command is a few lines over the public functions."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from heteroreg import __version__
+from heteroreg.errors import UserError
+
+app = typer.Typer(
+    help="Deep registration of noisy medical images that says where it may be wrong.",
+    epilog="Begin with `heteroreg demo`: it needs no data.",
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Noise(StrEnum):
+    """Kinds of noise."""
+
+    gaussian = "gaussian"
+    rician = "rician"
+    speckle = "speckle"
+
+
+class Layout(StrEnum):
+    """Layouts that the phantom is written in."""
+
+    pairs = "pairs"
+    acdc = "acdc"
+    camus = "camus"
+    mnms = "mnms"
+
+
+class Source(StrEnum):
+    """Data sets that can be imported."""
+
+    acdc = "acdc"
+    camus = "camus"
+    mnms = "mnms"
+    folder = "folder"
+
+
+class Mode(StrEnum):
+    """How to score."""
+
+    standard = "standard"
+    reference = "reference"
+
+
+Out = Annotated[Path, typer.Option("--out", help="Folder to write.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceback of an error.")]
+CohortPath = Annotated[Path, typer.Argument(metavar="COHORT", help="pairs.csv, or the folder that holds it.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        print(__version__)
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command()
+def demo(
+    out: Out = Path("demo"),
+    quick: Annotated[bool, typer.Option(help="Fewer pairs and steps: a look in a minute.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,  # noqa: ARG001
+) -> None:
+    """Make a phantom with known motion and noise, train `mse` and `hetero` on it, and compare them.
+
+    Example: `heteroreg demo --out demo`, then open `demo/report/index.html`.
+    """
+    from heteroreg.demo import run_demo
+
+    page = run_demo(out, quick=quick, show=not quiet)
+    _say(quiet, f"look at {page}")
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs to make.")] = 24,
+    dims: Annotated[int, typer.Option(min=2, max=3, help="2 or 3.")] = 2,
+    size: Annotated[int, typer.Option(min=32, help="Voxels along an axis.")] = 96,
+    noise: Annotated[Noise, typer.Option(help="Kind of noise.")] = Noise.gaussian,
+    artefacts: Annotated[bool, typer.Option(help="Add a shadow, drop-out and clutter.")] = False,
+    strength: Annotated[float, typer.Option(min=0, help="Strength of noise and artefacts.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    layout: Annotated[Layout, typer.Option(help="A cohort, or the layout of a public data set.")] = Layout.pairs,
+    quiet: Quiet = False,
+    verbose: Verbose = False,  # noqa: ARG001
+) -> None:
+    """Write a cohort of beating hearts with known motion and noise.
+
+    Example: `heteroreg phantom hearts --pairs 40 --noise rician --artefacts`
+    """
+    from heteroreg.data.phantom import write_phantom
+
+    write_phantom(
+        out, pairs=pairs, dims=dims, size=size, noise=noise.value, artefacts=artefacts, strength=strength,
+        seed=seed, layout=layout.value,
+    )  # fmt: skip
+    _say(quiet, f"wrote {pairs} pairs to {out}")
+
+
+@app.command(name="import")
+def import_(
+    kind: Annotated[Source, typer.Argument(metavar="KIND", help="acdc, camus, mnms or folder.")],
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The data set as it was downloaded.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the cohort.")],
+    split: Annotated[str | None, typer.Option(help="Percent of the patients: train,val or train,val,test.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 0,
+    quiet: Quiet = False,
+    verbose: Verbose = False,  # noqa: ARG001
+) -> None:
+    """Make a cohort from a public data set, or from a folder of ED and ES files.
+
+    Example: `heteroreg import acdc ~/ACDC/database cohorts/acdc --split 80,20`
+    """
+    from heteroreg.data.readers import import_cohort
+
+    try:
+        parts = tuple(int(part) for part in split.split(",")) if split else None
+    except ValueError:
+        raise UserError(f"--split {split}: write whole percentages, such as 80,20 or 70,10,20") from None
+    cohort = import_cohort(kind.value, source, out, split=parts, seed=seed)
+    counts = ", ".join(f"{len(cohort.split(name))} {name}" for name in cohort.splits) or "no split"
+    _say(quiet, f"wrote {len(cohort)} pairs to {out / 'pairs.csv'} ({counts})")
+
+
+@app.command()
+def check(cohort: CohortPath, quiet: Quiet = False, verbose: Verbose = False) -> None:  # noqa: ARG001
+    """Find what would go wrong with a cohort; exits with 1 if anything would.
+
+    Example: `heteroreg check cohorts/acdc/pairs.csv`
+    """
+    from heteroreg.check import check as find
+    from heteroreg.data.cohort import Cohort
+    from heteroreg.progress import progress
+
+    pairs = Cohort.read(cohort)
+    with progress("checking", len(pairs), show=not quiet) as report:
+        findings = find(pairs, report)
+    for finding in findings:
+        if not quiet or finding.level == "problem":
+            print(f"{finding.level}: {finding.pair + ': ' if finding.pair else ''}{finding.text}")
+    problems = sum(finding.level == "problem" for finding in findings)
+    _say(quiet, f"{len(pairs)} pairs, {problems} problems, {len(findings) - problems} notes")
+    raise typer.Exit(1 if problems else 0)
+
+
+@app.command()
+def train(
+    cohort: CohortPath,
+    out: Out,
+    method: Annotated[str | None, typer.Option(help="What to minimise; `heteroreg methods` lists all.")] = None,
+    network: Annotated[str | None, typer.Option(help="The displacement estimator.")] = None,
+    dims: Annotated[int | None, typer.Option(min=2, max=3, help="2: slices, 3: volumes.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Updates.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    config: Annotated[Path | None, typer.Option(help="A YAML file of settings.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting.")] = None,
+    devices: Annotated[int, typer.Option(min=1, help="Processes on each machine.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed, …")] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,  # noqa: ARG001
+) -> None:
+    """Train on a cohort.
+
+    Example: `heteroreg train cohorts/acdc --out runs/hetero --steps 1500 --set smoothness=0.01`
+    """
+    from heteroreg.training import train as run
+    from heteroreg.training.config import read_settings
+
+    named = {
+        "method": method, "network": network, "dims": dims, "steps": steps, "seed": seed, "precision": precision,
+    }  # fmt: skip
+    settings = {**(read_settings(config) if config else {}), **_settings(set_ or [])}
+    settings |= {key: value for key, value in named.items() if value is not None}
+    run(cohort, out, config=settings, resume=resume, devices=devices, nodes=nodes, show=not quiet)
+    _say(quiet, f"trained; the run is in {out}")
+
+
+@app.command()
+def register(
+    moving: Annotated[Path, typer.Argument(metavar="MOVING")],
+    fixed: Annotated[Path, typer.Argument(metavar="FIXED")],
+    model: Annotated[Path, typer.Option(help="The run to register with.")],
+    out: Out,
+    moving_labels: Annotated[
+        Path | None, typer.Option(help="Label map of the moving image, to carry along.")
+    ] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,  # noqa: ARG001
+) -> None:
+    """Register one pair, of any size and spacing.
+
+    Example: `heteroreg register ED.nii.gz ES.nii.gz --model runs/hetero --out registered`
+    """
+    from heteroreg.files import require_free
+    from heteroreg.model import load
+
+    require_free(out, "summary.json")
+    registration = load(model).register(moving, fixed, moving_labels)
+    registration.save(out)
+    moved = registration.summary()["displacement_mm"]
+    _say(quiet, f"wrote {out}: displacement {moved['mean']:.1f} mm on average, {moved['max']:.1f} mm at most")
+
+
+@app.command()
+def warp(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE")],
+    transform: Annotated[Path, typer.Option(help="An ITK displacement field, as `register` writes it.")],
+    like: Annotated[Path, typer.Option(help="The image whose grid to warp onto.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write.")],
+    labels: Annotated[bool, typer.Option("--labels", help="IMAGE is a label map.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,  # noqa: ARG001
+) -> None:
+    """Apply a saved displacement to an image or a label map.
+
+    Example: `heteroreg warp ED_gt.nii.gz --transform registered/displacement.nii.gz --like ES.nii.gz --labels
+    --out moved_gt.nii.gz`
+    """
+    from heteroreg.data.field import read_displacement
+    from heteroreg.data.image import read_image, read_labels, write_image
+    from heteroreg.transform import warp_image
+
+    displacement, grid = read_displacement(transform)
+    source = read_labels(image) if labels else read_image(image)
+    write_image(warp_image(source, displacement, grid, read_image(like).grid, labels=labels), out)
+    _say(quiet, f"wrote {out}")
+
+
+@app.command()
+def evaluate(
+    cohort: CohortPath,
+    model: Annotated[str, typer.Option(help="A run, or `undeformed`.")],
+    out: Out,
+    split: Annotated[str, typer.Option(help="train, val, test, or all.")] = "test",
+    metrics: Annotated[
+        Mode, typer.Option(help="Sound metrics, or those of the paper's own figures.")
+    ] = Mode.standard,
+    quiet: Quiet = False,
+    verbose: Verbose = False,  # noqa: ARG001
+) -> None:
+    """Register every pair of a split and score it.
+
+    Example: `heteroreg evaluate cohorts/acdc --model runs/hetero --out scores/hetero`
+    """
+    from heteroreg.classical import Undeformed
+    from heteroreg.data.cohort import Cohort
+    from heteroreg.evaluation import evaluate as run
+    from heteroreg.model import load
+
+    pairs = Cohort.read(cohort).split(split)
+    registrar = Undeformed() if model == "undeformed" else load(model)
+    scores = run(registrar, pairs, metrics=metrics.value, out=out, show=not quiet)
+    dice = {key: value["mean"] for key, value in scores.summary["metrics"].items() if key.startswith("dice_")}
+    _say(quiet, f"wrote {out}: " + ", ".join(f"{name} {value:.4f}" for name, value in dice.items()))
+
+
+@app.command()
+def compare(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders that `evaluate` wrote.")],
+    out: Out,
+    baseline: Annotated[Path | None, typer.Option(help="Compare with this one; the first by default.")] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,  # noqa: ARG001
+) -> None:
+    """Put evaluations side by side: the paper's table with paired tests, and a page.
+
+    Example: `heteroreg compare scores/mse scores/hetero --out report --baseline scores/mse`
+    """
+    from heteroreg.report import write_report
+
+    page = write_report(folders, out, baseline=baseline)
+    _say(quiet, (out / "table.md").read_text(encoding="utf-8"))
+    _say(quiet, f"look at {page}")
+
+
+@app.command()
+def methods(
+    json_: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """List the methods and networks.
+
+    Example: `heteroreg methods`
+    """
+    from heteroreg.methods import METHODS, NETWORKS
+
+    table = {
+        "methods": {name: method.summary for name, method in METHODS.items()},
+        "networks": {name: (network.__doc__ or "").splitlines()[0] for name, network in NETWORKS.items()},
+    }
+    if json_:
+        print(json.dumps(table, indent=2, ensure_ascii=False))
+        return
+    for title, rows in table.items():
+        print(f"{title}:")
+        for name, summary in rows.items():
+            print(f"  {name:14} {summary}")
+
+
+def main() -> None:
+    """The entry point: the one place where a mistake of the user's becomes one line and exit code 2."""
+    warnings.showwarning = _warn
+    try:
+        app()
+    except (UserError, OSError) as error:
+        if {"-v", "--verbose"} & set(sys.argv):
+            raise
+        print(f"heteroreg: {_line(error)}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}; check the path, its permissions and the room on the disk"
+    return str(error)
+
+
+def _warn(message: Any, category: type[Warning], *_args: Any, **_kwargs: Any) -> None:
+    if issubclass(category, UserWarning):
+        print(f"heteroreg: warning: {message}", file=sys.stderr)
+
+
+def _settings(pairs: list[str]) -> dict[str, Any]:
+    settings = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UserError(f"--set {pair}: write KEY=VALUE")
+        try:
+            settings[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UserError(f"--set {pair}: the value is not readable") from None
+    return settings
+
+
+def _say(quiet: bool, text: str) -> None:
+    if not quiet:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
