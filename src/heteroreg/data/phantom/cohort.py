@@ -1,0 +1,129 @@
+"""The phantom as a cohort on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from heteroreg.data.cohort import Cohort, Pair
+from heteroreg.data.field import write_displacement
+from heteroreg.data.image import Image, write_image
+from heteroreg.data.phantom.layouts import LAYOUTS
+from heteroreg.data.phantom.noise import KINDS
+from heteroreg.data.phantom.pair import SMALLEST, PhantomPair, make_pair
+from heteroreg.errors import UserError
+from heteroreg.files import atomic_folder
+
+SPACING = {2: (1.5, 1.5), 3: (1.5, 1.5, 3.0)}
+
+
+def write_phantom(
+    out: Path,
+    *,
+    pairs: int = 24,
+    dims: int = 2,
+    size: int = 96,
+    noise: str = "gaussian",
+    artefacts: bool = False,
+    strength: float = 1.0,
+    seed: int = 0,
+    layout: str = "pairs",
+) -> Cohort | None:
+    """Writes a phantom cohort as a folder, whole or not at all.
+
+    Pair i depends on the seed and on i, not on how many there are; only its split does. About 70 % are for
+    training, 10 % for validation, 20 % for the test, with at least one each of three or more.
+
+    Args:
+        out: The folder to write.
+        pairs: How many pairs; in the layout of a public data set, how many patients.
+        dims: 2 or 3. A public layout has its own: stacks in `acdc` and `mnms`, 2D in `camus`.
+        size: Voxels along x and y. A volume has a third as many slices, twice as thick.
+        noise: `gaussian`, `rician` or `speckle`.
+        artefacts: Whether to add artefacts, in each image on its own.
+        strength: A factor on noise and artefacts.
+        seed: Another seed gives other hearts.
+        layout: `pairs` is a cohort with its truth; `acdc`, `camus` and `mnms` are the phantom as those data
+            sets are downloaded, without the truth.
+
+    Returns:
+        The cohort; None in a public layout, which is yet to be imported.
+
+    Raises:
+        UserError: A value that is not allowed, or `out` exists and holds something else.
+    """
+    _check(pairs, dims, size, noise, strength, layout)
+    out = Path(out)
+    if layout != "pairs":
+        write, marker = LAYOUTS[layout]
+        with atomic_folder(out, marker=marker) as folder:
+            write(folder, pairs=pairs, size=size, noise=noise, artefacts=artefacts, strength=strength, seed=seed)
+        return None
+    shape = (size, size, max(12, size // 3))[:dims]
+    with atomic_folder(out, marker="pairs.csv") as folder:
+        rows = []
+        for index in range(pairs):
+            pair = make_pair(
+                (seed, index),
+                shape=shape,
+                spacing=SPACING[dims],
+                noise=noise,
+                artefacts=artefacts,
+                strength=strength,
+            )
+            rows.append(_write_pair(pair, f"phantom{index + 1:03d}", _split(index, pairs), folder))
+        Cohort(tuple(rows)).write(folder / "pairs.csv")
+    return Cohort.read(out)
+
+
+def _check(pairs: int, dims: int, size: int, noise: str, strength: float, layout: str) -> None:
+    if pairs < 1:
+        raise UserError(f"--pairs {pairs}: must be 1 or more")
+    if dims not in SPACING:
+        raise UserError(f"--dims {dims}: must be 2 or 3")
+    if size < SMALLEST:
+        raise UserError(f"--size {size}: too small for a heart; use {SMALLEST} or more")
+    if noise not in KINDS:
+        raise UserError(f"--noise {noise}: unknown; use {', '.join(KINDS)}")
+    if not 0 <= strength < float("inf"):
+        raise UserError(f"--strength {strength}: must not be negative; 0 is none, 1 the usual")
+    if layout not in ("pairs", *LAYOUTS):
+        raise UserError(f"--layout {layout}: unknown; use pairs, {', '.join(LAYOUTS)}")
+
+
+def _split(index: int, pairs: int) -> str:
+    """Train, then validation, then test, in the order of the pairs."""
+    if pairs < 3:
+        return ("train", "test")[index]
+    test, val = max(1, round(0.2 * pairs)), max(1, round(0.1 * pairs))
+    return "train" if index < pairs - val - test else "val" if index < pairs - test else "test"
+
+
+def _write_pair(pair: PhantomPair, name: str, split: str, folder: Path) -> Pair:
+    """Writes the files of one pair and returns its row of the table."""
+
+    def save(image: Image, kind: str) -> Path:
+        path = folder / f"{name}_{kind}.nii.gz"
+        write_image(image, path)
+        return path
+
+    displacement = folder / f"{name}_true_displacement.nii.gz"
+    write_displacement(pair.true_displacement, pair.fixed.grid, displacement)
+    extra = {"noise": pair.noise}
+    if pair.moving_artefact is not None and pair.fixed_artefact is not None:
+        extra["moving_artefact"] = save(pair.moving_artefact, "moving_artefact").name
+        extra["fixed_artefact"] = save(pair.fixed_artefact, "fixed_artefact").name
+    return Pair(
+        id=name,
+        patient=name,
+        moving=save(pair.moving, "moving"),
+        fixed=save(pair.fixed, "fixed"),
+        moving_labels=save(pair.moving_labels, "moving_labels"),
+        fixed_labels=save(pair.fixed_labels, "fixed_labels"),
+        split=split,
+        truth={
+            "true_displacement": displacement,
+            "moving_noise_sd": save(pair.moving_noise_sd, "moving_noise_sd"),
+            "fixed_noise_sd": save(pair.fixed_noise_sd, "fixed_noise_sd"),
+        },
+        extra=extra,
+    )

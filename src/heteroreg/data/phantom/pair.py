@@ -1,0 +1,204 @@
+"""One pair of the phantom, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heteroreg.data.grid import Grid
+from heteroreg.data.image import Image
+from heteroreg.data.phantom.artefacts import add_artefacts
+from heteroreg.data.phantom.heart import random_heart
+from heteroreg.data.phantom.motion import contract, random_beat, random_wander
+from heteroreg.data.phantom.noise import KINDS, add_noise
+from heteroreg.data.phantom.render import random_look
+from heteroreg.errors import UserError
+
+Floats = NDArray[np.floating[Any]]
+
+VIEWS = ("short-axis", "2CH", "4CH")
+UNITS = 96.0  # the length units of the anatomy that the first axis of an image spans
+SMALLEST = 32
+
+
+@dataclass(frozen=True)
+class PhantomPair:
+    """A moving and a fixed image with everything that is known about them.
+
+    fixed_clean(x) = moving_clean(x + u(x)) holds exactly, and so for the labels: both are functions of position.
+
+    Attributes:
+        moving: End-diastole, as it would be measured.
+        fixed: End-systole, as it would be measured.
+        moving_labels: 1 LV, 2 myocardium, 3 RV (apical views: left atrium).
+        fixed_labels: The same of the fixed image.
+        true_displacement: u (d, *shape) in voxels, channel i along array axis i, on the fixed grid.
+        moving_noise_sd: Standard deviation of the moving image's noise.
+        fixed_noise_sd: Standard deviation of the fixed image's noise.
+        moving_clean: The moving image without noise and artefacts.
+        fixed_clean: The fixed image without noise and artefacts.
+        moving_artefact: 1 where the moving image has an artefact; None where none were asked for.
+        fixed_artefact: The same of the fixed image.
+        noise: The kind of the noise.
+    """
+
+    moving: Image
+    fixed: Image
+    moving_labels: Image
+    fixed_labels: Image
+    true_displacement: Floats
+    moving_noise_sd: Image
+    fixed_noise_sd: Image
+    moving_clean: Image
+    fixed_clean: Image
+    moving_artefact: Image | None = None
+    fixed_artefact: Image | None = None
+    noise: str = "gaussian"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the heart lies in the image: p = E·(q − centre) + offset.
+
+    Attributes:
+        axes: E (3, d), orthonormal columns: the image's axes in the heart's frame.
+        centre: Of the heart in the image (d).
+        offset: What the heart's frame has at that centre (3).
+    """
+
+    axes: Floats
+    centre: Floats
+    offset: Floats
+
+    def to_heart(self, q: Floats) -> Floats:
+        """Positions of the image (d, …) in the heart's frame (3, …)."""
+        return np.asarray(np.tensordot(self.axes, q - _column(self.centre, q), axes=1) + _column(self.offset, q))
+
+    def to_image(self, p: Floats) -> Floats:
+        """The inverse, within the image's plane."""
+        return np.asarray(np.tensordot(self.axes.T, p - _column(self.offset, p), axes=1) + _column(self.centre, p))
+
+
+def make_pair(
+    seed: int | Sequence[int],
+    *,
+    shape: Sequence[int] = (96, 96),
+    spacing: Sequence[float] = (1.5, 1.5),
+    noise: str = "gaussian",
+    artefacts: bool = False,
+    strength: float = 1.0,
+    view: str = "short-axis",
+    echo: bool | None = None,
+) -> PhantomPair:
+    """Makes one pair: a heart at end-diastole (moving) and at end-systole (fixed).
+
+    Anatomy, motion, noise and artefacts draw from separate streams, so that the same seed with another noise
+    shows the same heart.
+
+    Args:
+        seed: One number or several.
+        shape: Voxels along each axis, 2D or 3D. The heart fills its share of the first axis at any size.
+        spacing: In mm. Only ratios matter to the anatomy.
+        noise: `gaussian`, `rician` or `speckle`.
+        artefacts: Whether to add artefacts, in each image on its own.
+        strength: A factor on noise and artefacts.
+        view: `short-axis`, or a plane along the heart's long axis, `2CH` or `4CH`, with the apex at y = 0.
+        echo: Whether tissues are as bright as in echo rather than cine MRI; by default where noise is speckle.
+
+    Raises:
+        UserError: An unknown kind of noise or view, a negative strength, or an image of less than 32 voxels
+            along x or y.
+    """
+    shape = tuple(int(n) for n in shape)
+    if min(shape[:2]) < SMALLEST:
+        raise UserError(f"--size {min(shape[:2])}: too small for a heart; use {SMALLEST} or more")
+    if noise not in KINDS:
+        raise UserError(f"--noise {noise}: unknown; use {', '.join(KINDS)}")
+    if view not in VIEWS or (view != "short-axis" and len(shape) != 2):
+        raise UserError(f"view {view}: use {', '.join(VIEWS)}; apical views are 2D")
+    streams = np.random.SeedSequence(seed).spawn(5)
+    anatomy, movement, looks, of_moving, of_fixed = (np.random.default_rng(s) for s in streams)
+    grid = Grid.of_shape(shape, tuple(spacing))
+    step = UNITS / shape[0] * np.asarray(grid.spacing) / grid.spacing[0]  # units in a voxel
+    apical, volume = view != "short-axis", len(shape) == 3
+
+    heart = random_heart(anatomy)
+    place = _random_placement(anatomy, view, len(shape))
+    look = random_look(
+        looks, echo=noise == "speckle" if echo is None else echo, apical=apical, edge=0.8 * float(step[0])
+    )
+    beat = random_beat(movement, twists=not apical, shortens=apical or volume)
+    wander = random_wander(movement, len(shape))
+
+    q = np.stack(
+        np.meshgrid(*[(np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, step, strict=True)], indexing="ij")
+    )
+    wandered = q + np.stack([w(q) for w in wander])
+    moved = place.to_image(contract(place.to_heart(wandered), heart, beat))
+    displacement = (moved - q) / _column(step, q)
+
+    cleans, labels = [], []
+    for points in (q, moved):
+        p = place.to_heart(points)
+        full = np.concatenate([points, np.zeros((3 - len(points), *points.shape[1:]))])
+        cleans.append(look(heart, p, full))
+        labels.append(Image(heart.labels(p, apical=apical), grid))
+    observed = [
+        _observe(clean, rng, noise, artefacts, strength)
+        for clean, rng in zip(cleans, (of_moving, of_fixed), strict=True)
+    ]
+
+    def image(array: NDArray[Any] | None) -> Any:
+        return None if array is None else Image(array.astype(np.uint8 if array.dtype == bool else np.float32), grid)
+
+    return PhantomPair(
+        moving=image(observed[0][0]),
+        fixed=image(observed[1][0]),
+        moving_labels=labels[0],
+        fixed_labels=labels[1],
+        true_displacement=displacement,
+        moving_noise_sd=image(observed[0][1]),
+        fixed_noise_sd=image(observed[1][1]),
+        moving_clean=image(cleans[0]),
+        fixed_clean=image(cleans[1]),
+        moving_artefact=image(observed[0][2]),
+        fixed_artefact=image(observed[1][2]),
+        noise=noise,
+    )
+
+
+def _observe(
+    clean: Floats, rng: np.random.Generator, noise: str, artefacts: bool, strength: float
+) -> tuple[Floats, Floats, NDArray[np.bool_] | None]:
+    """What is measured, the sd of its noise, and where artefacts are. They come first: noise knows the signal."""
+    noise_rng, artefact_rng = rng.spawn(2)
+    mask = None
+    if artefacts:
+        clean, mask = add_artefacts(clean, artefact_rng, strength=strength)
+    noisy, sd = add_noise(clean, noise_rng, kind=noise, strength=strength)
+    return noisy, sd, mask
+
+
+def _random_placement(rng: np.random.Generator, view: str, dims: int) -> Placement:
+    angle = rng.uniform(-0.6, 0.6) if view == "short-axis" else rng.uniform(-0.15, 0.15)
+    c, s = np.cos(angle), np.sin(angle)
+    shift, level = rng.uniform(-4, 4, 2), rng.uniform(-8, 4)
+    if view != "short-axis":  # depth runs from apex to base
+        lateral = 0 if view == "4CH" else 1
+        axes = np.zeros((3, 2))
+        axes[lateral], axes[2] = (c, -s), (s, c)
+        return Placement(
+            axes, np.array([shift[0] + (7 if lateral == 0 else 0), shift[1] - 2.0]), np.array([0.0, 0.0, -6.0])
+        )
+    axes = np.eye(3)[:, :dims]
+    axes[:2, :2] = ((c, -s), (s, c))
+    centre = np.array([8 * c + shift[0], -8 * s + shift[1] - 2, 0.0])[:dims]
+    return Placement(axes, centre, np.array([0.0, 0.0, level if dims == 2 else -9.0]))
+
+
+def _column(vector: Any, like: Floats) -> Floats:
+    return np.asarray(vector).reshape(-1, *[1] * (like.ndim - 1))
