@@ -1,0 +1,179 @@
+"""From a registrar and a cohort to scores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import pandas as pd
+
+from heteroreg.data.cohort import Cohort, Pair
+from heteroreg.data.dataset import ImageCache
+from heteroreg.errors import UserError
+from heteroreg.evaluation.gallery import Case, spread
+from heteroreg.evaluation.metrics import ALWAYS, metric, ordered
+from heteroreg.evaluation.row import Mode, Row, score
+from heteroreg.evaluation.scores import MARKER, Scores, over_patients
+from heteroreg.evaluation.uncertainty import FRACTIONS
+from heteroreg.evaluation.view import Inputs, view_of
+from heteroreg.files import require_free
+from heteroreg.progress import progress
+from heteroreg.registration import Registrar
+
+CURVES = ("mse", "oracle", "random")
+
+
+def evaluate(
+    registrar: Registrar,
+    cohort: Cohort,
+    *,
+    metrics: Mode = "standard",
+    labels: Sequence[int] | None = None,
+    out: str | Path | None = None,
+    gallery: int = 6,
+    slicewise: bool | None = None,
+    show: bool = False,
+) -> Scores:
+    """Registers every pair of a cohort and scores the outcome.
+
+    One row for each pair; one for each slice along the last axis where the registration says that slices were
+    registered on their own. Means are over patients, a patient being the mean of its rows.
+
+    Args:
+        registrar: What registers.
+        cohort: The pairs, for example `cohort.split("test")`.
+        metrics: `standard`: warped label maps, distances in mm, misses counted as Dice 0. `reference`: as the
+            paper's figures were made, see `row.score`.
+        labels: The labels to score; None takes all but 0.
+        out: Folder to save to.
+        gallery: Keeps this many registrations for looking at, spread evenly over the cohort.
+        slicewise: Scores slices (True) or whole images (False) whatever the registration says. The way to
+            compare a 3D model with a 2D one: both by slices, or both whole.
+        show: Shows the progress on stderr.
+
+    Raises:
+        UserError: A file of the cohort is missing, damaged or does not fit its neighbours; a label occurs
+            nowhere; `out` exists and holds something else.
+    """
+    _check(cohort, metrics, labels)
+    if out is not None:
+        require_free(Path(out), MARKER)  # before the work, not after it
+    shown = set(spread(gallery, len(cohort)))
+    cache = ImageCache()
+    rows: list[tuple[dict[str, Any], Row]] = []
+    cases: list[Case] = []
+    info: Mapping[str, Any] = {}
+    with progress(f"evaluate {registrar.name}", len(cohort), show=show) as report:
+        for index, pair in enumerate(cohort):
+            inputs = Inputs.read(pair, cache)
+            start = time.perf_counter()
+            registration = registrar.register(inputs.moving, inputs.fixed, inputs.moving_labels)
+            seconds = time.perf_counter() - start
+            info = registration.info
+            view = view_of(registration, inputs)
+            by_slice = registration.slicewise if slicewise is None else slicewise
+            views = [view.at(k) for k in range(view.slices)] if by_slice and view.fixed.ndim == 3 else [view]
+            for one in views:
+                row = score(one, labels, metrics)
+                row.values["seconds"] = seconds
+                rows.append((_cells(pair, one.slice), row))
+            if index in shown:
+                cases.append(Case.of(pair.id, view))
+            report(index + 1)
+    _check_found(labels, cohort, [row for _, row in rows])
+    scores = Scores(_table(rows), {}, _sparsification(rows), tuple(cases))
+    scores.summary.update(_summary(registrar, cohort, metrics, info, scores, rows))
+    if out is not None:
+        scores.save(out)
+    return scores
+
+
+def _check(cohort: Cohort, mode: str, labels: Sequence[int] | None) -> None:
+    if mode not in get_args(Mode):
+        raise UserError(f"metrics: '{mode}' is unknown; use {' or '.join(get_args(Mode))}")
+    if not len(cohort):
+        raise UserError(f"{cohort.name}: holds no pairs to evaluate")
+    if labels is not None and min(labels, default=0) < 1:
+        raise UserError("labels: must be whole numbers above 0, and at least one; 0 is the background")
+    clashes = [column for column in cohort[0].extra if metric(column) or column == "slice"]
+    if clashes:
+        raise UserError(f"{cohort.name}: the column '{clashes[0]}' has the name of a score; rename it")
+
+
+def _check_found(labels: Sequence[int] | None, cohort: Cohort, rows: list[Row]) -> None:
+    found = {label for row in rows for label in row.present | row.one_sided}
+    absent = sorted(set(labels or ()) - found)
+    if absent:
+        raise UserError(f"labels: {', '.join(map(str, absent))} occurs in no label map of {cohort.name}")
+
+
+def _cells(pair: Pair, index: int | None) -> dict[str, Any]:
+    known = {"id": pair.id, "patient": pair.patient, "slice": index}
+    return known | ({} if pair.split is None else {"split": pair.split}) | dict(pair.extra)
+
+
+def _table(rows: list[tuple[dict[str, Any], Row]]) -> pd.DataFrame:
+    # A label that is scored nowhere still has its columns: empty says more than absent.
+    seen = {label for _, row in rows for label in row.present | row.one_sided}
+    names = {name for _, row in rows for name in row.values} | {f"dice_{label}" for label in seen} | set(ALWAYS)
+    cells = pd.DataFrame([cells for cells, _ in rows])
+    cells["slice"] = cells["slice"].astype("Int64")
+    values = pd.DataFrame([row.values for _, row in rows], columns=ordered(names), dtype=float)
+    return pd.concat([cells, values], axis=1)
+
+
+def _sparsification(rows: list[tuple[dict[str, Any], Row]]) -> pd.DataFrame | None:
+    """Mean curves: over the rows of a patient, then over patients, as every other mean."""
+    parts = []
+    for suffix in ("", "_foreground"):
+        curves = [
+            pd.DataFrame({"patient": cells["patient"], "fraction": FRACTIONS}).assign(
+                **{f"{name}{suffix}": getattr(curve, name) for name in CURVES}
+            )
+            for cells, row in rows
+            if (curve := getattr(row, f"curve{suffix}")) is not None
+        ]
+        if curves:
+            patients = pd.concat(curves).groupby(["patient", "fraction"]).mean()
+            parts.append(patients.groupby("fraction").mean())
+    return pd.concat(parts, axis=1).reset_index() if parts else None
+
+
+def _summary(
+    registrar: Registrar,
+    cohort: Cohort,
+    mode: Mode,
+    info: Mapping[str, Any],
+    scores: Scores,
+    rows: list[tuple[dict[str, Any], Row]],
+) -> dict[str, Any]:
+    splits = cohort.splits
+    labels = sorted({label for _, row in rows for label in row.present | row.one_sided})
+    return {
+        "kind": "evaluation",
+        "registrar": registrar.name,
+        "method": info.get("method"),
+        "info": {key: value for key, value in info.items() if key != "seconds"},
+        "cohort": cohort.name,
+        "split": splits[0] if len(splits) == 1 else "all",
+        "mode": mode,
+        "slicewise": scores.slicewise,
+        "counts": {
+            "pairs": len(cohort),
+            "labelled_pairs": sum(pair.labelled for pair in cohort),
+            "patients": int(scores.table["patient"].nunique()),
+            "rows": len(rows),
+        },
+        "labels": {str(label): _label_counts(label, rows) for label in labels},
+        "metrics": over_patients(scores.table, scores.metrics),
+    }
+
+
+def _label_counts(label: int, rows: list[tuple[dict[str, Any], Row]]) -> dict[str, int]:
+    return {
+        "rows": sum(label in row.present for _, row in rows),
+        "missed": sum(label in row.missed for _, row in rows),
+        "one_sided": sum(label in row.one_sided for _, row in rows),
+    }

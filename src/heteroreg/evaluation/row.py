@@ -1,0 +1,150 @@
+"""The scores of one view: one row of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from heteroreg.evaluation.overlap import dice, jaccard
+from heteroreg.evaluation.regularity import determinant, folding_percent, sd_log_jacobian
+from heteroreg.evaluation.surface import surface_distances
+from heteroreg.evaluation.truth import noise_agreement
+from heteroreg.evaluation.uncertainty import (
+    Sparsification,
+    coverage,
+    expected_calibration_error,
+    foreground,
+    gaussian_nll,
+    sparsification,
+)
+from heteroreg.evaluation.view import View
+from heteroreg.spatial import warp
+
+Mode = Literal["standard", "reference"]
+COVERAGES = (50, 68, 90, 95)
+# A displacement of 0 read in floating point spills this little over to the neighbours.
+ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class Row:
+    """The scores of one view.
+
+    Attributes:
+        values: Metric → number; what is not defined is not there, or NaN.
+        present: Labels that lie in both label maps.
+        missed: Those of them that the warp lost: Dice 0, no distance.
+        one_sided: Labels that lie in the moving or the fixed label map alone: no score.
+        curve: Sparsification over all pixels, where a noise was predicted.
+        curve_foreground: The same over the foreground.
+    """
+
+    values: dict[str, float]
+    present: frozenset[int]
+    missed: frozenset[int]
+    one_sided: frozenset[int]
+    curve: Sparsification | None = None
+    curve_foreground: Sparsification | None = None
+
+
+def score(view: View, labels: Collection[int] | None, mode: Mode) -> Row:
+    """Scores a view.
+
+    A label is scored where both the moving and the fixed label map of the view have it.
+
+    `standard`: the warped label map against the fixed one, distances in mm. A label that the warp lost counts
+    as a miss with Dice 0. `reference`: as the paper's own figures were made: each label's mask is warped
+    linearly and thresholded above 0, distances are in voxels, and a label with an empty mask has no score.
+    `asd` is one way in both modes, from moved to fixed.
+
+    Args:
+        view: What to score.
+        labels: The labels to score; None takes every label but 0.
+        mode: How label maps are compared.
+    """
+    jacobian = determinant(view.displacement)
+    values = {"folding_percent": folding_percent(jacobian), "sd_log_jacobian": sd_log_jacobian(jacobian)}
+    in_moving, in_fixed = _labels(view.moving_labels, labels), _labels(view.fixed_labels, labels)
+    present, missed = in_moving & in_fixed, set()
+    for label in sorted(present):
+        moved, fixed = _moved_mask(view, label, mode), np.asarray(view.fixed_labels == label)
+        if not moved.any():
+            missed.add(label)
+        if mode == "standard" or moved.any():
+            values |= _overlap_and_distances(moved, fixed, label, view.spacing if mode == "standard" else None)
+    curve, curve_foreground, noise = _noise(view)
+    return Row(
+        values | noise | _truth(view, in_fixed),
+        frozenset(present),
+        frozenset(missed),
+        frozenset(in_moving ^ in_fixed),
+        curve,
+        curve_foreground,
+    )
+
+
+def _labels(array: NDArray[Any] | None, wanted: Collection[int] | None) -> set[int]:
+    found = set() if array is None else {int(label) for label in np.unique(array)} - {0}
+    return found if wanted is None else found & set(wanted)
+
+
+def _moved_mask(view: View, label: int, mode: Mode) -> NDArray[np.bool_]:
+    if mode == "standard":
+        return np.asarray(view.moved_labels == label)
+    mask = torch.from_numpy(np.asarray(view.moving_labels == label, dtype=np.float64))
+    displacement = torch.from_numpy(np.ascontiguousarray(view.displacement, dtype=np.float64))
+    return np.asarray(warp(mask[None, None], displacement[None], outside="zeros")[0, 0].numpy() > ROUNDING)
+
+
+def _overlap_and_distances(
+    moved: NDArray[np.bool_], fixed: NDArray[np.bool_], label: int, spacing: tuple[float, ...] | None
+) -> dict[str, float]:
+    distances = surface_distances(moved, fixed, spacing)
+    return {
+        f"dice_{label}": dice(moved, fixed),
+        f"jaccard_{label}": jaccard(moved, fixed),
+        f"hd_{label}": distances.hd,
+        f"hd95_{label}": distances.hd95,
+        f"asd_{label}": distances.asd,
+        f"assd_{label}": distances.assd,
+    }
+
+
+def _noise(view: View) -> tuple[Sparsification | None, Sparsification | None, dict[str, float]]:
+    """Uncertainty scores of the residual fixed - moved, both in units of the fixed image's range.
+
+    AUSE and AURG count all pixels, as published, and those of the foreground. Calibration counts the
+    foreground: a background of zeros has no residual, and any sd covers it.
+    """
+    if view.noise_sd is None or not view.intensity_range > 0:
+        return None, None, {}
+    residual = (view.fixed.astype(np.float64) - view.moved) / view.intensity_range
+    sd = view.noise_sd.astype(np.float64) / view.intensity_range
+    inside = foreground(view.moved, view.fixed)
+    curve = sparsification(residual**2, sd)
+    curve_foreground = sparsification(residual[inside] ** 2, sd[inside])
+    values: dict[str, float] = {}
+    for suffix, one in (("", curve), ("_foreground", curve_foreground)):
+        if one is not None:
+            values |= {f"ause{suffix}": one.ause, f"aurg{suffix}": one.aurg}
+    residual, sd = residual[inside], sd[inside]
+    values |= {"ece": expected_calibration_error(residual, sd), "nll": gaussian_nll(residual, sd)}
+    values |= {f"coverage_{level}": coverage(residual, sd, level / 100) for level in COVERAGES}
+    return curve, curve_foreground, values
+
+
+def _truth(view: View, in_fixed: set[int]) -> dict[str, float]:
+    values: dict[str, float] = {}
+    if view.end_point_error is not None:
+        values["epe"] = float(view.end_point_error.mean())
+        for label in in_fixed:
+            values[f"epe_{label}"] = float(view.end_point_error[view.fixed_labels == label].mean())
+    if view.true_noise_sd is not None and view.noise_sd is not None:
+        inside = foreground(view.moved, view.fixed)
+        values |= noise_agreement(view.noise_sd[inside], view.true_noise_sd[inside])
+    return values

@@ -1,0 +1,87 @@
+"""Scores that need the known truth of a phantom."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+
+from heteroreg.data.grid import Grid
+from heteroreg.spatial import warp
+
+Floats = NDArray[np.float64]
+
+
+def end_point_error(displacement: NDArray[Any], true_displacement: NDArray[Any], grid: Grid) -> Floats:
+    """|u(x) - u*(x)| in mm, for each voxel.
+
+    All axes count, also the one across the slices where a model moves voxels only within them.
+
+    Args:
+        displacement: u (d, *shape) in voxels of the grid.
+        true_displacement: u* (d, *shape), likewise.
+        grid: Gives the spacing.
+
+    Returns:
+        (*shape).
+    """
+    spacing = np.asarray(grid.spacing).reshape(-1, *[1] * grid.dims)
+    difference = (np.asarray(displacement, dtype=np.float64) - true_displacement) * spacing
+    return np.asarray(np.linalg.norm(difference, axis=0))
+
+
+def expected_noise_sd(
+    fixed_sd: NDArray[Any], moving_sd: NDArray[Any] | None, displacement: NDArray[Any]
+) -> NDArray[np.float64]:
+    """The standard deviation of the noise in fixed - moved, were the registration perfect.
+
+    The noises of both images are independent: √(σ_f(x)² + σ_m(x + u(x))²), with the map of the moving image
+    read at the displaced place, linear between voxels. Interpolating the moving image itself averages its
+    noise a little, which is left out.
+
+    Args:
+        fixed_sd: σ_f (*shape), true noise of the fixed image.
+        moving_sd: σ_m on the same grid; None where the moving image has no noise.
+        displacement: u (d, *shape) in voxels, the true one where it is known.
+    """
+    variance = np.asarray(fixed_sd, dtype=np.float64) ** 2
+    if moving_sd is not None:
+        moved = warp(_tensor(moving_sd)[None, None], _tensor(displacement)[None])[0, 0].numpy()
+        variance = variance + moved**2
+    return np.asarray(np.sqrt(variance))
+
+
+def noise_agreement(predicted: NDArray[Any], true: NDArray[Any]) -> dict[str, float]:
+    """How far a predicted standard deviation of the noise agrees with the true one.
+
+    Args:
+        predicted: One value for each pixel, any shape.
+        true: The same shape and unit.
+
+    Returns:
+        `noise_correlation`: Pearson's correlation. `noise_rank_correlation`: Spearman's, which asks for the
+        order alone. `noise_ratio`: median of predicted / true where the true one is above 0; 1 is right.
+        NaN where not defined: fewer than two pixels, or a constant map.
+    """
+    predicted = np.asarray(predicted, dtype=np.float64).ravel()
+    true = np.asarray(true, dtype=np.float64).ravel()
+    noisy = true > 0
+    return {
+        "noise_correlation": _pearson(predicted, true),
+        "noise_rank_correlation": _pearson(stats.rankdata(predicted), stats.rankdata(true)),
+        "noise_ratio": float(np.median(predicted[noisy] / true[noisy])) if noisy.any() else math.nan,
+    }
+
+
+def _pearson(a: Floats, b: Floats) -> float:
+    if a.size < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return math.nan
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _tensor(array: NDArray[Any]) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64))
