@@ -145,9 +145,12 @@ def write_sitk(image: Any, path: Path) -> None:
     with atomic_file(path) as temporary:
         try:
             sitk.WriteImage(image, str(temporary), useCompression=True)
-        except RuntimeError as error:
+            if path.name.lower().endswith(NIFTI_ENDINGS):
+                read_voxels(temporary)  # ITK says nothing when the disk is full
+        except (RuntimeError, UserError) as error:
+            reason = "it came out incomplete" if isinstance(error, UserError) else _last_line(error)
             raise UserError(
-                f"{path}: could not be written ({_last_line(error)}); is there room, is the ending known?"
+                f"{path}: could not be written ({reason}); is there room, is the ending known?"
             ) from error
 
 
