@@ -29,11 +29,19 @@ def save(folder: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -
         folder: `checkpoints/last` or `checkpoints/best`.
         tensors: By name.
         meta: What else there is to know; its `step` names the file.
+
+    Raises:
+        UserError: It could not be written. The earlier checkpoint is whole.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = f"tensors-{meta['step']:07d}.safetensors"
     with atomic_file(folder / file) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+        try:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+        except SafetensorError as error:
+            raise UserError(
+                f"{folder / file}: could not be written ({error}); is there room on the disk?"
+            ) from error
     state = {"schema_version": SCHEMA_VERSION, "tensors": file, **meta}
     write_text(folder / STATE, json.dumps(state, indent=2) + "\n")
     for old in folder.iterdir():

@@ -30,8 +30,8 @@ from heteroreg.training.run import CONFIG, Run, build
 from heteroreg.training.schedule import Phase, augment, batch_indices, learning_rate, phase
 from heteroreg.training.validation import Validation, validate
 
-# A mean displacement below this after a quarter of the steps says that nothing is being learned.
-NO_MOTION = 0.02
+# A mean displacement below this, in voxels, after so many steps says that nothing is being learned.
+NO_MOTION, NO_MOTION_AFTER = 0.02, 200
 
 
 @dataclass
@@ -162,7 +162,7 @@ def train(
                     scores = validate(state.network, state.objective, held_out, config_.smoothness, fabric.device)
                     row |= _validation_row(scores)
                     note += f", validation {'Dice' if scores.dice else 'loss'} {abs(scores.score):.3f}"
-                    _warn_if_still(scores, state.step, config_.steps)
+                    _warn_if_still(scores, state.step)
                     if state.best is None or scores.score > state.best:
                         state.best = scores.score
                         if log is not None:
@@ -285,8 +285,8 @@ def _require_finite(row: Mapping[str, float], run: Run, state: State) -> None:
         )
 
 
-def _warn_if_still(scores: Validation, step: int, steps: int) -> None:
-    if step >= steps / 4 and scores.displacement < NO_MOTION:
+def _warn_if_still(scores: Validation, step: int) -> None:
+    if step >= NO_MOTION_AFTER and scores.displacement < NO_MOTION:
         warnings.warn(
             f"the displacement is about zero ({scores.displacement:.3f} voxels on average) after {step} steps: "
             "lower `smoothness`, raise `learning_rate`, or run `heteroreg check` on the cohort",

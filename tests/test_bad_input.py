@@ -1,0 +1,250 @@
+"""Every mistake gets one line that names the file or option, exit code 2, and leaves nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from heteroreg.cli import main
+from heteroreg.data.cohort import Cohort
+from heteroreg.data.image import Image, read_image, write_image
+from heteroreg.data.phantom import write_phantom
+from heteroreg.training import train
+
+Outcome = tuple[int, str, str]
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs `heteroreg …` and gives its exit code, stdout and stderr."""
+
+    def run(*arguments: str | Path) -> Outcome:
+        monkeypatch.setattr("sys.argv", ["heteroreg", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        code = stop.value.code
+        return int(code) if isinstance(code, int) else 0, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a phantom cohort and a run trained on it for two steps."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_phantom(folder / "cohort", pairs=4, size=32)
+    train(folder / "cohort", folder / "run", method="mse", steps=2, batch_size=2)
+    return folder
+
+
+@pytest.fixture
+def work(trained: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    shutil.copytree(trained, tmp_path / "work")
+    return tmp_path / "work"
+
+
+def first(work: Path, column: str = "fixed") -> Path:
+    """A file of the first training pair."""
+    pair = Cohort.read(work / "cohort").split("train")[0]
+    path = getattr(pair, column)
+    assert isinstance(path, Path)
+    return path
+
+
+def spoil(path: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    image = read_image(path)
+    write_image(Image.from_array(change(image.array.copy()), 1.5), path)
+
+
+def one_line(outcome: Outcome, *mentions: str) -> None:
+    code, _, err = outcome
+    lines = [line for line in err.splitlines() if line.strip() and not line.startswith("training")]
+    assert code == 2, err
+    assert len(lines) == 1, err
+    assert lines[0].startswith("heteroreg: ")
+    for mention in mentions:
+        assert mention in lines[0]
+
+
+def missing_column(work: Path) -> str:
+    table = work / "cohort" / "pairs.csv"
+    table.write_text(table.read_text().replace(",fixed,", ",target,", 1))
+    return "'fixed'"
+
+
+def missing_image(work: Path) -> str:
+    first(work).unlink()
+    return "no such file"
+
+
+def truncated_image(work: Path) -> str:
+    path = first(work)
+    path.write_bytes(path.read_bytes()[:-200])
+    return "cut short"
+
+
+def other_dimension(work: Path) -> str:
+    write_image(Image.from_array(np.random.default_rng(0).random((32, 32, 20), np.float32)), first(work))
+    return "must have the same"
+
+
+def nan_in_image(work: Path) -> str:
+    def put_nan(array: np.ndarray) -> np.ndarray:
+        array[3, 4] = np.nan
+        return array
+
+    spoil(first(work), put_nan)
+    return "1 voxels are NaN"
+
+
+def infinity_in_image(work: Path) -> str:
+    def put_infinity(array: np.ndarray) -> np.ndarray:
+        array[:2, 4] = np.inf
+        return array
+
+    spoil(first(work), put_infinity)
+    return "2 voxels are NaN or infinite"
+
+
+def constant_image(work: Path) -> str:
+    spoil(first(work), lambda array: np.full_like(array, 7))
+    return "every voxel has the value 7"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [missing_image, truncated_image, other_dimension, nan_in_image, infinity_in_image, constant_image],
+)
+def test_unfit_image(work: Path, command: Command, damage: Callable[[Path], str]) -> None:
+    path = first(work)
+    problem = damage(work)
+    one_line(command("train", work / "cohort", "--out", work / "new", "--steps", 2), str(path.name), problem)
+    assert not (work / "new").exists()
+    code, out, _ = command("check", work / "cohort")
+    assert code == 1
+    assert problem in out
+
+
+def test_missing_column(work: Path, command: Command) -> None:
+    problem = missing_column(work)
+    one_line(command("train", work / "cohort", "--out", work / "new"), "pairs.csv", problem)
+    one_line(command("check", work / "cohort"), "pairs.csv", problem)
+
+
+def test_labels_on_another_grid(work: Path, command: Command) -> None:
+    pair = Cohort.read(work / "cohort").split("test")[0]
+    assert pair.fixed_labels is not None
+    write_image(Image.from_array(np.ones((20, 20), np.uint8)), pair.fixed_labels)
+    outcome = command("evaluate", work / "cohort", "--model", work / "run", "--out", work / "scores")
+    one_line(outcome, pair.fixed_labels.name, "another grid")
+    assert not (work / "scores").exists()
+    assert command("check", work / "cohort")[0] == 1
+
+
+def test_empty_split(work: Path, command: Command) -> None:
+    table = work / "cohort" / "pairs.csv"
+    table.write_text(table.read_text().replace(",test,", ",train,"))
+    outcome = command("evaluate", work / "cohort", "--model", work / "run", "--out", work / "scores")
+    one_line(outcome, "pairs.csv", "'test' is empty")
+
+
+def test_folder_that_is_no_run(work: Path, command: Command) -> None:
+    pair = (first(work, "moving"), first(work, "fixed"))
+    one_line(
+        command("register", *pair, "--model", work / "cohort", "--out", work / "out"),
+        "cohort",
+        "not the folder of a run",
+    )
+    one_line(command("register", *pair, "--model", work / "none", "--out", work / "out"), "none")
+    assert not (work / "out").exists()
+
+
+@pytest.mark.parametrize("file", ["config.yaml", "checkpoints/best/state.json"])
+def test_newer_schema(work: Path, command: Command, file: str) -> None:
+    path = work / "run" / file
+    text = path.read_text()
+    newer = text.replace("schema_version: 1", "schema_version: 2").replace(
+        '"schema_version": 1', '"schema_version": 2'
+    )
+    assert newer != text
+    path.write_text(newer)
+    outcome = command(
+        "register", first(work, "moving"), first(work), "--model", work / "run", "--out", work / "out"
+    )
+    one_line(outcome, Path(file).name, "newer heteroreg")
+
+
+def test_damaged_checkpoint(work: Path, command: Command) -> None:
+    folder = work / "run" / "checkpoints" / "best"
+    tensors = folder / json.loads((folder / "state.json").read_text())["tensors"]
+    tensors.write_bytes(tensors.read_bytes()[:1000])
+    outcome = command(
+        "register", first(work, "moving"), first(work), "--model", work / "run", "--out", work / "out"
+    )
+    one_line(outcome, "best", "damaged")
+
+
+def test_full_disk(work: Path, command: Command) -> None:
+    """No file may grow beyond 2 kB, which is what a disk with no room left does to the writers."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    pair = (first(work, "moving"), first(work))
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard))
+        registered = command("register", *pair, "--model", work / "run", "--out", work / "out")
+        trained = command("train", work / "cohort", "--out", work / "new", "--steps", 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    one_line(registered, "is there room")
+    one_line(trained, "room")
+    assert not (work / "out").exists()
+    assert [path.name for path in work.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("name", ["train", "register", "evaluate"])
+def test_output_folder_that_holds_something_else(work: Path, command: Command, name: str) -> None:
+    mine = work / "mine"
+    mine.mkdir()
+    (mine / "thesis.tex").write_text("years of work")
+    arguments = {
+        "train": [work / "cohort"],
+        "register": [first(work, "moving"), first(work), "--model", work / "run"],
+        "evaluate": [work / "cohort", "--model", work / "run"],
+    }[name]
+    one_line(command(name, *arguments, "--out", mine), "mine", "holds something else")
+    assert [path.name for path in mine.iterdir()] == ["thesis.tex"]
+
+
+def test_run_that_exists(work: Path, command: Command) -> None:
+    one_line(command("train", work / "cohort", "--out", work / "run"), "run", "--resume")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mention"),
+    [
+        (["--method", "heterro"], "hetero"),
+        (["--network", "voxelmorf"], "voxelmorph"),
+        (["--set", "smoothnes=1"], "smoothness"),
+        (["--set", "gamma=-1"], "gamma"),
+        (["--set", "gamma"], "KEY=VALUE"),
+        (["--set", "size=[8,8]"], "size"),
+        (["--config", "none.yaml"], "none.yaml"),
+    ],
+)
+def test_unknown_settings(work: Path, command: Command, arguments: list[str], mention: str) -> None:
+    one_line(command("train", work / "cohort", "--out", work / "new", *arguments), mention)
+    assert not (work / "new").exists()
+
+
+def test_verbose_shows_the_traceback(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["heteroreg", "check", str(work / "none"), "-v"])
+    with pytest.raises(Exception, match="no such file"):
+        main()
