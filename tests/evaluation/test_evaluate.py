@@ -1,0 +1,311 @@
+"""`evaluate` on cohorts of small files, with registrars whose outcome is known."""
+
+import json
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import ndimage
+
+from heteroreg.classical import Undeformed
+from heteroreg.data.cohort import Cohort, Pair
+from heteroreg.data.field import write_displacement
+from heteroreg.data.grid import Grid
+from heteroreg.data.image import Image, write_image
+from heteroreg.errors import UserError
+from heteroreg.evaluation import Scores, evaluate
+from heteroreg.registration import Registration
+
+SHIFT = 2
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Moves everything along x by a known number of voxels, and predicts a constant noise."""
+
+    voxels: int = SHIFT
+    name: str = "shift"
+    slicewise: bool = False
+    lose: bool = False
+
+    def register(self, moving, fixed, moving_labels=None):
+        u = np.zeros((fixed.grid.dims, *fixed.grid.shape))
+        u[0] = -self.voxels
+        labels = None if moving_labels is None else np.roll(moving_labels.array, self.voxels, 0) * (not self.lose)
+        return Registration(
+            fixed=fixed,
+            moving=moving,
+            moved=fixed.with_array(np.roll(moving.array, self.voxels, 0)),
+            displacement=u,
+            inverse_displacement=-u,
+            noise_sd=fixed.with_array(np.full(fixed.grid.shape, 0.5)),
+            moved_labels=None if labels is None else fixed.with_array(labels),
+            slicewise=self.slicewise,
+            info={"method": "shift", "model": "none", "seconds": 1.0},
+        )
+
+
+def blob(shape, seed):
+    """A smooth random texture and two labels: 1 a block, 2 a smaller one beside it in y."""
+    texture = ndimage.gaussian_filter(np.random.default_rng(seed).random(shape), 1.0).astype(np.float32) + 0.1
+    labels = np.zeros(shape, dtype=np.int32)
+    labels[4:9, 3:8] = 1
+    labels[4:7, 9:11] = 2
+    return texture, labels
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Writes pairs whose fixed image is the moving one, shifted by SHIFT voxels along x."""
+
+    def write(count=3, shape=(16, 14), spacing=(1.5, 1.0), truth=True, **columns):
+        grid = Grid.of_shape(shape, spacing[: len(shape)])
+        pairs = []
+        for k in range(count):
+            texture, labels = blob(shape, k)
+            files = {}
+            for side, by in (("moving", 0), ("fixed", SHIFT)):
+                files[side] = tmp_path / f"{k}_{side}.nii.gz"
+                files[f"{side}_labels"] = tmp_path / f"{k}_{side}_gt.nii.gz"
+                write_image(Image(np.roll(texture, by, 0), grid), files[side])
+                write_image(Image(np.roll(labels, by, 0), grid), files[f"{side}_labels"])
+            known = {}
+            if truth:
+                u = np.zeros((len(shape), *shape))
+                u[0] = -SHIFT
+                known = {name: tmp_path / f"{k}_{name}.nii.gz" for name in ("true_displacement",)}
+                write_displacement(u, grid, known["true_displacement"])
+            pairs.append(
+                Pair(
+                    id=f"pair{k}",
+                    patient=f"patient{k // 2}",
+                    split="test",
+                    truth=known,
+                    extra={"vendor": "AB"[k % 2], **columns},
+                    **files,
+                )
+            )
+        return Cohort(tuple(pairs), "pairs.csv")
+
+    return write
+
+
+def test_a_perfect_registration_scores_perfectly(make):
+    scores = evaluate(Shift(), make())
+    table = scores.table
+    assert list(table.columns[:5]) == ["id", "patient", "slice", "split", "vendor"]
+    assert table["slice"].isna().all()
+    for label in (1, 2):
+        assert (table[f"dice_{label}"] == 1).all()
+        assert (table[f"hd95_{label}"] == 0).all()
+    assert table["epe"].max() == pytest.approx(0, abs=1e-6)
+    assert (table["folding_percent"] == 0).all()
+    assert scores.summary["counts"] == {"pairs": 3, "labelled_pairs": 3, "patients": 2, "rows": 3}
+    assert scores.summary["split"] == "test"
+    assert scores.summary["method"] == "shift"
+    assert "seconds" not in scores.summary["info"]
+
+
+def test_the_identity_scores_what_the_shift_leaves(make):
+    table = evaluate(Undeformed(), make(count=1)).table
+    # Label 1 is 5 × 5 and shifted by 2 along x: 3 of 5 columns overlap. Label 2 is 3 × 2: 1 of 3.
+    assert table["dice_1"][0] == pytest.approx(3 / 5)
+    assert table["dice_2"][0] == pytest.approx(1 / 3)
+    # 2 voxels of 1.5 mm.
+    assert table["hd_1"][0] == pytest.approx(3.0)
+    assert table["epe"][0] == pytest.approx(3.0)
+    assert table["epe_2"][0] == pytest.approx(3.0)
+    assert np.isnan(table["ause"][0])  # the identity predicts no noise
+
+
+def test_slices_are_scored_in_their_plane(make):
+    cohort = make(count=1, shape=(16, 14, 3), spacing=(1.5, 1.0, 9.0))
+    scores = evaluate(Shift(slicewise=True), cohort)
+    assert scores.table["slice"].tolist() == [0, 1, 2]
+    assert scores.slicewise
+    assert (scores.table["dice_1"] == 1).all()
+    assert scores.table["seconds"].nunique() == 1
+    whole = evaluate(Shift(slicewise=True), cohort, slicewise=False)
+    assert len(whole.table) == 1
+
+
+def test_a_slice_with_a_label_in_one_map_alone_is_counted_and_not_scored(make):
+    cohort = make(count=1, shape=(16, 14, 3), spacing=(1.5, 1.0, 9.0))
+    pair = cohort[0]
+    labels = np.roll(blob((16, 14, 3), 0)[1], SHIFT, 0)
+    labels[..., 2][labels[..., 2] == 2] = 0
+    write_image(Image(labels, Grid.of_shape((16, 14, 3), (1.5, 1.0, 9.0))), pair.fixed_labels)
+    scores = evaluate(Shift(slicewise=True), cohort)
+    assert scores.table["dice_2"].isna().tolist() == [False, False, True]
+    assert scores.summary["labels"]["2"] == {"rows": 2, "missed": 0, "one_sided": 1}
+
+
+def test_thick_stacks_are_scored_by_slices_when_undeformed(make):
+    thick = make(count=1, shape=(16, 14, 3), spacing=(1.5, 1.0, 9.0))
+    assert evaluate(Undeformed(), thick).slicewise
+    assert not evaluate(Undeformed(slicewise=False), thick).slicewise
+    thin = make(count=1, shape=(16, 14, 3), spacing=(1.5, 1.0, 4.5))  # 3 times, not more
+    assert not evaluate(Undeformed(), thin).slicewise
+
+
+def test_means_are_over_patients_not_over_rows(make):
+    # Patients 0 (two pairs, Dice 1 and 0.6) and 1 (one pair, Dice 1): ((1 + 0.6)/2 + 1)/2 = 0.9.
+    cohort = make()
+
+    class Fickle(Shift):
+        def register(self, moving, fixed, moving_labels=None):
+            registrar = Undeformed() if "1_moving" in moving.name else Shift()
+            return registrar.register(moving, fixed, moving_labels)
+
+    scores = evaluate(Fickle(), cohort)
+    dice = scores.summary["metrics"]["dice_1"]
+    assert dice["mean"] == pytest.approx(0.9)
+    # Patients 0.8 and 1: sample sd √(2 · 0.1² / 1).
+    assert dice["sd"] == pytest.approx(np.sqrt(0.02))
+    assert dice["patients"] == 2
+    assert scores.per_patient()["dice_1"].tolist() == pytest.approx([0.8, 1.0])
+
+
+def test_lost_labels_are_counted(make):
+    scores = evaluate(Shift(lose=True), make())
+    assert (scores.table["dice_1"] == 0).all()
+    assert scores.table["hd_1"].isna().all()
+    assert scores.summary["labels"]["1"] == {"rows": 3, "missed": 3, "one_sided": 0}
+    assert scores.summary["metrics"]["hd_1"] == {"mean": None, "sd": None, "patients": 0}
+
+
+def test_the_mean_curve_has_the_mean_area(make):
+    scores = evaluate(replace(Shift(), voxels=1), make())
+    curve = scores.sparsification
+    area = np.trapezoid(curve["mse"] - curve["oracle"], curve["fraction"])
+    assert area == pytest.approx(scores.summary["metrics"]["ause"]["mean"])
+    assert area > 0
+    # A constant sd removes at random.
+    np.testing.assert_allclose(curve["mse"], curve["random"])
+    assert len(curve) == 100
+
+
+def test_scores_come_back_from_their_folder(make, tmp_path):
+    scores = evaluate(Shift(), make(count=4), out=tmp_path / "scores", gallery=2, metrics="reference")
+    again = Scores.read(tmp_path / "scores")
+    pd.testing.assert_frame_equal(again.table, scores.table, check_dtype=False)
+    pd.testing.assert_frame_equal(again.sparsification, scores.sparsification)
+    assert again.summary == json.loads(json.dumps(scores.summary))
+    assert [case.id for case in again.cases] == ["pair0", "pair3"]
+    assert again.summary["mode"] == "reference"
+    # An earlier evaluation is replaced, and nothing of it stays.
+    evaluate(Undeformed(), make(count=1), out=tmp_path / "scores", gallery=0)
+    assert Scores.read(tmp_path / "scores").cases == ()
+
+
+def test_a_cohort_without_labels_or_truth(make):
+    cohort = Cohort(tuple(replace(p, fixed_labels=None, moving_labels=None) for p in make(truth=False)))
+    table = evaluate(Shift(), cohort).table
+    assert not [column for column in table.columns if column.startswith(("dice", "epe"))]
+    assert table["ause"].notna().all()
+
+
+def test_true_noise_is_compared_with_the_predicted(make, tmp_path):
+    cohort = make(count=1, truth=False)
+    grid = Grid.of_shape((16, 14), (1.5, 1.0))
+    truth = {}
+    for side, value in (("fixed", 0.3), ("moving", 0.4)):
+        truth[f"{side}_noise_sd"] = tmp_path / f"{side}_sd.nii.gz"
+        write_image(Image(np.full((16, 14), value, np.float32), grid), truth[f"{side}_noise_sd"])
+    # √(0.3² + 0.4²) = 0.5, which is what the registrar predicts.
+    table = evaluate(Shift(), Cohort((replace(cohort[0], truth=truth),))).table
+    assert table["noise_ratio"][0] == pytest.approx(1)
+    assert np.isnan(table["noise_correlation"][0])  # a constant map
+
+
+def test_grids_that_differ_are_brought_together(make, tmp_path):
+    cohort = make(count=1, truth=False)
+    # The fixed image on a grid that begins SHIFT voxels further on along x: in space it is unmoved.
+    texture, labels = blob((16, 14), 0)
+    grid = Grid.of_shape((16, 14), (1.5, 1.0)).crop((SHIFT, 0), (12, 14))
+    write_image(Image(texture[SHIFT : SHIFT + 12], grid), tmp_path / "cut.nii.gz")
+    write_image(Image(labels[SHIFT : SHIFT + 12], grid), tmp_path / "cut_gt.nii.gz")
+    pair = replace(cohort[0], fixed=tmp_path / "cut.nii.gz", fixed_labels=tmp_path / "cut_gt.nii.gz")
+    for mode in ("standard", "reference"):
+        assert evaluate(Undeformed(), Cohort((pair,)), metrics=mode).table["dice_1"][0] == 1
+
+
+@pytest.mark.parametrize("which", ["fixed_labels", "moving_labels", "true_displacement", "fixed_noise_sd"])
+def test_what_lies_on_another_grid_is_named(make, tmp_path, which):
+    cohort, grid = make(count=1), Grid.of_shape((8, 8))
+    path = tmp_path / "elsewhere.nii.gz"
+    if which == "true_displacement":
+        write_displacement(np.zeros((2, 8, 8)), grid, path)
+    else:
+        write_image(Image(np.zeros((8, 8), np.int32), grid), path)
+    pair = cohort[0]
+    changed = {which: path} if which.endswith("labels") else {"truth": {which: path}}
+    with pytest.raises(UserError, match=r"elsewhere\.nii\.gz.*another grid"):
+        evaluate(Shift(), Cohort((replace(pair, **changed),)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metrics": "paper"}, "metrics: 'paper'"),
+        ({"labels": [0]}, "labels: must be"),
+        ({"labels": []}, "labels: must be"),
+        ({"labels": [1, 7]}, r"labels: 7 occurs in no label map of pairs\.csv"),
+    ],
+)
+def test_options_that_make_no_sense(make, options, message):
+    with pytest.raises(UserError, match=message):
+        evaluate(Shift(), make(count=1), **options)
+
+
+def test_a_column_named_like_a_score_is_refused(make):
+    with pytest.raises(UserError, match="dice_1"):
+        evaluate(Shift(), make(count=1, dice_1="0.5"))
+
+
+def test_an_empty_cohort_is_refused():
+    with pytest.raises(UserError, match="no pairs"):
+        evaluate(Shift(), Cohort(()))
+
+
+def test_a_folder_that_holds_something_else_is_noticed_before_the_work(make, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("x")
+
+    class Never:
+        name = "never"
+
+        def register(self, moving, fixed, moving_labels=None):
+            raise AssertionError("the work was begun")
+
+    with pytest.raises(UserError, match="something else"):
+        evaluate(Never(), make(count=1), out=tmp_path / "mine")
+
+
+def test_a_registrar_that_forgets_the_labels_is_a_bug(make):
+    class Forgetful(Shift):
+        def register(self, moving, fixed, moving_labels=None):
+            return super().register(moving, fixed)
+
+    with pytest.raises(ValueError, match="returned none"):
+        evaluate(Forgetful(), make(count=1))
+
+
+@pytest.mark.parametrize("damage", ["absent", "no summary", "no json", "other kind", "no id", "text for numbers"])
+def test_folders_that_are_no_evaluation(make, tmp_path, damage):
+    folder = tmp_path / "scores"
+    if damage != "absent":
+        evaluate(Shift(), make(count=1), out=folder)
+    if damage == "no summary":
+        (folder / "summary.json").unlink()
+    elif damage == "no json":
+        (folder / "summary.json").write_text("{")
+    elif damage == "other kind":
+        (folder / "summary.json").write_text('{"kind": "registration"}')
+    elif damage == "no id":
+        (folder / "scores.csv").write_text("slice,dice_1\n,0.5\n")
+    elif damage == "text for numbers":
+        (folder / "scores.csv").write_text("id,patient,slice,dice_1\na,a,,high\n")
+    with pytest.raises(UserError, match="scores: "):
+        Scores.read(folder)

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+
+from heteroreg.errors import UserError
+from heteroreg.evaluation.gallery import Case, spread
+from heteroreg.evaluation.view import View
+
+
+def volume():
+    random = np.random.default_rng(0)
+    return View(
+        spacing=(1.0, 2.0, 8.0),
+        intensity_range=1.0,
+        fixed=random.random((5, 6, 4), dtype=np.float32) * 1e6,
+        moving=random.random((5, 6, 4), dtype=np.float32),
+        moved=random.random((5, 6, 4), dtype=np.float32),
+        displacement=random.random((3, 5, 6, 4)),
+        fixed_labels=random.integers(0, 2036, (5, 6, 4), dtype=np.int32),
+    )
+
+
+def test_a_volume_is_shown_by_its_middle_slice():
+    view = volume()
+    case = Case.of("p", view)
+    assert case.slice == 2
+    assert case.spacing.tolist() == [1, 2]
+    np.testing.assert_array_equal(case.fixed, view.fixed[..., 2])
+    np.testing.assert_array_equal(case.displacement, view.displacement[:2, ..., 2])
+    assert case.noise_sd is None
+
+
+def test_a_case_comes_back_from_its_file(tmp_path):
+    case = Case.of("näme", volume())
+    case.save(tmp_path / "case.npz")
+    again = Case.read(tmp_path / "case.npz")
+    assert (again.id, again.slice) == ("näme", 2)
+    np.testing.assert_array_equal(again.fixed, case.fixed)  # 1e6 is more than float16 holds
+    np.testing.assert_array_equal(again.fixed_labels, case.fixed_labels)  # 2035 is more than uint8 holds
+    np.testing.assert_allclose(again.displacement, case.displacement, atol=1e-3)
+    assert again.weight is None
+
+
+def test_a_2d_case_has_no_slice(tmp_path):
+    flat = volume().at(0)
+    Case.of("p", View(flat.spacing, 1.0, flat.fixed, flat.moving, flat.moved, flat.displacement)).save(
+        tmp_path / "case.npz"
+    )
+    assert Case.read(tmp_path / "case.npz").slice is None
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04cut"])
+def test_a_damaged_case_is_named(tmp_path, content):
+    (tmp_path / "case.npz").write_bytes(content)
+    with pytest.raises(UserError, match=r"case\.npz"):
+        Case.read(tmp_path / "case.npz")
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "expected"),
+    [(3, 9, [0, 4, 8]), (6, 3, [0, 1, 2]), (1, 5, [0]), (0, 5, []), (2, 0, [])],
+)
+def test_spread(count, total, expected):
+    assert spread(count, total) == expected

@@ -1,0 +1,45 @@
+import math
+
+import numpy as np
+import pytest
+
+from heteroreg.evaluation.overlap import dice, jaccard
+
+EMPTY, FULL = [0, 0, 0, 0], [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected_dice", "expected_jaccard"),
+    [
+        # |A| = 3, |B| = 2, |A ∩ B| = 2, |A ∪ B| = 3: 2·2/5 and 2/3.
+        ([1, 1, 1, 0], [1, 1, 0, 0], 4 / 5, 2 / 3),
+        # Disjoint.
+        ([1, 0, 0, 0], [0, 0, 1, 1], 0.0, 0.0),
+        # The same.
+        ([0, 1, 1, 0], [0, 1, 1, 0], 1.0, 1.0),
+        (FULL, FULL, 1.0, 1.0),
+        # One empty is a miss, both empty is not defined.
+        (EMPTY, [1, 0, 0, 0], 0.0, 0.0),
+        ([1, 0, 0, 0], EMPTY, 0.0, 0.0),
+        (EMPTY, EMPTY, math.nan, math.nan),
+        # Any number but 0 is inside: 5 & 2 would be 0 bit by bit.
+        ([5, 0, 0, 0], [2, 0, 0, 0], 1.0, 1.0),
+    ],
+)
+def test_by_hand(a, b, expected_dice, expected_jaccard):
+    a, b = np.reshape(a, (2, 2)), np.reshape(b, (2, 2))
+    assert dice(a, b) == pytest.approx(expected_dice, nan_ok=True)
+    assert jaccard(a, b) == pytest.approx(expected_jaccard, nan_ok=True)
+
+
+def test_jaccard_follows_from_dice():
+    random = np.random.default_rng(0)
+    a, b = random.random((2, 5, 6, 7)) > 0.4
+    d = dice(a, b)
+    assert jaccard(a, b) == pytest.approx(d / (2 - d))
+
+
+@pytest.mark.parametrize("function", [dice, jaccard])
+def test_shapes_that_differ_are_not_broadcast(function):
+    with pytest.raises(ValueError, match="same shape"):
+        function(np.ones((3, 3)), np.ones((3, 1)))
