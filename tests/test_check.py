@@ -1,0 +1,131 @@
+"""What `check` finds, on cohorts that each have one thing wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from heteroreg.check import check
+from heteroreg.data.cohort import Cohort, Pair
+from heteroreg.data.grid import Grid
+from heteroreg.data.image import Image, write_image
+
+
+def write(path: Path, array: np.ndarray, **grid: tuple[float, ...]) -> Path:
+    plain = Grid.of_shape(array.shape, 1.0)
+    placed = Grid(plain.shape, plain.spacing, grid.get("origin", plain.origin), plain.direction)
+    write_image(Image(array, placed), path)
+    return path
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Pair:
+    rng = np.random.default_rng(0)
+    labels = np.zeros((20, 20), np.uint8)
+    labels[5:10, 5:10] = 1
+    return Pair(
+        id="one",
+        moving=write(tmp_path / "m.nii.gz", rng.random((20, 20), np.float32)),
+        fixed=write(tmp_path / "f.nii.gz", rng.random((20, 20), np.float32)),
+        moving_labels=write(tmp_path / "ml.nii.gz", labels),
+        fixed_labels=write(tmp_path / "fl.nii.gz", labels),
+        split="train",
+    )
+
+
+def findings(*pairs: Pair) -> list[tuple[str, str, str]]:
+    return [
+        (found.level, found.pair, found.text) for found in check(Cohort(pairs)) if "is empty: no" not in found.text
+    ]
+
+
+def only(pair: Pair, level: str, text: str) -> None:
+    ((found, name, message),) = findings(pair)
+    assert (found, name) == (level, "one")
+    assert text in message
+
+
+def test_a_sound_pair(pair: Pair) -> None:
+    assert findings(pair) == []
+
+
+def test_same_image_twice(pair: Pair) -> None:
+    write(pair.moving, np.asarray(np.arange(400, dtype=np.float32).reshape(20, 20)))
+    write(pair.fixed, np.asarray(np.arange(400, dtype=np.float32).reshape(20, 20)))
+    only(pair, "problem", "are the same image")
+
+
+def test_no_overlap_in_space(pair: Pair) -> None:
+    write(pair.moving, np.random.default_rng(1).random((20, 20), np.float32), origin=(100.0, 0.0))
+    write(pair.moving_labels or Path(), np.ones((20, 20), np.uint8), origin=(100.0, 0.0))
+    only(pair, "problem", "do not overlap")
+
+
+def test_another_grid_is_resampled(pair: Pair) -> None:
+    write(pair.moving, np.random.default_rng(1).random((20, 20), np.float32), origin=(3.0, 0.0))
+    labels = np.zeros((20, 20), np.uint8)
+    labels[5:10, 5:10] = 1
+    write(pair.moving_labels or Path(), labels, origin=(3.0, 0.0))
+    only(pair, "note", "is resampled")
+
+
+def test_empty_labels(pair: Pair) -> None:
+    write(pair.fixed_labels or Path(), np.zeros((20, 20), np.uint8))
+    only(pair, "problem", "every voxel is 0")
+
+
+def test_labels_in_one_map_only(pair: Pair) -> None:
+    labels = np.zeros((20, 20), np.uint8)
+    labels[5:10, 5:10] = 1
+    labels[0, 0] = 4
+    write(pair.fixed_labels or Path(), labels)
+    only(pair, "note", "labels 4 are in only one")
+
+
+def test_another_contrast(pair: Pair) -> None:
+    rng = np.random.default_rng(2)
+    write(pair.moving, rng.random((20, 20), np.float32) ** 8)  # mean 1/9
+    write(pair.fixed, 1 - rng.random((20, 20), np.float32) ** 8)  # mean 8/9
+    only(pair, "note", "is the contrast another?")
+
+
+def test_small_image(pair: Pair) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.ones((20, 12), np.uint8)
+    write(pair.moving, rng.random((20, 12), np.float32))
+    write(pair.fixed, rng.random((20, 12), np.float32))
+    write(pair.moving_labels or Path(), labels)
+    write(pair.fixed_labels or Path(), labels)
+    assert [level for level, _, text in findings(pair) if "will be padded" in text] == ["note", "note"]
+
+
+def test_labels_of_one_image_only(pair: Pair) -> None:
+    half = Pair(pair.id, pair.moving, pair.fixed, moving_labels=pair.moving_labels, split="train")
+    only(half, "note", "only one of the two images has labels")
+
+
+def test_patient_in_two_splits(pair: Pair, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    other = Pair(
+        id="two",
+        moving=write(tmp_path / "m2.nii.gz", rng.random((20, 20), np.float32)),
+        fixed=pair.fixed,
+        split="test",
+        patient="one",
+    )
+    texts = [text for level, _, text in findings(pair, other) if level == "problem"]
+    assert any("patient one is in test and train" in text for text in texts)
+    assert any("f.nii.gz is in test and train" in text for text in texts)
+
+
+def test_splits(pair: Pair) -> None:
+    without = Pair(pair.id, pair.moving, pair.fixed)
+    assert check(Cohort((without,)))[0].text.startswith("no pair has a split")
+    tested = Pair(pair.id, pair.moving, pair.fixed, split="test")
+    found = check(Cohort((tested,)))
+    assert [(one.level, one.text.split(":")[0]) for one in found] == [
+        ("problem", "the split 'train' is empty"),
+        ("note", "the split 'val' is empty"),
+    ]
