@@ -114,10 +114,7 @@ def compare(
 
     values, lines, left_out = [], [], {}
     for name in ordered({name for one in scores.values() for name in one.metrics}):
-        patients, dropped = _per_patient(scores, name)
-        if not patients:
-            continue
-        left_out[name] = dropped
+        patients, left_out[name] = _per_patient(scores, name)
         lines += _lines(name, patients, reference)
         values += [
             {"row": row, "metric": name, "patient": patient, "value": value}
@@ -172,6 +169,8 @@ def _check_same(paths: Mapping[str, Path], scores: Mapping[str, Scores]) -> None
 def _per_patient(scores: Mapping[str, Scores], name: str) -> tuple[dict[str, pd.Series[float]], int]:
     """The patients' means of a metric for each evaluation that has it, on their common rows."""
     has = {row: one.table for row, one in scores.items() if name in one.table and one.table[name].notna().any()}
+    if not has:
+        return {}, 0
     # A whole image has no slice, and a missing value is no key to match by.
     wide = pd.DataFrame(
         {row: table.assign(slice=table["slice"].fillna(-1)).set_index(ROW)[name] for row, table in has.items()}

@@ -1,0 +1,221 @@
+"""Comparisons of evaluations written by hand, against arithmetic and SciPy."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from heteroreg.comparison import Comparison, compare
+from heteroreg.comparison.compare import row_names
+from heteroreg.errors import UserError
+from heteroreg.evaluation import Scores
+
+FIVE = ["p0", "p1", "p2", "p3", "p4"]
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes an evaluation: metrics as lists, one number for each row; rows are pairs unless slices are given."""
+
+    def save(name, patients=FIVE, slices=None, mode="standard", missed=0, ids=None, **metrics):
+        rows = len(patients)
+        table = pd.DataFrame(
+            {
+                "id": ids or [f"{p}-{k}" for k, p in enumerate(patients)],
+                "patient": patients,
+                "slice": pd.array(slices or [None] * rows, dtype="Int64"),
+                **{key: np.array(value, dtype=float) for key, value in metrics.items()},
+            }
+        )
+        counts = {"pairs": rows, "patients": len(set(patients)), "rows": rows}
+        labels = {"1": {"rows": rows, "missed": missed, "one_sided": 0}}
+        summary = {"kind": "evaluation", "registrar": name, "mode": mode, "counts": counts, "labels": labels}
+        Scores(table, summary).save(tmp_path / name)
+        return tmp_path / name
+
+    return save
+
+
+def line(comparison: Comparison, row: str, metric: str):
+    table = comparison.table
+    return table[(table["row"] == row) & (table["metric"] == metric)].iloc[0]
+
+
+BASE, OTHER, THIRD = [0.5, 0.6, 0.7, 0.8, 0.6], [0.55, 0.64, 0.76, 0.83, 0.66], [0.5, 0.61, 0.68, 0.82, 0.59]
+
+
+def test_numbers_against_scipy(write):
+    folders = [write("base", dice_1=BASE), write("other", dice_1=OTHER), write("third", dice_1=THIRD)]
+    comparison = compare(folders)
+    base, other, third = (line(comparison, name, "dice_1") for name in ("base", "other", "third"))
+    assert comparison.baseline == "base"  # the first
+    assert base["n"] == 5
+    assert base["mean"] == pytest.approx(0.64)
+    # Deviations -0.14, -0.04, 0.06, 0.16, -0.04: squares sum to 0.052, over N - 1 = 4.
+    assert base["sd"] == pytest.approx(math.sqrt(0.052 / 4))
+    assert base["low"] < 0.64 < base["high"]
+    assert other["difference"] == pytest.approx(0.048)
+    assert other["difference_low"] < 0.048 < other["difference_high"]
+    assert other["p_t"] == pytest.approx(stats.ttest_rel(OTHER, BASE).pvalue)
+    assert other["p_wilcoxon"] == pytest.approx(2 / 32)  # five of five are positive
+    # Two tests: the smaller p counts double, and the larger p once.
+    assert other["p_holm"] == pytest.approx(2 * other["p_t"])
+    assert third["p_holm"] == pytest.approx(third["p_t"])
+    assert other["better"] is True
+    assert third["better"] is None
+    assert base["better"] is None
+    assert np.isnan(base["difference"])
+
+
+@pytest.mark.parametrize(("metric", "better"), [("dice_1", True), ("hd_1", False), ("noise_ratio", None)])
+def test_which_way_is_better(write, metric, better):
+    folders = [write("base", **{metric: BASE}), write("other", **{metric: OTHER})]
+    assert line(compare(folders), "other", metric)["better"] is better
+    # With the baseline exchanged the sign turns.
+    turned = line(compare(folders, baseline=folders[1]), "base", metric)
+    assert turned["difference"] == pytest.approx(-0.048)
+    assert turned["better"] is (None if better is None else not better)
+
+
+def test_rows_are_averaged_within_the_patient(write):
+    # Patient a has three rows, b one: a = 0.2, b = 0.8. The mean over patients is 0.5, over rows 0.35.
+    folder = write("one", patients=["a", "a", "a", "b"], dice_1=[0.1, 0.2, 0.3, 0.8])
+    found = line(compare([folder]), "one", "dice_1")
+    assert found["n"] == 2
+    assert found["mean"] == pytest.approx(0.5)
+
+
+def test_pairing_is_by_id_and_slice_not_by_position(write):
+    patients, slices, ids = ["a", "a", "b", "b"], [0, 1, 0, 1], ["a", "a", "b", "b"]
+    one = write("one", patients, slices, ids=ids, dice_1=[0.1, 0.2, 0.6, math.nan])
+    two = write("two", patients[::-1], slices[::-1], ids=ids[::-1], dice_1=[0.9, 0.6, 0.2, 0.1])
+    found = line(compare([one, two]), "two", "dice_1")
+    assert found["difference"] == pytest.approx(0)
+    assert found["p_t"] == 1
+
+
+def test_a_metric_is_compared_on_the_rows_that_all_have(write):
+    # `two` lost the label in the second row of a, where the distance is large.
+    patients = ["a", "a", "b"]
+    one = write("one", patients, hd_1=[2, 10, 4], dice_1=[0.8, 0.4, 0.8])
+    two = write("two", patients, hd_1=[2, math.nan, 4], dice_1=[0.8, 0.0, 0.8], missed=1)
+    comparison = compare([one, two])
+    assert line(comparison, "one", "hd_1")["mean"] == 3  # 2 and 4, not (2 + 10)/2 and 4
+    assert line(comparison, "two", "hd_1")["difference"] == 0
+    assert line(comparison, "two", "dice_1")["difference"] == pytest.approx((0.4 - 0.6 + 0) / 2)
+    assert comparison.left_out == {"dice_1": 0, "hd_1": 1}
+    text = comparison.to_markdown()
+    assert "two lost label 1 in 1 of 3 rows" in text
+    assert "hd_1 1" in text
+
+
+def test_an_evaluation_without_a_metric_does_not_stop_the_others(write):
+    # The baseline predicts no noise: no difference, and no cell for it.
+    folders = [write("base", dice_1=BASE, ause=[math.nan] * 5), write("other", dice_1=OTHER, ause=BASE)]
+    comparison = compare(folders)
+    found = line(comparison, "other", "ause")
+    assert found["mean"] == pytest.approx(0.64)
+    assert np.isnan(found["p_t"])
+    assert np.isnan(found["p_holm"])
+    assert not ((comparison.table["row"] == "base") & (comparison.table["metric"] == "ause")).any()
+
+
+def test_a_metric_that_nobody_has_is_left_out(write):
+    comparison = compare([write("one", dice_1=BASE, ause=[math.nan] * 5)])
+    assert comparison.metrics == ["dice_1"]
+
+
+def test_a_metric_without_a_common_row_is_left_out_and_said(write):
+    one = write("one", ["a", "b"], dice_1=[0, 0.5], hd_1=[math.nan, 3])
+    two = write("two", ["a", "b"], dice_1=[0.5, 0], hd_1=[4, math.nan])
+    comparison = compare([one, two])
+    assert comparison.metrics == ["dice_1"]
+    assert comparison.left_out == {"dice_1": 0, "hd_1": 2}
+    assert "hd_1 2" in comparison.to_markdown()
+
+
+def test_equal_evaluations(write):
+    found = line(compare([write("one", dice_1=BASE), write("two", dice_1=BASE)]), "two", "dice_1")
+    assert (found["difference"], found["p_t"], found["p_wilcoxon"], found["p_holm"]) == (0, 1, 1, 1)
+    assert (found["difference_low"], found["difference_high"]) == (0, 0)
+    assert found["better"] is None
+
+
+def test_one_patient_has_a_mean_and_no_test(write):
+    folders = [write("one", ["a"], dice_1=[0.5]), write("two", ["a"], dice_1=[0.6])]
+    found = line(compare(folders), "two", "dice_1")
+    assert found["mean"] == 0.6
+    assert found["difference"] == pytest.approx(0.1)
+    assert found[["sd", "low", "p_t", "p_wilcoxon", "p_holm"]].isna().all()
+
+
+def test_a_baseline_beside_the_folders_becomes_the_first_row(write):
+    base, other = write("base", dice_1=BASE), write("other", dice_1=OTHER)
+    comparison = compare([other], baseline=base)
+    assert comparison.rows == ["base", "other"]
+    assert comparison.baseline == "base"
+
+
+def test_files(write, tmp_path):
+    folders = [
+        write("base", dice_1=BASE, hd_1=[5] * 5, seconds=[0.1] * 5),
+        write("other", dice_1=OTHER, hd_1=[5, 4, 5, 4, 5], seconds=[0.1] * 5),
+    ]
+    comparison = compare(folders, out=tmp_path / "report")
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["table.csv", "table.md"]
+    table = pd.read_csv(tmp_path / "report" / "table.csv")
+    pd.testing.assert_frame_equal(table.drop(columns="better"), comparison.table.drop(columns="better"))
+    lines = (tmp_path / "report" / "table.md").read_text().splitlines()
+    assert "| | Dice (%) ↑ | HD (mm) ↓ |" in lines
+    # 100 · 0.64 ± 100 · √(0.052/4); the better mean bold, the significant one starred.
+    assert "| base | 64.00 ± 11.40 | 5.00 ± 0.00 |" in lines
+    assert any(text.startswith("| other | **68.80** ± ") and r"\* | **4.60** ± 0.55 |" in text for text in lines)
+
+
+def test_values_hold_each_patient(write):
+    comparison = compare([write("base", dice_1=BASE), write("other", dice_1=OTHER)])
+    values = comparison.values
+    assert values[values["row"] == "other"]["value"].tolist() == pytest.approx(OTHER)
+    assert values["patient"].tolist() == FIVE * 2
+
+
+def test_reference_distances_are_in_voxels(write):
+    text = compare([write("one", mode="reference", hd_1=[5] * 5, epe_1=[1] * 5)]).to_markdown()
+    assert "HD (voxels) ↓ | EPE (mm) ↓" in text
+
+
+def test_a_folder_that_holds_something_else_stays(write, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("x")
+    with pytest.raises(UserError, match="something else"):
+        compare([write("one", dice_1=BASE)], out=tmp_path / "mine")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ids": list("abcde")}, r"not of the same pairs \(10 differ"),
+        ({"mode": "reference"}, "--metrics"),
+        ({"slices": [0, 1, 2, 3, 4]}, "other rows"),
+    ],
+)
+def test_evaluations_that_cannot_be_compared(write, changes, message):
+    folders = [write("base", dice_1=BASE), write("other", dice_1=OTHER, **changes)]
+    with pytest.raises(UserError, match=message):
+        compare(folders)
+
+
+def test_what_is_no_evaluation_is_named(write, tmp_path):
+    with pytest.raises(UserError, match="nowhere: no evaluation"):
+        compare([write("base", dice_1=BASE), tmp_path / "nowhere"])
+    with pytest.raises(UserError, match="at least one folder"):
+        compare([])
+
+
+def test_names_are_as_short_as_they_can_be(tmp_path):
+    paths = [tmp_path / "a" / "scores", tmp_path / "b" / "scores", tmp_path / "mse"]
+    assert row_names(paths) == ["a/scores", "b/scores", "mse"]
+    with pytest.raises(UserError, match="named twice"):
+        row_names([tmp_path / "mse", tmp_path / "a" / ".." / "mse"])
