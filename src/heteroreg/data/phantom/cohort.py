@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.data.field import write_displacement
@@ -11,8 +13,9 @@ from heteroreg.data.phantom.layouts import LAYOUTS
 from heteroreg.data.phantom.noise import KINDS
 from heteroreg.data.phantom.pair import SMALLEST, PhantomPair, make_pair
 from heteroreg.errors import UserError
-from heteroreg.files import atomic_folder
+from heteroreg.files import atomic_folder, write_text
 
+MARKER = "phantom.json"
 SPACING = {2: (1.5, 1.5), 3: (1.5, 1.5, 3.0)}
 
 
@@ -28,7 +31,7 @@ def write_phantom(
     seed: int = 0,
     layout: str = "pairs",
 ) -> Cohort | None:
-    """Writes a phantom cohort as a folder, whole or not at all.
+    """Writes a phantom cohort as a folder, whole or not at all, with a `phantom.json` that says how it was made.
 
     Pair i depends on the seed and on i, not on how many there are; only its split does. About 70 % are for
     training, 10 % for validation, 20 % for the test, with at least one each of three or more.
@@ -53,26 +56,15 @@ def write_phantom(
     """
     _check(pairs, dims, size, noise, strength, layout)
     out = Path(out)
-    if layout != "pairs":
-        write, marker = LAYOUTS[layout]
-        with atomic_folder(out, marker=marker) as folder:
-            write(folder, pairs=pairs, size=size, noise=noise, artefacts=artefacts, strength=strength, seed=seed)
-        return None
-    shape = (size, size, max(12, size // 3))[:dims]
-    with atomic_folder(out, marker="pairs.csv") as folder:
-        rows = []
-        for index in range(pairs):
-            pair = make_pair(
-                (seed, index),
-                shape=shape,
-                spacing=SPACING[dims],
-                noise=noise,
-                artefacts=artefacts,
-                strength=strength,
-            )
-            rows.append(_write_pair(pair, f"phantom{index + 1:03d}", _split(index, pairs), folder))
-        Cohort(tuple(rows)).write(folder / "pairs.csv")
-    return Cohort.read(out)
+    look = {"size": size, "noise": noise, "artefacts": artefacts, "strength": strength}
+    with atomic_folder(out, marker=MARKER) as folder:
+        if layout == "pairs":
+            _write_pairs(folder, pairs, dims, seed, look)
+        else:
+            LAYOUTS[layout](folder, pairs=pairs, seed=seed, **look)
+        about = {"kind": "phantom", "layout": layout, "pairs": pairs, "dims": dims, "seed": seed, **look}
+        write_text(folder / MARKER, json.dumps(about, indent=2) + "\n")
+    return Cohort.read(out) if layout == "pairs" else None
 
 
 def _check(pairs: int, dims: int, size: int, noise: str, strength: float, layout: str) -> None:
@@ -88,6 +80,17 @@ def _check(pairs: int, dims: int, size: int, noise: str, strength: float, layout
         raise UserError(f"--strength {strength}: must not be negative; 0 is none, 1 the usual")
     if layout not in ("pairs", *LAYOUTS):
         raise UserError(f"--layout {layout}: unknown; use pairs, {', '.join(LAYOUTS)}")
+
+
+def _write_pairs(folder: Path, pairs: int, dims: int, seed: int, look: dict[str, Any]) -> None:
+    size = look["size"]
+    shape = (size, size, max(12, size // 3))[:dims]
+    options = {key: value for key, value in look.items() if key != "size"}
+    rows = []
+    for index in range(pairs):
+        pair = make_pair((seed, index), shape=shape, spacing=SPACING[dims], **options)
+        rows.append(_write_pair(pair, f"phantom{index + 1:03d}", _split(index, pairs), folder))
+    Cohort(tuple(rows)).write(folder / "pairs.csv")
 
 
 def _split(index: int, pairs: int) -> str:

@@ -42,7 +42,6 @@ def write_acdc(folder: Path, *, pairs: int, seed: int, **options: Any) -> None:
         for frame, image, labels in frames:
             write_image(_whole(image, np.int16), patient / f"{name}_frame{frame:02d}.nii.gz")
             write_image(_exchanged(labels), patient / f"{name}_frame{frame:02d}_gt.nii.gz")
-    write_text(folder / "README.txt", "A phantom in the layout of ACDC.\n")
 
 
 def write_camus(folder: Path, *, pairs: int, size: int, seed: int, mhd: bool = False, **options: Any) -> None:
@@ -88,7 +87,6 @@ def write_camus(folder: Path, *, pairs: int, size: int, seed: int, mhd: bool = F
     if not mhd:
         for group, names in groups.items():
             write_text(folder / "database_split" / f"subgroup_{group}.txt", "".join(f"{n}\n" for n in names))
-    write_text(folder / "README.txt", "A phantom in the layout of CAMUS.\n")
 
 
 def write_mnms(folder: Path, *, pairs: int, seed: int, **options: Any) -> None:
@@ -129,11 +127,7 @@ def write_mnms(folder: Path, *, pairs: int, seed: int, **options: Any) -> None:
     write_text(folder / MNMS_TABLE, pd.DataFrame(rows).to_csv(lineterminator="\n"))
 
 
-LAYOUTS: dict[str, tuple[Callable[..., None], str]] = {
-    "acdc": (write_acdc, "README.txt"),
-    "camus": (write_camus, "README.txt"),
-    "mnms": (write_mnms, MNMS_TABLE),
-}
+LAYOUTS: dict[str, Callable[..., None]] = {"acdc": write_acdc, "camus": write_camus, "mnms": write_mnms}
 
 
 def _stack(seed: int, index: int, options: dict[str, Any]) -> PhantomPair:

@@ -1,0 +1,59 @@
+"""Public data sets, as they are downloaded, as cohorts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from heteroreg.data.cohort import Cohort, Pair
+from heteroreg.data.readers.acdc import read_acdc
+from heteroreg.data.readers.camus import read_camus
+from heteroreg.data.readers.folder import read_folder
+from heteroreg.data.readers.mnms import read_mnms
+from heteroreg.data.readers.splits import split_patients
+from heteroreg.errors import UserError
+from heteroreg.files import atomic_folder, write_text
+
+__all__ = ["KINDS", "import_cohort", "read_acdc", "read_camus", "read_folder", "read_mnms"]
+
+MARKER = "import.json"
+
+# Each takes the data set and the cohort's folder, for what cannot be referred to.
+_READERS: dict[str, Callable[[Path, Path], list[Pair]]] = {
+    "acdc": lambda source, _: read_acdc(source),
+    "camus": lambda source, _: read_camus(source),
+    "mnms": read_mnms,
+    "folder": lambda source, _: read_folder(source),
+}
+KINDS = tuple(_READERS)
+
+
+def import_cohort(
+    kind: str, source: Path, out: Path, *, split: tuple[int, ...] | None = None, seed: int = 0
+) -> Cohort:
+    """Makes a cohort from a data set as it is downloaded; nothing is copied that can be referred to.
+
+    Args:
+        kind: `acdc`, `camus`, `mnms` or `folder`.
+        source: The data set's folder.
+        out: The cohort's folder, written whole or not at all: `pairs.csv`, an `import.json` that says what was
+            imported, and for `mnms` the ED and ES frames.
+        split: Percentages of the patients: train,val or train,val,test; see `split_patients`.
+        seed: Of the split.
+
+    Raises:
+        UserError: An unknown kind, a data set that is not whole, percentages that do not add up, or `out` exists
+            and holds something else or the data set itself.
+    """
+    if kind not in _READERS:
+        raise UserError(f"{kind}: no such data set; use {', '.join(KINDS)}")
+    source, out = Path(source).resolve(), Path(out).resolve()  # relative paths across a link would miss
+    if source.is_relative_to(out):
+        raise UserError(f"{out}: holds the data set itself; choose another folder for the cohort")
+    with atomic_folder(out, marker=MARKER) as folder:
+        pairs = split_patients(_READERS[kind](source, folder), split, seed)
+        Cohort(tuple(pairs)).write(folder / "pairs.csv")
+        about = {"kind": kind, "source": str(source), "split": split, "seed": seed}
+        write_text(folder / MARKER, json.dumps(about, indent=2) + "\n")
+    return Cohort.read(out)

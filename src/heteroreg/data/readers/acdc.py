@@ -1,0 +1,61 @@
+"""ACDC, as it is downloaded: cine MRI of 150 patients, short axis.
+
+`patient001/` holds `Info.cfg` with the numbers of the ED and ES frame, `patient001_frame01.nii.gz` and
+`patient001_frame01_gt.nii.gz`. Labels are 1 RV, 2 myocardium, 3 LV.
+Bernard et al., IEEE Transactions on Medical Imaging 37, 2018.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from heteroreg.data.cohort import Pair
+from heteroreg.data.readers.layout import folders_named, image_file, read_info
+from heteroreg.data.readers.splits import part_of
+from heteroreg.errors import UserError
+
+
+def read_acdc(source: Path) -> list[Pair]:
+    """Finds the pairs of ACDC: moving is end-diastole, fixed end-systole.
+
+    Args:
+        source: The folder with `training/` and `testing/`, or any that holds patients' folders, or one of them.
+
+    Returns:
+        A pair for each patient, with `split` train or test after its folder and a column `group` (diagnosis).
+
+    Raises:
+        UserError: There is no patient, or one lacks its `Info.cfg`, the number of a frame, or the frame.
+    """
+    source = Path(source).absolute()
+    patients = folders_named(source, r"patient\d+")
+    if not patients:
+        raise UserError(f"{source}: holds no folders patient001, patient002, …; name the folder of ACDC")
+    return [_pair(folder, part_of(folder.relative_to(source))) for folder in patients]
+
+
+def _pair(folder: Path, split: str | None) -> Pair:
+    info_file = folder / "Info.cfg"
+    if not info_file.is_file():
+        raise UserError(f"{info_file}: is missing; it says which frames are ED and ES, download the patient again")
+    info = read_info(info_file)
+    files = {}
+    for phase in ("ED", "ES"):
+        number = info.get(phase.lower(), "")
+        if not number.isdigit():
+            raise UserError(f"{info_file}: has no frame number '{phase}: N'; download the patient again")
+        stem = f"{folder.name}_frame{int(number):02d}"
+        image = image_file(folder, stem)
+        if image is None:
+            raise UserError(f"{folder / stem}.nii.gz: is missing, the {phase} frame of {folder.name}")
+        files[phase] = image, image_file(folder, f"{stem}_gt")
+    return Pair(
+        id=folder.name,
+        patient=folder.name,
+        moving=files["ED"][0],
+        fixed=files["ES"][0],
+        moving_labels=files["ED"][1],
+        fixed_labels=files["ES"][1],
+        split=split,
+        extra={"group": info.get("group", "")},
+    )

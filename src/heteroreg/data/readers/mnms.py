@@ -1,0 +1,124 @@
+"""M&Ms, as it is downloaded: cine MRI of 375 patients, short axis, from four vendors.
+
+`A0S9V9/` holds the whole series `A0S9V9_sa.nii.gz` and `A0S9V9_sa_gt.nii.gz`, both 4D; one table says which
+frames are ED and ES, from 0. Labels are 1 LV, 2 myocardium, 3 RV.
+Campello et al., IEEE Transactions on Medical Imaging 40, 2021.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+
+from heteroreg.data.cohort import Pair
+from heteroreg.data.nifti import read_voxels
+from heteroreg.data.readers.splits import part_of
+from heteroreg.errors import UserError
+from heteroreg.files import atomic_file
+
+NEEDED = ("external code", "ed", "es")
+EXTRA = ("vendor", "centre", "pathology")
+
+
+def read_mnms(source: Path, frames: Path) -> list[Pair]:
+    """Finds the pairs of M&Ms and writes their frames: moving is end-diastole, fixed end-systole.
+
+    Args:
+        source: The folder with `Training/`, `Validation/`, `Testing/` and the table.
+        frames: Where the frames are written as 3D files, since a pair cannot refer to part of a 4D one.
+
+    Returns:
+        A pair for each series that the table gives frames for, with the split of its folder and the columns
+        `vendor`, `centre` and `pathology` where the table has them. Series without labels have none.
+
+    Raises:
+        UserError: There is no table or no series, a series is not in the table, has no such frame, or is
+            damaged.
+    """
+    source = Path(source).absolute()
+    if not source.is_dir():
+        raise UserError(f"{source}: no such folder; name the folder of M&Ms as it was downloaded")
+    series = sorted(source.rglob("*_sa.nii.gz"))
+    if not series:
+        raise UserError(f"{source}: holds no series CODE_sa.nii.gz; name the folder of M&Ms as it was downloaded")
+    file, table = _read_table(source)
+    pairs = []
+    for path in series:
+        code = path.name.removesuffix("_sa.nii.gz")
+        if code not in table:
+            raise UserError(f"{file}: has no line for '{code}' ({path})")
+        row = table[code]
+        if not (row["ed"] and row["es"]):
+            continue  # unlabelled series: which frames are ED and ES is not known
+        pairs.append(_pair(path, code, row, part_of(path.relative_to(source)), frames, file))
+    if not pairs:
+        raise UserError(f"{file}: gives no ED and ES frame for any series")
+    return pairs
+
+
+def _read_table(source: Path) -> tuple[Path, dict[str, dict[str, str]]]:
+    for file in [*sorted(source.glob("*.csv")), *sorted(source.glob("*/*.csv"))]:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig", sep=None, engine="python")
+        table.columns = [str(column).strip().lower() for column in table.columns]
+        if set(NEEDED) <= set(table.columns):
+            rows = [{str(k): str(v).strip() for k, v in row.items()} for row in table.to_dict("records")]
+            return file, {row["external code"]: row for row in rows}
+    raise UserError(
+        f"{source}: holds no table with the columns 'External code', 'ED' and 'ES'; put the data set's CSV there"
+    )
+
+
+def _pair(path: Path, code: str, row: dict[str, str], split: str | None, frames: Path, table: Path) -> Pair:
+    numbers = {}
+    for phase in ("ED", "ES"):
+        try:
+            number = float(row[phase.lower()])  # some copies of the table hold 9.0
+        except ValueError:
+            number = -1.0
+        if number < 0 or number != int(number):
+            raise UserError(f"{table}: '{row[phase.lower()]}' in the column {phase} of {code} is no frame number")
+        numbers[phase] = int(number)
+    images = _extract(path, numbers, frames, code, "", table)
+    labels_path = path.with_name(f"{code}_sa_gt.nii.gz")
+    labels = _extract(labels_path, numbers, frames, code, "_gt", table) if labels_path.is_file() else {}
+    return Pair(
+        id=code,
+        patient=code,
+        moving=images["ED"],
+        fixed=images["ES"],
+        moving_labels=labels.get("ED"),
+        fixed_labels=labels.get("ES"),
+        split=split,
+        extra={column: row[column] for column in EXTRA if column in row},
+    )
+
+
+def _extract(
+    path: Path, numbers: dict[str, int], frames: Path, code: str, suffix: str, table: Path
+) -> dict[str, Path]:
+    """Writes the ED and ES frame of a 4D file as 3D files with the same grid."""
+    voxels = read_voxels(path)
+    header: Any = nib.load(path)
+    if voxels.ndim != 4:
+        raise UserError(f"{path}: has {voxels.ndim} axes; a series of M&Ms has 4")
+    written = {}
+    for phase, number in numbers.items():
+        if number >= voxels.shape[3]:
+            raise UserError(
+                f"{path}: has {voxels.shape[3]} frames, but {table.name} names frame {number} as {phase}"
+            )
+        frame = np.ascontiguousarray(voxels[..., number])
+        if suffix:
+            frame = frame.astype(np.uint8)
+        elif np.issubdtype(frame.dtype, np.floating):
+            frame = frame.astype(np.float32)
+        image = nib.Nifti1Image(frame, header.affine, header.header)
+        image.set_data_dtype(frame.dtype)
+        written[phase] = frames / f"{code}_{phase}{suffix}.nii.gz"
+        with atomic_file(written[phase]) as temporary:
+            nib.save(image, temporary)
+    return written

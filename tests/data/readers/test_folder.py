@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+
+from heteroreg.data.image import Image, read_image, write_image
+from heteroreg.data.readers import import_cohort, read_folder
+from heteroreg.errors import UserError
+
+
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+@pytest.mark.parametrize(
+    ("names", "pairs"),
+    [
+        (["a_moving.nii.gz", "a_fixed.nii.gz"], {"a": ("a_moving.nii.gz", "a_fixed.nii.gz")}),
+        (
+            ["p1_ED.mha", "p1_ES.mha", "p2_ed.nrrd", "p2_es.nrrd"],
+            {"p1": ("p1_ED.mha", "p1_ES.mha"), "p2": ("p2_ed.nrrd", "p2_es.nrrd")},
+        ),
+        (["heart-2_Moving.PNG", "heart-2_FIXED.png"], {"heart-2": ("heart-2_Moving.PNG", "heart-2_FIXED.png")}),
+        (["x/ED.nii", "x/ES.nii"], {"x": ("x/ED.nii", "x/ES.nii")}),
+        (  # the same name in two folders
+            ["a/1_ED.nii", "a/1_ES.nii", "b/1_ED.nii", "b/1_ES.nii"],
+            {"a_1": ("a/1_ED.nii", "a/1_ES.nii"), "b_1": ("b/1_ED.nii", "b/1_ES.nii")},
+        ),
+    ],
+)
+def test_names(tmp_path, names, pairs):
+    touch(tmp_path, *names, "readme.txt", "atlas.nii.gz", "speed.nii.gz")
+    found = {pair.id: (pair.moving, pair.fixed) for pair in read_folder(tmp_path)}
+    assert found == {name: (tmp_path / m, tmp_path / f) for name, (m, f) in pairs.items()}
+
+
+@pytest.mark.parametrize("suffix", ["labels", "label", "gt", "GT", "seg", "mask"])
+def test_labels(tmp_path, suffix):
+    touch(tmp_path, "a_ED.nii.gz", "a_ES.nii.gz", f"a_ED_{suffix}.nii.gz", f"a_ES_{suffix}.nii.gz")
+    (pair,) = read_folder(tmp_path)
+    assert pair.moving_labels == tmp_path / f"a_ED_{suffix}.nii.gz"
+    assert pair.fixed_labels == tmp_path / f"a_ES_{suffix}.nii.gz"
+
+
+def test_folders_give_the_split(tmp_path):
+    touch(tmp_path, *[f"{part}/{part[0]}_{role}.nii" for part in ("train", "val", "test") for role in ("ED", "ES")])
+    splits = {pair.moving.parent.name: pair.split for pair in read_folder(tmp_path)}
+    assert splits == {"train": "train", "val": "val", "test": "test"}
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([], r"holds no pairs; looked for ID_moving and ID_fixed, or ID_ED and ID_ES.*\.nii\.gz.*\.png"),
+        (["a_ED.nii"], r"a_ED.nii: has no fixed image beside it \(a_fixed or a_ES\)"),
+        (["a_fixed.nii"], r"a_fixed.nii: has no moving image beside it \(a_moving or a_ED\)"),
+        (["a_ED.nii", "a_moving.nii", "a_ES.nii"], "are the same image of one pair"),
+        (["a_ED.nii", "a_ED.nii.gz", "a_ES.nii"], "are the same image of one pair"),
+    ],
+)
+def test_what_does_not_fit(tmp_path, names, message):
+    touch(tmp_path, *names)
+    with pytest.raises(UserError, match=message):
+        read_folder(tmp_path)
+
+
+def test_import_through_a_link(tmp_path):
+    data = tmp_path / "disk" / "data"
+    for k in range(4):
+        for role in ("ED", "ES"):
+            write_image(Image.from_array(np.full((4, 5), k, dtype=np.float32)), data / f"p{k}_{role}.nii.gz")
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "deep" / "er")
+    cohort = import_cohort("folder", data, tmp_path / "link" / "cohort", split=(50, 25, 25), seed=0)
+    assert read_image(cohort[2].fixed).array[0, 0] == 2
+    assert sorted(pair.split for pair in cohort) == ["test", "train", "train", "val"]
+
+
+def test_import_never_replaces_what_it_did_not_write(tmp_path):
+    touch(tmp_path, "data/a_ED.nii", "data/a_ES.nii", "data/pairs.csv", "data/import.json")
+    for out in (tmp_path / "data", tmp_path):
+        with pytest.raises(UserError, match="holds the data set itself"):
+            import_cohort("folder", tmp_path / "data", out)
+    touch(tmp_path, "mine/pairs.csv")
+    with pytest.raises(UserError, match="exists and holds something else"):
+        import_cohort("folder", tmp_path / "data", tmp_path / "mine")
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [
+        "a_ED.nii",
+        "a_ES.nii",
+        "import.json",
+        "pairs.csv",
+    ]
+    import_cohort("folder", tmp_path / "data", tmp_path / "out")
+    assert len(import_cohort("folder", tmp_path / "data", tmp_path / "out")) == 1  # its own it does
+
+
+def test_unknown_kind(tmp_path):
+    with pytest.raises(UserError, match="bids: no such data set; use acdc, camus, mnms, folder"):
+        import_cohort("bids", tmp_path, tmp_path / "out")
