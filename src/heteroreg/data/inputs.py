@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import SimpleITK as sitk
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from heteroreg.data.image import Image, read_image, read_labels
 from heteroreg.errors import UserError
 
-ImageLike = str | Path | Image | NDArray[Any] | sitk.Image
+ImageLike: TypeAlias = "str | Path | Image | NDArray[Any] | sitk.Image"
 
 
 def as_image(value: ImageLike, spacing: float | tuple[float, ...] | None = None, *, labels: bool = False) -> Image:
