@@ -43,11 +43,6 @@ class Scores:
         return [str(column) for column in self.table.columns if metric(str(column))]
 
     @property
-    def name(self) -> str:
-        """The registrar's name."""
-        return str(self.summary["registrar"])
-
-    @property
     def slicewise(self) -> bool:
         """Whether rows are slices."""
         return bool(self.table["slice"].notna().any())
