@@ -1,0 +1,149 @@
+"""Plots of scores. Each function takes data and returns a Matplotlib figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
+
+from heteroreg.report.style import INK, colour, styled
+
+Floats = NDArray[np.floating[Any]]
+WIDTH = 4.6  # inches: on a phone the page shows it at about its natural size, so that numbers stay readable
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+GOLDEN = 0.6180339887498949
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A sparsification curve: the error of what is left after removing the most uncertain voxels.
+
+    Attributes:
+        fraction: Removed share of the voxels, from 0 up.
+        error: Mean squared error of the rest, removed by predicted uncertainty.
+        oracle: The same, removed by the error itself: the best that any order can do.
+        ause: Area between the two, as it is to be printed; empty where it is not known.
+    """
+
+    fraction: Floats
+    error: Floats
+    oracle: Floats
+    ause: str = ""
+
+
+def box_plot(values: Mapping[str, ArrayLike], label: str = "", title: str = "") -> Figure:
+    """Box plots, one row for each evaluation, with a point for each patient.
+
+    The box spans the quartiles, the line in it is the median, the diamond the mean; whiskers reach the last
+    value within 1.5 box lengths. With fewer than four values there are points and the mean alone.
+
+    Args:
+        values: Name of the evaluation → one number per patient; NaN are left out.
+        label: What the axis shows, with its unit.
+        title: Title of the plot.
+    """
+    rows = [(name, _finite(numbers)) for name, numbers in values.items()]
+    with styled():
+        figure = Figure(figsize=(WIDTH, 0.8 + 0.66 * len(rows)), layout="constrained")
+        axes = figure.add_subplot()
+        for index, (name, numbers) in enumerate(rows):
+            _box(axes, index, name, numbers)
+        axes.set_ylim(len(rows) - 0.35, -0.75)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="y", visible=False)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.margins(x=0.04)
+        axes.set_xlabel(label)
+        axes.set_title(title)
+    return figure
+
+
+def _box(axes: Axes, index: int, name: str, numbers: Floats) -> None:
+    hue = colour(index)
+    line = {"color": hue, "linewidth": 1.3}
+    if len(numbers) >= 4:
+        axes.boxplot(
+            numbers,
+            positions=[index],
+            orientation="horizontal",
+            widths=0.44,
+            showfliers=False,
+            patch_artist=True,
+            boxprops={"facecolor": hue + "26", "edgecolor": hue, "linewidth": 1.3},
+            medianprops={"color": hue, "linewidth": 2.2},
+            whiskerprops=line,
+            capprops=line,
+            manage_ticks=False,
+        )
+    # The golden ratio spreads neighbours apart without chance, so that the figure is always the same.
+    jitter = ((np.arange(len(numbers)) * GOLDEN) % 1 - 0.5) * 0.3
+    axes.scatter(numbers, index + jitter, s=13, color=hue, alpha=0.65, linewidths=0, zorder=3)
+    if len(numbers):
+        axes.scatter(
+            [numbers.mean()], [index], marker="D", s=26, facecolor="white", edgecolor=hue, linewidths=1.3, zorder=4
+        )
+    text = shorten(name) if len(numbers) else f"{shorten(name)}: no values"
+    axes.text(0, index - 0.29, text, transform=axes.get_yaxis_transform(), va="bottom", ha="left")
+
+
+def sparsification_curves(
+    curves: Mapping[str, Curve], title: str = "", colours: Sequence[str] | None = None
+) -> Figure:
+    """Sparsification curves with their oracles, and AUSE in the legend.
+
+    Args:
+        curves: Name of the evaluation → its curve.
+        title: Title of the plot.
+        colours: One for each curve; the palette's first if not given.
+    """
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.3 + 0.2 * len(curves)), layout="constrained")
+        axes = figure.add_subplot()
+        handles = []
+        scale, unit = _scale(max(float(np.max(curve.error)) for curve in curves.values()))
+        for index, (name, curve) in enumerate(curves.items()):
+            hue = colours[index] if colours is not None else colour(index)
+            (line,) = axes.plot(100 * curve.fraction, scale * curve.error, color=hue, linewidth=2)
+            axes.plot(100 * curve.fraction, scale * curve.oracle, color=hue, linewidth=1.2, linestyle=(0, (4, 2.5)))
+            area = f" · AUSE {curve.ause}" if curve.ause else ""
+            line.set_label(f"{shorten(name)}{area}")
+            handles.append(line)
+        handles.append(Line2D([], [], color=INK, linewidth=1.2, linestyle=(0, (4, 2.5)), label="oracle"))
+        axes.set_xlim(0, 100)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("removed, most uncertain first (%)")
+        axes.set_ylabel(f"MSE of the rest{unit}")
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.set_title(title)
+        figure.legend(handles=handles, loc="outside lower left", ncols=1)
+    return figure
+
+
+def _scale(largest: float) -> tuple[float, str]:
+    """A power of ten that brings small numbers to between 1 and 10, and its name on an axis."""
+    if not 0 < largest < 0.1:
+        return 1.0, ""
+    exponent = int(np.floor(np.log10(largest)))
+    return 10.0**-exponent, f" (×10{str(exponent).translate(SUPERSCRIPT)})"
+
+
+def shorten(name: str, width: int = 42) -> str:
+    """A name that fits a plot: one line, the middle left out where it is too long."""
+    name = " ".join(name.split())
+    if len(name) <= width:
+        return name
+    half = (width - 1) // 2
+    return f"{name[:half].rstrip()}…{name[-half:].lstrip()}"
+
+
+def _finite(numbers: ArrayLike) -> Floats:
+    array = np.asarray(numbers, dtype=float).ravel()
+    return np.asarray(array[np.isfinite(array)])

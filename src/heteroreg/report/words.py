@@ -1,0 +1,146 @@
+"""The summary in plain words: who is best, by how much, and whether that can be told from chance."""
+
+from __future__ import annotations
+
+import math
+
+from heteroreg.comparison import Comparison
+from heteroreg.report.tables import Result, Results
+from heteroreg.report.wording import NBSP, Column, joined, p_value
+
+FEW = 6  # with fewer patients even a perfect ranking cannot be significant in Wilcoxon's test: 2 / 2^5 > 0.05
+
+
+def summary(results: Results) -> list[str]:
+    """Sentences for the head of the page.
+
+    Args:
+        results: The comparison.
+
+    Returns:
+        One to four sentences without markup.
+    """
+    main = results.main_metric
+    if main is None:
+        return ["There are no scores to compare."]
+    shown = results.column(main)
+    patients = _patients(results.patients)
+    if len(results.names) == 1:
+        only = results.get(results.names[0], main)
+        assert only is not None
+        return [f"{results.names[0]} reaches {_mean(shown, only)} in {shown.spoken} ({patients})."]
+    best = results.best(main)
+    if best is None:
+        return [f"{len(results.names)} evaluations over {patients}; {shown.spoken} has no better or worse end."]
+    top = results.get(best, main)
+    assert top is not None
+    word = "highest" if shown.metric.higher_is_better else "lowest"
+    sentences = [f"{best} has the {word} {shown.spoken}: {_mean(shown, top)} ({patients})."]
+    if best == results.baseline:
+        sentences.append("It is itself the baseline: no other evaluation has a better mean.")
+        sentences += _against_runner_up(results, main, shown)
+    else:
+        sentences += _against(best, top, results.baseline, shown)
+    sentences += _elsewhere(results, best, main)
+    return sentences
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """What the means alone would hide: labels that were lost, rows that were left out, the mode of scoring."""
+    found = []
+    unit = "slices" if any(scores.slicewise for scores in comparison.scores.values()) else "pairs"
+    for name, scores in comparison.scores.items():
+        for label, counts in scores.summary.get("labels", {}).items():
+            if counts.get("missed"):
+                found.append(f"{name} lost label {label} in {counts['missed']} of {counts['rows']} {unit}.")
+    most = max(comparison.left_out.values(), default=0)
+    if most:
+        found.append(
+            f"A metric is compared where every evaluation has it: this leaves out up to {most} {unit} "
+            "of a single metric."
+        )
+    if comparison.mode == "reference":
+        found.append("Scored in the reference mode: masks above 0 after linear warping, distances in voxels.")
+    return found
+
+
+def _against(name: str, result: Result, baseline: str, shown: Column) -> list[str]:
+    if not result.compared:
+        return [f"It cannot be compared with the baseline {baseline}: they share no patient."]
+    if not math.isfinite(result.p):
+        return [
+            f"Against the baseline {baseline} the difference is {_difference(shown, result)}; "
+            f"with {_patients(result.n)} no test is possible."
+        ]
+    sentence = f"Against the baseline {baseline} the difference is {_difference(shown, result)}, {_p(result)}."
+    return [sentence, _verdict(name, result, baseline)]
+
+
+def _against_runner_up(results: Results, main: str, shown: Column) -> list[str]:
+    others = [(name, results.get(name, main)) for name in results.names if name != results.baseline]
+    ranked = [(name, result) for name, result in others if result is not None and result.compared]
+    if not ranked:
+        return []
+    name, nearest = min(
+        ranked, key=lambda entry: -entry[1].mean if shown.metric.higher_is_better else entry[1].mean
+    )
+    if not math.isfinite(nearest.p):
+        return [f"The next, {name}, differs by {_difference(shown, nearest)}; no test is possible."]
+    text = f"The next, {name}, differs by {_difference(shown, nearest)}, {_p(nearest)}"
+    if nearest.significant:
+        return [f"{text}."]
+    return [f"{text}: not significant, so the two cannot be told apart on these patients."]
+
+
+def _verdict(name: str, result: Result, baseline: str) -> str:
+    if result.significant:
+        return "The difference is statistically significant at the 5 % level."
+    few = f" {_patients(result.n).capitalize()} are few for any test." if result.n < FEW else ""
+    return (
+        f"This is not statistically significant: on these patients {name} cannot be told apart from {baseline}."
+        f"{few}"
+    )
+
+
+def _elsewhere(results: Results, best: str, main: str) -> list[str]:
+    """Where else the best evaluation is significantly better or worse than the baseline."""
+    if best == results.baseline:
+        return []
+    better: list[str] = []
+    worse: list[str] = []
+    for name in results.main_metrics():
+        result, other = results.get(best, name), results.get(results.baseline, name)
+        shown = results.column(name)
+        if name == main or result is None or other is None or not result.significant:
+            continue
+        if shown.metric.higher_is_better is not None:
+            gain = result.difference if shown.metric.higher_is_better else -result.difference
+            (better if gain > 0 else worse).append(shown.spoken)
+    parts = [
+        f"significantly {word} in {joined(names)}"
+        for word, names in (("better", better), ("worse", worse))
+        if names
+    ]
+    return [f"Elsewhere it is {'; it is '.join(parts)}."] if parts else []
+
+
+def _mean(shown: Column, result: Result) -> str:
+    if result.n < 2:
+        return shown.with_unit(result.mean)
+    return f"{shown.number(result.mean)}{NBSP}±{NBSP}{shown.number(result.sd)}{NBSP}{shown.unit}".rstrip()
+
+
+def _difference(shown: Column, result: Result) -> str:
+    text = shown.with_unit(result.difference, sign=True)
+    low, high = result.difference_low, result.difference_high
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return text
+    return f"{text} (95 % interval {shown.number(low, sign=True)} to {shown.number(high, sign=True)})"
+
+
+def _p(result: Result) -> str:
+    return f"{p_value(result.p)} after Holm’s correction"
+
+
+def _patients(n: int) -> str:
+    return "1 patient" if n == 1 else f"{n} patients"

@@ -1,0 +1,41 @@
+"""Writes a comparison as a folder to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from heteroreg.comparison import compare
+from heteroreg.files import atomic_folder, require_free, write_text
+from heteroreg.report.page import render_page
+
+MARKER = "index.html"
+TITLE = "Registration methods compared"
+
+
+def write_report(
+    folders: Sequence[str | Path], out: str | Path, *, baseline: str | Path | None = None, title: str = TITLE
+) -> Path:
+    """Compares evaluations and writes `table.csv`, `table.md` and the page `index.html`, all or nothing.
+
+    Args:
+        folders: Folders that `evaluate` wrote.
+        out: The folder to write. An earlier report in it is replaced.
+        baseline: The evaluation to test the others against; the first where none is named.
+        title: Title of the page.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserError: A folder is no evaluation, the evaluations do not fit each other, or `out` exists and holds
+            something else.
+    """
+    out = Path(out)
+    require_free(out, MARKER)  # before the work, not after it
+    comparison = compare(folders, baseline=baseline)
+    page = render_page(comparison, title)
+    with atomic_folder(out, marker=MARKER) as temporary:
+        comparison.write(temporary)
+        write_text(temporary / MARKER, page)
+    return out / MARKER
