@@ -1,0 +1,47 @@
+# `make demo` and `make test` need nothing but Python 3.11 or newer and make: they build their own environment.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+BIN = $(VENV)/bin
+STAMP = $(VENV)/.installed
+
+.PHONY: help install demo test lint docs clean
+
+help:
+	@echo "make demo     train on a phantom with known motion and noise, and leave a page to look at"
+	@echo "make test     run the tests"
+	@echo "make lint     check style and types"
+	@echo "make docs     build the guide: docs/_build/html/index.html"
+	@echo "make install  build the environment $(VENV) alone"
+	@echo "make clean    remove the environment and what was built"
+	@echo
+	@echo "PYTHON=python3.12 chooses the interpreter, VENV=DIR the environment, ARGS='...' is passed on."
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "heteroreg needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -n 1)." \
+	       "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@echo "installing into $(VENV): minutes the first time, since PyTorch is large"
+	@$(PYTHON) -m venv "$(VENV)"
+	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch "$@"
+
+demo: $(STAMP)
+	"$(BIN)/heteroreg" demo --out demo $(ARGS)
+
+test: $(STAMP)
+	"$(BIN)/pytest" $(ARGS)
+
+lint: $(STAMP)
+	"$(BIN)/ruff" check
+	"$(BIN)/ruff" format --check
+	"$(BIN)/mypy"
+
+docs: $(STAMP)
+	"$(BIN)/sphinx-build" -W --keep-going -q -b html docs docs/_build/html $(ARGS)
+
+clean:
+	rm -rf "$(VENV)" docs/_build build dist .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.*
