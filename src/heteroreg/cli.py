@@ -273,8 +273,9 @@ def evaluate(
     pairs = Cohort.read(cohort).split(split)
     registrar = Undeformed() if model == "undeformed" else load(model)
     scores = run(registrar, pairs, metrics=metrics.value, out=out, show=not quiet)
-    dice = {key: value["mean"] for key, value in scores.summary["metrics"].items() if key.startswith("dice_")}
-    _say(quiet, f"wrote {out}: " + ", ".join(f"{name} {value:.4f}" for name, value in dice.items()))
+    means = {name: value["mean"] for name, value in scores.summary["metrics"].items()}
+    dice = [f"{name} {mean:.4f}" for name, mean in means.items() if name.startswith("dice_") and mean is not None]
+    _say(quiet, f"wrote {out}: {', '.join(dice) or 'no labels to score'}")
 
 
 @app.command()

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
+from heteroreg import __version__
 from heteroreg.classical import Undeformed
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.phantom import write_phantom
-from heteroreg.errors import UserError
 from heteroreg.evaluation import evaluate
+from heteroreg.files import require_free, write_text
 from heteroreg.model import load
 from heteroreg.report import write_report
 from heteroreg.training import train
 
 METHODS = ("mse", "hetero")
-MARKER = "pairs.csv"
+PARTS = ("cohort", "runs", "scores", "report")
+MARKER = "demo.json"  # says that the folder is ours to replace
 
 
 def run_demo(out: Path, *, quick: bool = False, show: bool = True) -> Path:
@@ -36,8 +40,10 @@ def run_demo(out: Path, *, quick: bool = False, show: bool = True) -> Path:
         UserError: `out` exists and holds something else.
     """
     out = Path(out)
-    if out.exists() and any(out.iterdir()) and not (out / "cohort" / MARKER).is_file():
-        raise UserError(f"{out}: exists and holds something else; choose another folder with --out")
+    require_free(out, MARKER)
+    for part in PARTS:
+        shutil.rmtree(out / part, ignore_errors=True)
+    write_text(out / MARKER, json.dumps({"kind": "demo", "version": __version__}) + "\n")
     pairs, steps = (12, 60) if quick else (120, 800)
     write_phantom(out / "cohort", pairs=pairs, size=96, artefacts=True)
     cohort = Cohort.read(out / "cohort")

@@ -1,0 +1,154 @@
+"""The commands, on a phantom: what they print, write and exit with."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from heteroreg import __version__
+from heteroreg.cli import main
+from heteroreg.data.cohort import Cohort
+from heteroreg.data.image import read_image, read_labels
+
+Command = Callable[..., str]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs `heteroreg …`, which must succeed, and gives what it printed."""
+
+    def run(*arguments: str | Path, code: int = 0) -> str:
+        monkeypatch.setattr("sys.argv", ["heteroreg", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        assert (stop.value.code or 0) == code, captured.err
+        return captured.out
+
+    return run
+
+
+def test_the_whole_path(command: Command, tmp_path: Path) -> None:
+    """Phantom, check, train, resume, evaluate, compare, register, warp."""
+    cohort, run, other = tmp_path / "my hearts", tmp_path / "run", tmp_path / "other"
+    assert "5 pairs" in command("phantom", cohort, "--pairs", 5, "--size", 48, "--artefacts")
+    assert "0 problems" in command("check", cohort)
+    short = ["--set", "batch_size=2", "--set", "validate_every=2", "--quiet"]
+    assert command("train", cohort, "--out", run, "--method", "hetero", "--steps", 4, *short) == ""
+    assert command("train", cohort, "--out", run, "--resume", "--quiet") == ""  # nothing is left to do
+    command("train", cohort, "--out", other, "--method", "mse", "--steps", 2, *short)
+    assert {"config.yaml", "metrics.csv", "checkpoints"} <= {path.name for path in run.iterdir()}
+    history = pd.read_csv(run / "metrics.csv")
+    assert history["step"].tolist() == [2, 4]
+    assert np.isfinite(history[["loss", "variance", "val_dice"]]).all(axis=None)
+
+    for name, model in (("hetero", run), ("mse", other), ("undeformed", "undeformed")):
+        command("evaluate", cohort, "--model", model, "--out", tmp_path / "scores" / name, "--quiet")
+    scores = pd.read_csv(tmp_path / "scores" / "hetero" / "scores.csv")
+    assert {"id", "patient", "dice_2", "hd95_2", "ause", "epe", "noise_correlation"} <= set(scores.columns)
+    report = tmp_path / "report"
+    folders = [tmp_path / "scores" / name for name in ("undeformed", "mse", "hetero")]
+    printed = command("compare", *folders, "--out", report, "--baseline", folders[1])
+    assert "| hetero |" in printed
+    assert {"table.csv", "table.md", "index.html"} <= {path.name for path in report.iterdir()}
+
+    pair = Cohort.read(cohort).split("test")[0]
+    assert pair.moving_labels is not None
+    out = tmp_path / "registered"
+    command(
+        "register", pair.moving, pair.fixed, "--model", run, "--out", out, "--moving-labels", pair.moving_labels
+    )
+    names = ["moved", "displacement", "inverse_displacement", "noise_sd", "weight", "moved_labels"]
+    assert {path.name for path in out.iterdir()} == {*(f"{name}.nii.gz" for name in names), "summary.json"}
+    assert json.loads((out / "summary.json").read_text())["method"] == "hetero"
+
+    field = out / "displacement.nii.gz"
+    command("warp", pair.moving, "--transform", field, "--like", pair.fixed, "--out", tmp_path / "again.nii.gz")
+    again, moved = read_image(tmp_path / "again.nii.gz"), read_image(out / "moved.nii.gz")
+    np.testing.assert_allclose(again.array, moved.array, atol=1e-3 * np.ptp(moved.array))
+    command(
+        "warp",
+        pair.moving_labels,
+        "--labels",
+        "--transform",
+        field,
+        "--like",
+        pair.fixed,
+        "--out",
+        tmp_path / "l.nii.gz",
+    )
+    same = read_labels(tmp_path / "l.nii.gz").array == read_labels(out / "moved_labels.nii.gz").array
+    assert same.mean() > 0.999  # the field in the file is rounded to float32
+
+
+@pytest.mark.parametrize("layout", ["acdc", "camus", "mnms"])
+def test_import_what_phantom_writes(command: Command, tmp_path: Path, layout: str) -> None:
+    command("phantom", tmp_path / "raw", "--pairs", 4, "--size", 48, "--layout", layout, "--quiet")
+    command("import", layout, tmp_path / "raw", tmp_path / "cohort", "--split", "50,25,25", "--quiet")
+    cohort = Cohort.read(tmp_path / "cohort")
+    assert set(cohort.splits) >= {"train", "val"}
+    assert "0 problems" in command("check", tmp_path / "cohort")
+
+
+def test_import_of_a_folder(command: Command, tmp_path: Path) -> None:
+    command("phantom", tmp_path / "raw", "--pairs", 3, "--size", 48, "--quiet")
+    files = tmp_path / "files"
+    files.mkdir()
+    for pair in Cohort.read(tmp_path / "raw"):
+        for side, name in (("moving", "ED"), ("fixed", "ES")):
+            (files / f"{pair.id}_{name}.nii.gz").write_bytes(getattr(pair, side).read_bytes())
+    assert "3 pairs" in command("import", "folder", files, tmp_path / "cohort", "--split", "34,33,33")
+    assert len(Cohort.read(tmp_path / "cohort")) == 3
+
+
+def test_demo(command: Command, tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    page = command("demo", "--quick", "--out", out).strip().removeprefix("look at ")
+    text = Path(page).read_text(encoding="utf-8")
+    assert "hetero" in text
+    assert "EPE" in text
+    table = pd.read_csv(out / "report" / "table.csv")
+    assert {"undeformed", "mse", "hetero"} == set(table["row"])
+
+
+def test_demo_refuses_a_folder_of_the_user(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    command("demo", "--quick", "--out", tmp_path, code=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_methods(command: Command) -> None:
+    table = json.loads(command("methods", "--json"))
+    assert {"mse", "nll", "beta-nll", "hetero-paper", "hetero"} <= set(table["methods"])
+    assert "voxelmorph" in table["networks"]
+    assert "hetero-paper" in command("methods")
+
+
+def test_a_bare_call_explains_itself_quickly() -> None:
+    """In a process of its own: nothing of PyTorch may be loaded to show the help."""
+    code = (
+        "import sys; sys.argv = ['heteroreg']\nfrom heteroreg.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code\nprint('torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "demo" in result.stdout
+    assert result.stdout.strip().endswith("False")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["demo", "phantom", "import", "check", "train", "register", "warp", "evaluate", "compare", "methods"],
+)
+def test_help_has_an_example(command: Command, name: str) -> None:
+    assert f"heteroreg {name}" in command(name, "--help")
+
+
+def test_version(command: Command) -> None:
+    assert command("--version").strip() == __version__
