@@ -1,17 +1,63 @@
-"""What tests share."""
+"""Fixtures that several tests share: the real pairs, small cohorts on disk, and small trained runs."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+
+from heteroreg.data.cohort import Cohort
+from heteroreg.data.phantom import write_phantom
+from heteroreg.training import Run, train
+
+REAL = "HETEROREG_DATA"
+
+torch.set_num_threads(min(2, torch.get_num_threads()))
 
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real pairs: HETEROREG_DATA, or `shared/data` beside the checkout; skips where absent."""
-    folder = Path(os.environ.get("HETEROREG_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    """The folder of the real pairs: HETEROREG_DATA, or shared/data beside the checkout."""
+    folder = Path(os.environ.get(REAL) or Path(__file__).resolve().parents[2] / "shared" / "data")
     if not folder.is_dir():
-        pytest.skip(f"no real data at {folder}; set HETEROREG_DATA")
+        pytest.skip(f"no real pairs at {folder}; set {REAL} to their folder")
     return folder
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers that are the same in every run."""
+    return np.random.default_rng(20240610)
+
+
+@pytest.fixture(scope="session")
+def cohort_2d(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    """Eight labelled phantom pairs of 32x32 pixels: five to train, one to validate, two to test."""
+    cohort = write_phantom(tmp_path_factory.mktemp("phantom") / "small", pairs=8, size=32, seed=3)
+    assert cohort is not None
+    return cohort
+
+
+@pytest.fixture(scope="session")
+def cohort_3d(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    """Three labelled phantom volumes of 32x32x12 voxels, one of each split."""
+    cohort = write_phantom(tmp_path_factory.mktemp("phantom") / "volumes", pairs=3, dims=3, size=32, seed=3)
+    assert cohort is not None
+    return cohort
+
+
+@pytest.fixture(scope="session")
+def run_2d(cohort_2d: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A 2D run of `hetero`, trained just long enough to move voxels."""
+    return train(
+        cohort_2d, tmp_path_factory.mktemp("runs") / "two", steps=60, batch_size=4, head_sd=0.05, smoothness=0.005
+    )
+
+
+@pytest.fixture(scope="session")
+def run_3d(cohort_3d: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A 3D run of `hetero`, trained just long enough to move voxels."""
+    return train(cohort_3d, tmp_path_factory.mktemp("runs") / "three", dims=3, steps=12, batch_size=1, head_sd=0.05)
