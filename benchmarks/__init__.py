@@ -1,0 +1,1 @@
+"""Longer measurements; each module is a command: `python -m benchmarks.<name> --help`."""

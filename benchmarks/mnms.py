@@ -1,0 +1,132 @@
+"""Dice on real hearts: λ chosen for each method on the validation pairs, several seeds, the test pairs once.
+
+    python -m benchmarks.mnms ../shared/data/mnms results/mnms
+
+Every step is one that the commands do too: train, evaluate, compare. What is there already is not done again,
+so that a study that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from heteroreg import Cohort, Scores, evaluate, load, train
+from heteroreg.classical import Undeformed
+from heteroreg.report import write_report
+from heteroreg.statistics import paired_t_test, wilcoxon_test
+from heteroreg.training import Run
+
+METRIC = "dice_2"  # myocardium
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cohort", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--methods", nargs="+", default=["mse", "hetero", "hetero-paper"])
+    parser.add_argument("--smoothness", nargs="+", type=float, default=[0.01, 0.02, 0.04], help="λ to choose from")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="the first one chooses λ")
+    parser.add_argument("--steps", type=int, default=1500)
+    return parser.parse_args()
+
+
+def trained(options: argparse.Namespace, method: str, smoothness: float, seed: int) -> Run:
+    """The run of these settings, trained to its end."""
+    folder = options.out / "runs" / f"{method}-{smoothness:g}-seed{seed}"
+    settings = {"method": method, "smoothness": smoothness, "seed": seed, "steps": options.steps}
+    return train(options.cohort, folder, resume=True, show=True, config=settings)
+
+
+def validation(run: Run) -> Mapping[str, float]:
+    """Scores of the best checkpoint on the validation pairs."""
+    history = run.metrics.dropna(subset=["val_dice"])
+    best = history.sort_values("val_dice").iloc[-1]
+    return {
+        "validation_dice": best["val_dice"],
+        "validation_myocardium": best["val_dice_2"],
+        "minutes": history["seconds"].iloc[-1] / 60,
+    }
+
+
+def choose(options: argparse.Namespace) -> tuple[dict[str, float], pd.DataFrame]:
+    """For each method the λ with the best Dice (mean of the labels) on the validation pairs, and the table."""
+    rows = [
+        {
+            "method": method,
+            "smoothness": smoothness,
+            **validation(trained(options, method, smoothness, options.seeds[0])),
+        }
+        for method in options.methods
+        for smoothness in options.smoothness
+    ]
+    table = pd.DataFrame(rows)
+    best = table.sort_values("validation_dice").groupby("method").tail(1)
+    return dict(zip(best["method"], best["smoothness"], strict=True)), table
+
+
+def scored(options: argparse.Namespace, name: str, run: Run | None) -> Path:
+    """The folder with the scores on the test pairs; `run=None` is undeformed."""
+    folder: Path = options.out / "scores" / name
+    if not (folder / "scores.csv").is_file():
+        registrar = Undeformed() if run is None else load(run.folder)
+        evaluate(registrar, Cohort.read(options.cohort).split("test"), out=folder, show=True)
+    return folder
+
+
+def patients(folders: Sequence[Path], metric: str) -> pd.DataFrame:
+    """A metric by patient (rows) and seed (columns)."""
+    tables = [Scores.read(folder).table for folder in folders]
+    return pd.concat([table.groupby("patient")[metric].mean() for table in tables], axis=1)
+
+
+def summary(folders: Mapping[str, Sequence[Path]], baseline: str) -> pd.DataFrame:
+    """For each method the mean over patients and seeds, the spread over both, and paired tests on patients."""
+    reference = patients(folders[baseline], METRIC).mean(axis=1)
+    rows = []
+    for method, scores in folders.items():
+        table = patients(scores, METRIC)
+        each = table.mean(axis=1)
+        difference = (each - reference).to_numpy()
+        same = method == baseline
+        rows.append(
+            {
+                "method": method,
+                "seeds": table.shape[1],
+                "dice": 100 * each.mean(),
+                "sd_patients": 100 * each.std(),
+                "sd_seeds": 100 * table.mean().std(),
+                "folding_percent": patients(scores, "folding_percent").mean(axis=None),
+                "difference": 100 * difference.mean(),
+                "p_t": float("nan") if same else paired_t_test(difference),
+                "p_wilcoxon": float("nan") if same else wilcoxon_test(difference),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    """Chooses, trains, scores, compares, prints."""
+    options = arguments()
+    chosen, table = choose(options)
+    folders: dict[str, list[Path]] = {"undeformed": [scored(options, "undeformed", None)]}
+    for method, smoothness in chosen.items():
+        folders[method] = [
+            scored(options, f"{method}-seed{seed}", trained(options, method, smoothness, seed))
+            for seed in options.seeds
+        ]
+    result = summary(folders, options.methods[0])
+    first = {method: scores[0] for method, scores in folders.items()}
+    write_report(list(first.values()), options.out / "report", baseline=first[options.methods[0]])
+    table.to_csv(options.out / "validation.csv", index=False)
+    result.to_csv(options.out / "test.csv", index=False)
+    print(table.round(4).to_string(index=False))
+    print(result.round(3).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
