@@ -9,8 +9,8 @@ import pytest
 
 from heteroreg.comparison import compare
 from heteroreg.report.tables import Results
-from heteroreg.report.wording import NBSP
-from heteroreg.report.words import summary
+from heteroreg.report.wording import NBSP, column
+from heteroreg.report.words import _by_kind, summary
 
 BASE = [0.70, 0.75, 0.72, 0.78, 0.74, 0.71, 0.77, 0.73]
 CLEAR = [value + 0.05 + 0.001 * k for k, value in enumerate(BASE)]
@@ -66,3 +66,8 @@ def test_few_patients_are_said_to_be_few(words: Callable[..., str]) -> None:
 
 def test_one_evaluation(words: Callable[..., str]) -> None:
     assert words("mse", mse=[0.7, 0.8]) == "mse reaches 75.0 ± 7.1 % in Dice of label 2 (2 patients)."
+
+
+def test_labels_of_one_metric_are_named_together() -> None:
+    shown = [column(name) for name in ("dice_1", "dice_3", "folding_percent", "asd_2")]
+    assert _by_kind(shown) == ["Dice of labels 1 and 3", "folding", "surface distance of label 2"]

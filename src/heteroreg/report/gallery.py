@@ -122,89 +122,90 @@ def _pair_view(found: Mapping[str, Case], names: Sequence[str]) -> PairView:
             image_panel(first.moving, first.spacing, grey, labels=first.moving_labels, colours=colours),
         ),
     )
-    everything = list(found.values())
-    noise = _common_limits([part for case in everything for part in (case.noise_sd, case.true_noise_sd)])
-    weight = _common_limits([case.weight for case in everything])
+    scales = Scales.of(list(found.values()), grey, colours)
     strips = tuple(
-        Strip(name, index, _strip(found[name], name, title, grey, colours, noise, weight))
+        Strip(name, index, _strip(found[name], name, title, scales))
         for index, name in enumerate(names)
         if name in found
     )
     return PairView(title, images, strips, colours)
 
 
-def _strip(
-    case: Case,
-    name: str,
-    title: str,
-    grey: Limits,
-    colours: Mapping[int, str],
-    noise: Limits | None,
-    weight: Limits | None,
-) -> tuple[Picture, ...]:
+@dataclass(frozen=True)
+class Scales:
+    """What the pictures of a pair share.
+
+    Attributes:
+        grey: Limits of the grey scale.
+        colours: Label → colour.
+        noise: Limits of the noise maps; None where no evaluation has one.
+        weight: Limits of the weight maps, likewise.
+        truth: Whether the true noise is known beside a predicted one.
+    """
+
+    grey: Limits
+    colours: Mapping[int, str]
+    noise: Limits | None
+    weight: Limits | None
+    truth: bool
+
+    @classmethod
+    def of(cls, cases: Sequence[Case], grey: Limits, colours: Mapping[int, str]) -> Scales:
+        """The scales that hold all maps of these cases."""
+        predicted = [case.noise_sd for case in cases if case.noise_sd is not None]
+        true = [case.true_noise_sd for case in cases if case.true_noise_sd is not None]
+        weights = [case.weight for case in cases if case.weight is not None]
+        noise = _from_zero(predicted + true) if predicted else None
+        return cls(grey, colours, noise, _from_zero(weights) if weights else None, bool(predicted and true))
+
+
+def _strip(case: Case, name: str, title: str, scales: Scales) -> tuple[Picture, ...]:
     outlined = ""
     if case.moved_labels is not None:
         outlined = ", with the outlines of the warped labels (solid) and of the true ones (dashed)"
     length = float(np.linalg.norm(case.displacement * np.reshape(case.spacing, (2, 1, 1)), axis=0).max())
+    moved = image_panel(
+        case.moved,
+        case.spacing,
+        scales.grey,
+        labels=case.moved_labels,
+        true_labels=case.fixed_labels if case.moved_labels is not None else None,
+        colours=scales.colours,
+    )
+    warped = grid_panel(case.moved, case.displacement, case.spacing, scales.grey)
     pictures = [
-        _picture(
-            "Moved",
-            f"Moving image of {title} as {name} moved it{outlined}",
-            image_panel(
-                case.moved,
-                case.spacing,
-                grey,
-                labels=case.moved_labels,
-                true_labels=case.fixed_labels if case.moved_labels is not None else None,
-                colours=colours,
-            ),
-        ),
+        _picture("Moved", f"Moving image of {title} as {name} moved it{outlined}", moved),
         _picture(
             f"Displacement, up to {length:.1f} mm",
             f"Displacement by {name} as a warped grid over the moved image of {title}; at most {length:.1f} mm",
-            grid_panel(case.moved, case.displacement, case.spacing, grey),
+            warped,
         ),
     ]
-    unit = "intensity units"
-    if noise is not None:
+    if scales.noise is not None:
+        noise = ("intensity units", NOISE_MAP, scales.noise)
         pictures.append(
-            _map(
-                "Predicted noise σ̂",
-                f"Noise that {name} predicts in {title}",
-                case.noise_sd,
-                case,
-                noise,
-                NOISE_MAP,
-                unit,
-            )
+            _map("Predicted noise σ̂", f"Noise that {name} predicts in {title}", case, case.noise_sd, *noise)
         )
-        if case.true_noise_sd is not None and case.noise_sd is not None:
+        if scales.truth:
+            # Beside a prediction only; the empty place keeps the columns of all evaluations in line.
+            true = case.true_noise_sd if case.noise_sd is not None else None
             pictures.append(
-                _map("True noise σ", f"True noise in {title}", case.true_noise_sd, case, noise, NOISE_MAP, unit)
+                Picture("") if true is None else _map("True noise σ", f"True noise in {title}", case, true, *noise)
             )
-    if weight is not None:
-        pictures.append(
-            _map(
-                "Weight",
-                f"Weight of each pixel of {title} in {name}",
-                case.weight,
-                case,
-                weight,
-                WEIGHT_MAP,
-                "mean 1",
-            )
-        )
+    if scales.weight is not None:
+        alt = f"Weight of each pixel of {title} in {name}"
+        pictures.append(_map("Weight", alt, case, case.weight, "mean 1", WEIGHT_MAP, scales.weight))
     return tuple(pictures)
 
 
 def _map(
     caption: str,
     alt: str,
-    values: NDArray[Any] | None,
     case: Case,
-    limits: Limits,
-    colour_map: str,
+    values: NDArray[Any] | None,
     unit: str,
+    colour_map: str,
+    limits: Limits,
 ) -> Picture:
     if values is None:
         return Picture(caption)
@@ -218,12 +219,9 @@ def _picture(caption: str, alt: str, figure: Figure, bar: ColourBar | None = Non
     return Picture(caption, alt, data_uri(figure), width, height, bar)
 
 
-def _common_limits(maps: Sequence[NDArray[Any] | None]) -> Limits | None:
-    """From 0 to the 99.5th percentile of all maps together; None if there is no map."""
-    present = [values for values in maps if values is not None]
-    if not present:
-        return None
-    high = percentile_limits(present)[1]
+def _from_zero(maps: Sequence[NDArray[Any]]) -> Limits:
+    """From 0 to the 99.5th percentile of all maps together."""
+    high = percentile_limits(maps)[1]
     return (0.0, high) if high > 0 else (0.0, 1.0)
 
 

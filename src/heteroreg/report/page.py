@@ -22,7 +22,6 @@ from heteroreg.report.wording import column
 from heteroreg.report.words import notes, summary
 
 TEMPLATES = files("heteroreg.report") / "templates"
-MOST_BOXES = 12
 
 
 def render_page(comparison: Comparison, title: str) -> str:
@@ -77,7 +76,7 @@ def _explained(results: Results) -> list[tuple[str, str]]:
 
 def _boxes(results: Results, values: pd.DataFrame) -> list[Markup]:
     plots = []
-    for number, name in enumerate(results.main_metrics()[:MOST_BOXES]):
+    for number, name in enumerate(results.main_metrics()):
         shown = results.column(name)
         of_metric = values[values["metric"] == name]
         patients = {

@@ -71,12 +71,17 @@ class Column:
         return f"{self.name} {self.arrow}".rstrip() + unit
 
     @property
-    def spoken(self) -> str:
-        """The name within a sentence: `Dice of label 2`, `folding`."""
+    def spoken_kind(self) -> str:
+        """The kind within a sentence: `Dice`, `surface distance`."""
         first = self.kind.split(",")[0].split()[0]
         proper = first.isupper() or first in PROPER
-        kind = self.kind if proper else self.kind[0].lower() + self.kind[1:]
-        return kind if self.metric.label is None else f"{kind} of label {self.metric.label}"
+        return self.kind if proper else self.kind[0].lower() + self.kind[1:]
+
+    @property
+    def spoken(self) -> str:
+        """The name within a sentence: `Dice of label 2`, `folding`."""
+        label = self.metric.label
+        return self.spoken_kind if label is None else f"{self.spoken_kind} of label {label}"
 
     @property
     def direction(self) -> str:

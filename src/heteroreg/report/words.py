@@ -94,7 +94,8 @@ def _against_runner_up(results: Results, main: str, shown: Column) -> list[str]:
 
 def _verdict(name: str, result: Result, baseline: str) -> str:
     if result.significant:
-        return "The difference is statistically significant at the 5 % level."
+        few = f", though {_patients(result.n)} are few" if result.n < FEW else ""
+        return f"The difference is statistically significant at the 5 % level{few}."
     few = f" {_patients(result.n).capitalize()} are few for any test." if result.n < FEW else ""
     return (
         f"This is not statistically significant: on these patients {name} cannot be told apart from {baseline}."
@@ -106,8 +107,8 @@ def _elsewhere(results: Results, best: str, main: str) -> list[str]:
     """Where else the best evaluation is significantly better or worse than the baseline."""
     if best == results.baseline:
         return []
-    better: list[str] = []
-    worse: list[str] = []
+    better: list[Column] = []
+    worse: list[Column] = []
     for name in results.main_metrics():
         result, other = results.get(best, name), results.get(results.baseline, name)
         shown = results.column(name)
@@ -115,13 +116,26 @@ def _elsewhere(results: Results, best: str, main: str) -> list[str]:
             continue
         if shown.metric.higher_is_better is not None:
             gain = result.difference if shown.metric.higher_is_better else -result.difference
-            (better if gain > 0 else worse).append(shown.spoken)
+            (better if gain > 0 else worse).append(shown)
     parts = [
-        f"significantly {word} in {joined(names)}"
-        for word, names in (("better", better), ("worse", worse))
-        if names
+        f"significantly {word} in {joined(_by_kind(columns))}"
+        for word, columns in (("better", better), ("worse", worse))
+        if columns
     ]
     return [f"Elsewhere it is {'; it is '.join(parts)}."] if parts else []
+
+
+def _by_kind(columns: list[Column]) -> list[str]:
+    """Each kind of metric once: `Dice of labels 1 and 3`, `folding`."""
+    kinds: dict[str, list[Column]] = {}
+    for shown in columns:
+        kinds.setdefault(shown.kind, []).append(shown)
+    return [
+        alike[0].spoken
+        if len(alike) == 1
+        else f"{alike[0].spoken_kind} of labels {joined([str(shown.metric.label) for shown in alike])}"
+        for alike in kinds.values()
+    ]
 
 
 def _mean(shown: Column, result: Result) -> str:
