@@ -30,7 +30,7 @@ def sample(image: Tensor, positions: Tensor, mode: Mode = "linear", outside: Out
             voxel beyond the centres of the outer voxels, which is where ITK ends an image.
 
     Returns:
-        (N, C, *out).
+        (N, C, *out); NaN where a position is NaN.
 
     Raises:
         ValueError: The positions have not one channel for each axis.
@@ -47,9 +47,13 @@ def sample(image: Tensor, positions: Tensor, mode: Mode = "linear", outside: Out
     size = size.view(1, -1, *[1] * (positions.ndim - 2))
     # align_corners=True: voxel 0 is at -1, voxel n - 1 at 1. An axis of one voxel has only position 0.
     scaled = positions * (2 / (size - 1).clamp(min=1)) - 1
+    # A diverged training has positions that are no numbers: PyTorch's backward pass in 2D reads wild memory there.
+    lost = scaled.isnan().any(1, keepdim=True)
+    scaled = scaled.masked_fill(lost, 0)
     grid = scaled.expand(batch, *scaled.shape[1:]).flip(1).movedim(1, -1)  # grid_sample wants the last axis first
     name = "bilinear" if mode == "linear" else "nearest"
     values = F.grid_sample(image, grid.to(image.dtype), mode=name, padding_mode="border", align_corners=True)
+    values = values.masked_fill(lost, torch.nan)
     if outside == "zeros":
         inside = ((positions >= -0.5) & (positions <= size - 0.5)).all(1, keepdim=True)
         values = values * inside
