@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -85,8 +86,13 @@ def require_free(path: Path, marker: str) -> None:
     """
     if path.is_file():
         raise UserError(f"{path}: is a file; name a folder to write to")
-    if path.is_dir() and any(path.iterdir()) and not (path / marker).is_file():
+    if path.is_dir() and any(map(_is_content, path.iterdir())) and not (path / marker).is_file():
         raise UserError(f"{path}: exists and holds something else (no {marker}); choose another folder or empty it")
+
+
+def _is_content(path: Path) -> bool:
+    """Whether a file is more than what `atomic_file` leaves when it is killed."""
+    return re.match(r"\.\d+-", path.name) is None
 
 
 def _umask() -> int:
