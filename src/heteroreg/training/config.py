@@ -44,7 +44,9 @@ class Config(Section):
     learning_rate: float = Field(3e-3, gt=0, description="the highest rate of the schedule")
     schedule: Literal["one-cycle", "constant", "polynomial"] = Field("one-cycle", description="course of the rate")
     clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; null: none")
-    precision: str = Field("auto", description="32-true, bf16-mixed, …; auto: bf16-mixed on GPUs that have it")
+    precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
+        "auto", description="32-true or bf16-mixed; auto: bf16-mixed on GPUs that have it"
+    )
     head_sd: float = Field(1e-2, gt=0, description="initial weights of the displacement head; 1e-5 in the paper")
     int_steps: int = Field(7, ge=0, description="squarings in the integration of the velocity")
     augment: bool = Field(True, description="random flips and exchanges of equal axes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 
@@ -31,20 +32,23 @@ def resolve(config: Config, cohort: Cohort, cache: ImageCache) -> Config:
     usable = [grid for grid in fixed if grid.dims >= dims]  # an unfit image is reported when it is loaded
     spacings = np.array([grid.spacing[:dims] for grid in usable]) if usable else np.ones((1, dims))
     shapes = np.array([grid.shape[:dims] for grid in usable]) if usable else np.full((1, dims), MULTIPLE)
-    spacing = np.array(config.spacing) if config.spacing else np.median(spacings, axis=0)
+    given = config.spacing if config.spacing and len(config.spacing) == dims else None
+    spacing = np.array(given) if given else np.median(spacings, axis=0)
     extents = np.median(shapes * spacings, axis=0) / spacing
     if config.spacing is None and extents.max() > 1.5 * LONGEST[dims]:
         spacing = spacing * extents.max() / LONGEST[dims]
     largest = (shapes * spacings / spacing).max(axis=0)
     size = [min(LONGEST[dims], MULTIPLE * max(1, math.ceil(round(n) / MULTIPLE))) for n in largest]
     interval = config.validate_every or max(1, config.steps // 10)
-    return config.model_copy(
-        update={
+    # Checked again: a given size or spacing may not fit the dimension that was found.
+    return Config.build(
+        config.model_dump(),
+        {
             "dims": dims,
-            "spacing": tuple(round(float(s), 6) for s in spacing),
+            "spacing": config.spacing or tuple(round(float(s), 6) for s in spacing),
             "size": config.size or tuple(size),
             "validate_every": interval,
             "checkpoint_every": config.checkpoint_every or interval,
-            "cohort": cohort.name,
-        }
+            "cohort": str(Path(cohort.name).absolute()) if Path(cohort.name).is_file() else cohort.name,
+        },
     )
