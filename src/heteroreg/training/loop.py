@@ -20,11 +20,11 @@ from heteroreg.data.dataset import ImageCache, Samples, load_samples
 from heteroreg.errors import UserError
 from heteroreg.files import require_free, write_text
 from heteroreg.losses import smoothness
+from heteroreg.progress import progress
 from heteroreg.spatial import warp
 from heteroreg.training import checkpoint
 from heteroreg.training.config import Config
 from heteroreg.training.logs import Log
-from heteroreg.progress import progress
 from heteroreg.training.resolve import resolve
 from heteroreg.training.run import CONFIG, Run, build
 from heteroreg.training.schedule import Phase, augment, batch_indices, learning_rate, phase
@@ -149,18 +149,19 @@ def train(
         f"training {config_.method}", config_.steps, start=state.step, show=show and log is not None
     ) as report:
         while state.step < config_.steps:
-            figures = _update(fabric, state, samples, config_, phase(config_, state.step))
+            figures = _update(fabric, state, samples, config_, phase(config_, state.step), run)
             state.step += 1
             due = _due(config_, state.step, held_out is not None)
             if due["log"] or due["validate"]:
                 row = {name: float(value) for name, value in figures.items()} | {
                     "seconds": time.monotonic() - began
                 }
-                _require_finite(row, run, state)
+                _require_finite(row, run, state.step)
                 note = f"loss {row['loss']:.4f}"
                 if due["validate"] and held_out is not None:
                     scores = validate(state.network, state.objective, held_out, config_.smoothness, fabric.device)
                     row |= _validation_row(scores)
+                    _require_finite(row, run, state.step)
                     note += f", validation {'Dice' if scores.dice else 'loss'} {abs(scores.score):.3f}"
                     _warn_if_still(scores, state.step)
                     if state.best is None or scores.score > state.best:
@@ -178,7 +179,9 @@ def train(
     return run
 
 
-def _update(fabric: Fabric, state: State, samples: Samples, config: Config, stage: Phase) -> dict[str, Tensor]:
+def _update(
+    fabric: Fabric, state: State, samples: Samples, config: Config, stage: Phase, run: Run
+) -> dict[str, Tensor]:
     """One update of the estimators that learn in this phase; the figures stay on the device."""
     rate = learning_rate(config, state.step)
     share = config.batch_size // config.accumulate
@@ -210,15 +213,19 @@ def _update(fabric: Fabric, state: State, samples: Samples, config: Config, stag
         if losses.variance is not None:
             figures["variance"] = losses.variance
             goal = goal + losses.variance if stage.variance else goal
-        fabric.backward(goal / config.accumulate)
+        if goal.requires_grad:  # a method whose variance has no loss of its own learns nothing in its phase
+            fabric.backward(goal / config.accumulate)
         for name, value in figures.items():
             total[name] = total.get(name, torch.zeros_like(value)) + value.detach() / config.accumulate
 
     learning = {"displacement": stage.displacement, "variance": stage.variance}
     for name, module in (("displacement", state.network), ("variance", state.objective)):
         if learning[name] and name in state.optimizers:
-            if config.clip is not None:
-                fabric.clip_gradients(module, state.optimizers[name], max_norm=config.clip)
+            norm = fabric.clip_gradients(
+                module, state.optimizers[name], max_norm=config.clip or math.inf, error_if_nonfinite=False
+            )
+            # Looked at in every step: parameters that are no numbers must not reach a checkpoint.
+            _require_finite({f"the gradient of the {name}": float(norm or 0)}, run, state.step + 1)
             state.optimizers[name].step()
     return total | {"learning_rate": torch.tensor(rate)}
 
@@ -276,11 +283,11 @@ def _due(config: Config, step: int, validated: bool) -> dict[str, bool]:
     return due | {"validate": due["validate"] and validated}
 
 
-def _require_finite(row: Mapping[str, float], run: Run, state: State) -> None:
+def _require_finite(row: Mapping[str, float], run: Run, step: int) -> None:
     bad = [name for name, value in row.items() if not math.isfinite(value)]
     if bad:
         raise UserError(
-            f"{run.folder}: {bad[0]} is {row[bad[0]]} at step {state.step}; the last checkpoint is kept. "
+            f"{run.folder}: {bad[0]} is {row[bad[0]]} at step {step}; the last checkpoint is kept. "
             "Try a lower learning_rate, and `heteroreg check` on the cohort"
         )
 
