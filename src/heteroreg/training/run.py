@@ -63,7 +63,7 @@ class Run:
             UserError: The checkpoint is missing or damaged.
         """
         folder = self.checkpoint(name)
-        folder = folder if folder.is_dir() else self.checkpoint("last")
+        folder = folder if (folder / checkpoint.STATE).is_file() else self.checkpoint("last")
         tensors, _ = checkpoint.load(folder)
         network, objective = build(self.config)
         checkpoint.restore_module(network, tensors, "network", folder)
