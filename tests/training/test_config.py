@@ -1,0 +1,76 @@
+import pytest
+import yaml
+
+from heteroreg.errors import UserError
+from heteroreg.methods import METHODS, Method
+from heteroreg.training import Config
+from heteroreg.training.config import SCHEMA_VERSION, read_settings
+
+
+def test_layers_go_over_one_another_and_over_the_methods_defaults(monkeypatch):
+    row = Method("row", "a row with defaults", METHODS["mse"].objective, {"gamma": 0.25, "smoothness": 0.06})
+    monkeypatch.setitem(METHODS, "row", row)
+    config = Config.build({"method": "mse", "steps": 10, "gamma": 0.75}, {"method": "row", "steps": 20})
+    assert (config.method, config.steps, config.gamma, config.smoothness) == ("row", 20, 0.75, 0.06)
+    assert Config.build({}).method == "hetero"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"stepz": 3}, r"^configuration: stepz: is no setting; there are .*steps"),
+        ({"steps": 0}, r"^configuration: steps: .*greater than or equal to 1"),
+        ({"steps": "many"}, r"^configuration: steps: "),
+        ({"learning_rate": -1}, r"^configuration: learning_rate: "),
+        ({"dims": 4}, r"^configuration: dims: "),
+        ({"schedule": "cosine"}, r"^configuration: schedule: .*one-cycle"),
+        ({"beta": 2}, r"^configuration: beta: "),
+        ({"warm_start": 1.5}, r"^configuration: warm_start: "),
+        ({"intensity": "median"}, r"^configuration: intensity: .*percentile"),
+        ({"batch_size": 8, "accumulate": 3}, r"batch_size 8 is no multiple of accumulate 3"),
+        ({"dims": 2, "size": [32, 32, 32]}, r"size needs 2 positive numbers.*\(32, 32, 32\)"),
+        ({"dims": 2, "spacing": [1.0, 0.0]}, r"spacing needs 2 positive numbers"),
+        ({"size": [32, 8]}, r"size must be at least 16.*\(32, 8\)"),
+        ({"method": "hetro"}, r"no method is called 'hetro'; did you mean hetero"),
+        ({"network": "voxelmorf"}, r"no network is called 'voxelmorf'; did you mean voxelmorph"),
+        ({"precision": "float7"}, r"^configuration: precision: .*bf16-mixed"),
+    ],
+)
+def test_what_is_not_allowed_is_named(settings, message):
+    with pytest.raises(UserError, match=message) as error:
+        Config.build(settings)
+    assert "\n" not in str(error.value)
+
+
+def test_a_configuration_survives_its_file(tmp_path):
+    config = Config.build({"method": "mse", "dims": 2, "size": [32, 48], "spacing": [1.25, 1.5], "clip": None})
+    (tmp_path / "config.yaml").write_text(config.yaml())
+    assert Config.read(tmp_path / "config.yaml") == config
+    assert yaml.safe_load(config.yaml())["schema_version"] == SCHEMA_VERSION
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"schema_version: {SCHEMA_VERSION + 1}\nnew_thing: 1\n", "newer heteroreg.*update heteroreg"),
+        ("steps: [", "not readable as YAML"),
+        ("- 1\n- 2\n", "must hold settings"),
+        ("", "must hold settings"),
+        ("steps: -2\n", "steps"),
+    ],
+)
+def test_damaged_files_are_named(tmp_path, text, message):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as error:
+        Config.read(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_no_text_and_one_that_is_missing(tmp_path):
+    (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00steps")
+    with pytest.raises(UserError, match="not readable as YAML"):
+        read_settings(tmp_path / "a.yaml")
+    with pytest.raises(UserError, match="no such file"):
+        read_settings(tmp_path / "b.yaml")

@@ -1,0 +1,307 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from heteroreg.data.cohort import Cohort
+from heteroreg.errors import UserError
+from heteroreg.losses import Losses, MeanSquaredError
+from heteroreg.methods import METHODS, Method
+from heteroreg.training import Run, checkpoint, loop, train
+from heteroreg.training.loop import State
+
+SHORT = {"steps": 6, "batch_size": 4, "log_every": 2}
+
+
+def tensors(run, name="last"):
+    return checkpoint.load(run.checkpoint(name))[0]
+
+
+def without_labels(cohort):
+    return Cohort(tuple(replace(p, moving_labels=None, fixed_labels=None) for p in cohort), cohort.name)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_a_run_is_as_promised(method, cohort_2d, tmp_path):
+    run = train(cohort_2d, tmp_path / "run", method=method, **SHORT)
+    assert run == Run.read(tmp_path / "run")
+
+    config = yaml.safe_load((run.folder / "config.yaml").read_text())
+    assert config["schema_version"] == 1
+    assert (config["method"], config["dims"], config["size"]) == (method, 2, [32, 32])
+    assert config["spacing"] == [1.5, 1.5]
+    assert config["cohort"] == cohort_2d.name
+
+    for name in ("last", "best"):
+        files = sorted(p.name for p in (run.folder / "checkpoints" / name).iterdir())
+        assert files[0] == "state.json"
+        assert files[1].startswith("tensors-")
+        assert files[1].endswith(".safetensors")
+        assert len(files) == 2
+    assert not [p for p in run.folder.rglob("*") if p.suffix in (".pt", ".pth", ".ckpt", ".pkl")]
+
+    metrics = run.metrics
+    assert metrics["step"].tolist() == [1, 2, 3, 4, 5, 6]  # validated after each tenth, so after every step
+    assert {"loss", "data", "smoothness", "learning_rate", "seconds", "val_loss", "val_dice"} <= set(metrics)
+    assert {"val_dice_1", "val_dice_2", "val_dice_3"} <= set(metrics)
+    assert metrics["val_dice"].between(0, 1).all()
+    assert np.isfinite(metrics[["loss", "val_loss"]].to_numpy()).all()
+    has_variance_loss = method.startswith("hetero")
+    assert metrics["variance"].notna().all() == has_variance_loss
+    assert list(run.folder.glob("events.out.tfevents*"))
+    np.testing.assert_allclose(
+        metrics["loss"], metrics["data"] + run.config.smoothness * metrics["smoothness"], rtol=1e-4
+    )
+    network, objective = run.modules()
+    assert not network.training
+    assert not objective.training
+
+
+def test_training_learns(cohort_2d, tmp_path):
+    run = train(cohort_2d, tmp_path / "run", method="mse", steps=70, batch_size=5, validate_every=10, augment=False)
+    loss = run.metrics["val_loss"]
+    assert loss.iloc[-1] < 0.8 * loss.iloc[0]
+    train_loss = run.metrics["loss"]
+    assert train_loss.iloc[-1] < 0.8 * train_loss.iloc[0]
+    _, best = checkpoint.load(run.checkpoint("best"))
+    dice = run.metrics.set_index("step")["val_dice"]
+    assert best["step"] == dice.idxmax()
+    assert best["score"] == pytest.approx(dice.max(), rel=1e-5)
+
+
+def test_the_seed_decides(cohort_2d, tmp_path):
+    runs = [train(cohort_2d, tmp_path / str(k), seed=seed, **SHORT) for k, seed in enumerate((1, 1, 2))]
+    first, same, other = map(tensors, runs)
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert not torch.equal(first["network.head.weight"], other["network.head.weight"])
+
+
+@pytest.mark.parametrize("method", ["mse", "hetero"])
+def test_a_batch_in_parts_is_the_same_batch(method, cohort_2d, tmp_path):
+    settings = {"steps": 4, "batch_size": 4, "log_every": 1, "method": method, "learning_rate": 1e-3}
+    whole, parts = (train(cohort_2d, tmp_path / str(k), accumulate=k, **settings) for k in (1, 2))
+    columns = ["loss", "data", "smoothness", "val_loss"] + (["variance"] if method == "hetero" else [])
+    np.testing.assert_allclose(whole.metrics[columns], parts.metrics[columns], rtol=2e-3)
+    a, b = tensors(whole), tensors(parts)
+    for name in a:
+        if name.startswith(("network.", "objective.")):
+            assert float((a[name] - b[name]).abs().mean()) < 2e-5, name
+
+
+def test_without_labels_the_loss_chooses(cohort_2d, tmp_path):
+    run = train(without_labels(cohort_2d), tmp_path / "run", **SHORT)
+    metrics = run.metrics.set_index("step")
+    assert not [column for column in metrics if "dice" in column]
+    _, best = checkpoint.load(run.checkpoint("best"))
+    assert best["step"] == metrics["val_loss"].idxmin()
+    assert best["score"] == pytest.approx(-metrics["val_loss"].min(), rel=1e-5)
+
+
+def test_without_validation_pairs_there_is_only_the_last(cohort_2d, tmp_path):
+    cohort = Cohort(tuple(p for p in cohort_2d if p.split != "val"), cohort_2d.name)
+    run = train(cohort, tmp_path / "run", **SHORT)
+    assert not run.checkpoint("best").exists()
+    assert not [column for column in run.metrics if column.startswith("val_")]
+    run.modules("best")
+
+
+def test_without_splits_every_pair_is_learned_from(cohort_2d, tmp_path):
+    cohort = Cohort(tuple(replace(p, split=None) for p in list(cohort_2d)[:2]), cohort_2d.name)
+    assert len(train(cohort, tmp_path / "run", **SHORT).metrics) > 0
+
+
+def test_pairs_to_test_but_none_to_train_on(cohort_2d, tmp_path):
+    with pytest.raises(UserError, match="the split 'train' is empty"):
+        train(cohort_2d.split("test"), tmp_path / "run", **SHORT)
+    assert not (tmp_path / "run").exists()
+
+
+def recorded(monkeypatch):
+    """The models at every checkpoint, by step."""
+    history = {}
+    save = State.save
+
+    def record(self, run):
+        history[self.step] = {name: tensor.clone() for name, tensor in self.models().items()}
+        save(self, run)
+
+    monkeypatch.setattr(State, "save", record)
+    return history
+
+
+def test_the_phases_of_the_warm_start(cohort_2d, tmp_path, monkeypatch):
+    history = recorded(monkeypatch)
+    train(
+        cohort_2d,
+        tmp_path / "run",
+        method="hetero",
+        steps=10,
+        batch_size=2,
+        checkpoint_every=1,
+        validate_every=10,
+        warm_start=0.4,
+        variance_alone=0.3,
+    )
+
+    def changed(part, first, second):
+        names = [name for name in history[first] if name.startswith(part)]
+        return [not torch.equal(history[first][n], history[second][n]) for n in names]
+
+    # Steps 1 to 4 change the displacement, 5 to 7 the variance, 8 to 10 both.
+    for step in range(2, 11):
+        assert all(changed("network", step - 1, step)) == (step <= 4 or step >= 8), step
+        assert any(changed("network", step - 1, step)) == (step <= 4 or step >= 8), step
+        assert all(changed("objective", step - 1, step)) == (step >= 5), step
+        assert any(changed("objective", step - 1, step)) == (step >= 5), step
+
+
+@pytest.mark.parametrize("method", ["mse", "nll"])
+def test_a_phase_in_which_nothing_learns_passes(method, cohort_2d, tmp_path, monkeypatch):
+    # `variance_alone` means nothing to a method whose variance has no loss of its own.
+    history = recorded(monkeypatch)
+    train(cohort_2d, tmp_path / "run", method=method, steps=6, batch_size=2, checkpoint_every=1, variance_alone=0.5)
+    assert all(torch.equal(history[1][n], history[3][n]) for n in history[1] if n.startswith("network"))
+    assert not all(torch.equal(history[3][n], history[6][n]) for n in history[1] if n.startswith("network"))
+
+
+def test_low_precision(cohort_2d, tmp_path):
+    run = train(cohort_2d, tmp_path / "run", precision="bf16-mixed", **SHORT)
+    assert all(t.dtype == torch.float32 for n, t in tensors(run).items() if n.startswith(("network", "objective")))
+    assert np.isfinite(run.metrics["loss"]).all()
+
+
+@pytest.mark.parametrize("schedule", ["constant", "polynomial"])
+def test_the_rate_follows_the_schedule(schedule, cohort_2d, tmp_path):
+    run = train(cohort_2d, tmp_path / "run", schedule=schedule, learning_rate=1e-3, **SHORT)
+    rate = run.metrics.set_index("step")["learning_rate"]
+    # The row of step n has the rate of the update that led there, t = (n - 1)/6.
+    assert rate[6] == pytest.approx(1e-3 if schedule == "constant" else 1e-3 * (1 / 6) ** 0.9, rel=1e-4)
+
+
+def test_3d(cohort_3d, tmp_path):
+    run = train(cohort_3d, tmp_path / "run", dims=3, steps=2, batch_size=1)
+    # 12 slices are padded to the least that the network takes.
+    assert run.config.size == (32, 32, 16)
+    assert np.isfinite(run.metrics["val_loss"]).all()
+
+
+class Poisoned(MeanSquaredError):
+    """Loses its mind from the sixth training batch on."""
+
+    what = "loss"
+
+    def __init__(self):
+        super().__init__()
+        self.batches = 0
+
+    def forward(self, moved, fixed, weighted=True):
+        losses = super().forward(moved, fixed)
+        self.batches += self.training
+        if self.batches < 6 or not self.training:
+            return losses
+        if self.what == "loss":
+            return Losses(losses.displacement * math.nan)
+        # A finite loss whose gradient is not: √0 at the places where the images agree.
+        zero = (moved - moved.detach()).abs().mean()
+        return Losses(losses.displacement + zero.sqrt())
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+@pytest.mark.parametrize("clip", [1.0, None])
+@pytest.mark.parametrize("checkpoint_every", [1, 2, 3])
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_sound_checkpoint(
+    what, clip, checkpoint_every, cohort_2d, tmp_path, monkeypatch
+):
+    class Here(Poisoned):
+        pass
+
+    Here.what = what
+    monkeypatch.setitem(METHODS, "poisoned", Method("poisoned", "", lambda *_: Here()))
+    with pytest.raises(UserError, match=r"is (nan|inf) at step 6;.*learning_rate") as error:
+        train(
+            cohort_2d,
+            tmp_path / "run",
+            method="poisoned",
+            steps=20,
+            batch_size=2,
+            clip=clip,
+            log_every=10,
+            validate_every=7,
+            checkpoint_every=checkpoint_every,
+        )
+    assert str(tmp_path / "run") in str(error.value)
+    run = Run.read(tmp_path / "run")
+    found, meta = checkpoint.load(run.checkpoint("last"))
+    assert meta["step"] == 5 - 5 % checkpoint_every  # the last before the sixth
+    assert all(torch.isfinite(t).all() for t in found.values() if t.is_floating_point())
+    assert not run.checkpoint("best").exists()
+
+
+def test_an_existing_run_is_not_written_over(cohort_2d, tmp_path):
+    train(cohort_2d, tmp_path / "run", **SHORT)
+    before = tensors(Run.read(tmp_path / "run"))
+    with pytest.raises(UserError, match="holds a run; use --resume"):
+        train(cohort_2d, tmp_path / "run", steps=1)
+    after = tensors(Run.read(tmp_path / "run"))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_foreign_folder_stays_as_it_is(cohort_2d, tmp_path, resume):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="holds something else"):
+        train(cohort_2d, tmp_path, resume=resume, **SHORT)
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+    with pytest.raises(UserError, match="is a file"):
+        train(cohort_2d, tmp_path / "notes.txt", **SHORT)
+
+
+def test_a_mistake_leaves_no_folder(cohort_2d, tmp_path):
+    for settings in ({"stepz": 1}, {"method": "magic"}, {"centre_label": 9}):
+        with pytest.raises(UserError):
+            train(cohort_2d, tmp_path / "run", **SHORT, **settings)
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_size_for_the_wrong_dimension_is_named(cohort_2d, tmp_path):
+    with pytest.raises(UserError, match="size needs 2 positive numbers"):
+        train(cohort_2d, tmp_path / "run", size=[32, 32, 32], **SHORT)
+
+
+def test_settings_come_from_the_mapping_and_then_the_keywords(cohort_2d, tmp_path):
+    run = train(cohort_2d, tmp_path / "run", config={"steps": 9, "method": "mse", "seed": 3}, steps=2, batch_size=2)
+    assert (run.config.steps, run.config.method, run.config.seed) == (2, "mse", 3)
+
+
+def test_a_cohort_by_its_path(cohort_2d, tmp_path):
+    run = train(cohort_2d.name, tmp_path / "run", **SHORT)
+    assert run.config.cohort == cohort_2d.name
+
+
+def test_no_motion_is_pointed_out(cohort_2d, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "NO_MOTION_AFTER", 5)
+    with pytest.warns(UserWarning, match="the displacement is about zero"):
+        train(cohort_2d, tmp_path / "run", learning_rate=1e-9, head_sd=1e-5, **SHORT)
+
+
+def test_a_run_is_recognised(tmp_path):
+    with pytest.raises(UserError, match=r"is not the folder of a run \(no config.yaml\)"):
+        Run.read(tmp_path)
+    (tmp_path / "config.yaml").write_text("method: mse\ndims: 2\n")
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        Run.read(tmp_path).modules()
+
+
+def test_metrics_of_a_run(run_2d):
+    assert isinstance(run_2d.metrics, pd.DataFrame)
+    assert run_2d.metrics["step"].is_monotonic_increasing
+
+
+def test_a_best_checkpoint_that_a_kill_left_unfinished_does_not_hide_the_last(cohort_2d, tmp_path):
+    run = train(cohort_2d, tmp_path / "run", **SHORT)
+    (run.checkpoint("best") / checkpoint.STATE).unlink()
+    run.modules("best")
