@@ -150,3 +150,22 @@ def test_gradients(rng):
         torch.from_numpy(rng.normal(size=(2, 1, 3, 4))).requires_grad_() for _ in range(3)
     )
     assert torch.autograd.gradcheck(gaussian_nll, (moved, fixed, log_variance))
+
+
+def test_energy_keeps_the_expected_data_term() -> None:
+    """σ² = 1, 4, 9, 16 and γ = 0.5: w ∝ 1/σ = 1, 1/2, 1/3, 1/4.
+
+    E[σ²] = 30/4 = 7.5 and E[σ²/σ] = (1 + 2 + 3 + 4)/4 = 2.5, so the weights are 3 times that: 3, 1.5, 1, 0.75.
+    A fifth voxel lies outside the foreground: weight 1.
+    """
+    log_variance = torch.tensor([1.0, 4.0, 9.0, 16.0, 100.0]).log().view(1, 1, 1, 5)
+    mask = torch.tensor([True, True, True, True, False]).view(1, 1, 1, 5)
+    weight = relative_weight(log_variance, mask, gamma=0.5, keep="energy")
+    torch.testing.assert_close(weight.flatten(), torch.tensor([3.0, 1.5, 1.0, 0.75, 1.0]))
+
+
+@pytest.mark.parametrize("log_variance", [-14.0, 0.0, 4.0])
+def test_energy_of_equal_noise_is_weight_1(log_variance: float) -> None:
+    variance = torch.full((2, 1, 4, 4), log_variance)
+    weight = relative_weight(variance, torch.ones_like(variance, dtype=torch.bool), gamma=1.0, keep="energy")
+    torch.testing.assert_close(weight, torch.ones_like(weight))

@@ -5,9 +5,13 @@ Zhang et al., "Heteroscedastic Uncertainty Estimation Framework for Unsupervised
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+Keep = Literal["mean", "energy"]
 
 # The smallest signal² that counts, so that the logarithm of a zero image is finite. 1e-4 is 1 % of the range.
 EPSILON = 1e-4
@@ -47,11 +51,16 @@ def local_power(image: Tensor, radius: int = 4) -> Tensor:
     return pool(image.square(), 2 * radius + 1, stride=1, padding=radius, count_include_pad=False)
 
 
-def relative_weight(log_variance: Tensor, mask: Tensor, gamma: float, power: Tensor | None = None) -> Tensor:
-    """Weights (P/σ̂²)^γ, brought to mean 1 over the foreground of each image.
+def relative_weight(
+    log_variance: Tensor, mask: Tensor, gamma: float, power: Tensor | None = None, keep: Keep = "mean"
+) -> Tensor:
+    """Weights (P/σ̂²)^γ, brought to one scale over the foreground of each image.
 
-    With mean 1 the balance between data and smoothness, λ, means what it means with MSE. Computed in
-    logarithms, so that no image makes it overflow.
+    The scale decides what λ, the balance between data and smoothness, means. `mean` divides by the mean weight,
+    so that E[w] = 1. Then λ is that of MSE only where noise and motion are in the same places: the voxels that
+    move have the largest residuals, so they get weights below 1, and the smoothness the upper hand. `energy`
+    divides by the mean weight of the residual, so that E[w · σ̂²] = E[σ̂²]: the expected data term stays as
+    large as with MSE, and with it λ what it was. Computed in logarithms, so that no image makes it overflow.
 
     Args:
         log_variance: log σ̂² (N, 1, *shape).
@@ -59,6 +68,7 @@ def relative_weight(log_variance: Tensor, mask: Tensor, gamma: float, power: Ten
         gamma: γ, the confidence in the estimate; 0 gives weight 1 everywhere.
         power: P, the signal's power (N, 1, *shape): the fixed image squared as in the paper (eq. 3), or its
             local mean. Left out, it is 1: the weight is then relative precision alone.
+        keep: What the weighting leaves as it is with MSE.
 
     Returns:
         (N, 1, *shape), without gradient.
@@ -66,12 +76,20 @@ def relative_weight(log_variance: Tensor, mask: Tensor, gamma: float, power: Ten
     log_weight = -log_variance.detach()
     if power is not None:
         log_weight = log_weight + (power.detach() + EPSILON).log()
-    log_weight = (gamma * log_weight).masked_fill(~mask, -torch.inf)
-    spatial = tuple(range(1, mask.ndim))
-    largest = log_weight.amax(dim=spatial, keepdim=True)
-    weight = torch.exp(log_weight - largest)
-    mean = weight.sum(dim=spatial, keepdim=True) / mask.sum(dim=spatial, keepdim=True)
-    return torch.where(mask, weight / mean, torch.ones_like(weight))
+    weight = _relative(gamma * log_weight, mask)
+    share = mask.to(weight.dtype) if keep == "mean" else _relative(log_variance.detach(), mask)
+    scale = _total(weight * share) / _total(share)
+    return torch.where(mask, weight / scale, torch.ones_like(weight))
+
+
+def _relative(logarithm: Tensor, mask: Tensor) -> Tensor:
+    """exp of a map over its largest value in the mask of each image; 0 outside the mask."""
+    inside = logarithm.masked_fill(~mask, -torch.inf)
+    return torch.exp(inside - inside.amax(dim=tuple(range(1, mask.ndim)), keepdim=True))
+
+
+def _total(values: Tensor) -> Tensor:
+    return values.sum(dim=tuple(range(1, values.ndim)), keepdim=True)
 
 
 def reference_weight(fixed: Tensor, log_variance: Tensor, gamma: float) -> Tensor:

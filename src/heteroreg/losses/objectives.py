@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 from torch import Tensor, nn
 
 from heteroreg.losses.heteroscedastic import (
+    Keep,
     foreground,
     gaussian_nll,
     local_power,
@@ -15,7 +16,7 @@ from heteroreg.losses.heteroscedastic import (
 )
 from heteroreg.losses.similarity import mean_squared_error
 
-Normalisation = Literal["relative", "reference"]
+Normalisation = Literal["relative", "balanced", "reference"]
 Signal = Literal["none", "fixed", "local"]
 
 
@@ -80,7 +81,8 @@ class CollaborativeLoss(nn.Module):
         variance_estimator: Maps (moved, fixed), each (N, 1, *shape) in [0, 1], to log σ̂_I² (N, 1, *shape).
         gamma: γ, the confidence in the noise estimate.
         beta: β of the variance loss.
-        normalisation: T. `relative`: mean 1 over the foreground of each image. `reference`: as published.
+        normalisation: T. `relative`: mean 1 over the foreground of each image. `balanced`: such that the expected
+            data term of each image is as large as with MSE. `reference`: as published.
         signal: P. `fixed`: I_f², as in the paper. `local`: its mean over a window. `none`: 1.
     """
 
@@ -118,4 +120,5 @@ class CollaborativeLoss(nn.Module):
         power = None
         if self.signal != "none":
             power = fixed.square() if self.signal == "fixed" else local_power(fixed)
-        return relative_weight(log_variance, foreground(moved, fixed), self.gamma, power)
+        keep: Keep = "mean" if self.normalisation == "relative" else "energy"
+        return relative_weight(log_variance, foreground(moved, fixed), self.gamma, power, keep)
