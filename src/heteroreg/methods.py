@@ -59,9 +59,9 @@ METHODS = {
         ),
         Method(
             "hetero",
-            "collaborative training with a coarse variance estimator and relative weights: the best we know",
+            "collaborative training with a coarse variance estimator and balanced weights: the best we know",
             lambda dims, gamma, beta: CollaborativeLoss(
-                CoarseVariance(dims), gamma, beta, normalisation="relative", signal="none"
+                CoarseVariance(dims), gamma, beta, normalisation="balanced", signal="none"
             ),
         ),
     )
