@@ -170,10 +170,7 @@ def _read(path: Path) -> Image:
         ) from error
     if image.GetNumberOfComponentsPerPixel() in (3, 4) and path.suffix.lower() == ".png":
         image = _luminance(image)
-    if image.GetNumberOfComponentsPerPixel() > 1:
-        raise UserError(
-            f"{path}: has {image.GetNumberOfComponentsPerPixel()} values in each voxel; name a scalar image"
-        )
+    _require_scalar(path, image.GetNumberOfComponentsPerPixel())
     return _without_trailing_axes(Image.from_sitk(image, str(path)))
 
 
@@ -191,7 +188,13 @@ def _read_grid(path: Path) -> Grid:
         raise UserError(
             f"{path}: its header could not be read ({_last_line(error)}); copy or convert it again"
         ) from error
+    _require_scalar(path, reader.GetNumberOfComponents())
     return grid_of(reader)
+
+
+def _require_scalar(path: Path, components: int) -> None:
+    if components > 1:
+        raise UserError(f"{path}: has {components} values in each voxel; name a scalar image")
 
 
 def _read_series(folder: Path) -> Image:

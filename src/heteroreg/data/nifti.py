@@ -41,8 +41,9 @@ def read_voxels(path: Path) -> NDArray[Any]:
     try:
         kind = nib.Nifti2Image if content[:4] in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c") else nib.Nifti1Image
         image = kind.from_bytes(content)
-        header = image.header
-        expected = int(header["vox_offset"]) + int(np.prod(image.shape)) * header.get_data_dtype().itemsize
+        # The header's own vox_offset is 0 once nibabel has read it.
+        size = image.header.get_data_dtype().itemsize
+        expected = int(image.dataobj.offset) + int(np.prod(image.shape)) * size
     except Exception as error:  # nibabel raises many kinds on a damaged header
         raise UserError(f"{path}: not a readable NIfTI file ({error}); convert or copy it again") from error
     if len(content) < expected:
