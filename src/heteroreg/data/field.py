@@ -10,7 +10,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from heteroreg.data.grid import Grid
-from heteroreg.data.image import grid_of, place, write_sitk
+from heteroreg.data.image import NIFTI_ENDINGS, grid_of, place, write_sitk
+from heteroreg.data.nifti import read_voxels
 from heteroreg.errors import UserError
 
 Floats = NDArray[np.floating[Any]]
@@ -61,6 +62,8 @@ def read_displacement(path: str | Path) -> tuple[Floats, Grid]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file; name a displacement field")
+    if path.name.lower().endswith(NIFTI_ENDINGS):
+        read_voxels(path)  # ITK fills what is missing of a truncated file with zeros
     try:
         image = sitk.ReadImage(str(path), sitk.sitkVectorFloat64)
     except RuntimeError as error:
@@ -74,8 +77,7 @@ def read_displacement(path: str | Path) -> tuple[Floats, Grid]:
             "a displacement field has one for each axis"
         )
     vectors = sitk.GetArrayFromImage(image)
-    axes = (grid.dims, *reversed(range(grid.dims)))
-    displacement = to_voxels(np.ascontiguousarray(vectors.transpose(axes)), grid)
-    if not np.isfinite(displacement).all():
+    if not np.isfinite(vectors).all():
         raise UserError(f"{path}: holds NaN or infinite displacements")
-    return displacement, grid
+    axes = (grid.dims, *reversed(range(grid.dims)))
+    return to_voxels(np.ascontiguousarray(vectors.transpose(axes)), grid), grid
