@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 
 import pandas as pd
@@ -115,17 +117,20 @@ class Cohort:
         if not path.is_file():
             raise UserError(f"{path}: no such file; name a cohort (pairs.csv) or its folder")
         try:
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-        except (ValueError, UnicodeDecodeError) as error:
+            with path.open(encoding="utf-8-sig", newline="") as handle:
+                reader = csv.reader(handle)
+                lines = [(reader.line_num, cells) for cells in reader if any(cells)]
+        except (csv.Error, UnicodeDecodeError) as error:
             raise UserError(f"{path}: not a readable CSV table ({error})") from error
-        missing = [column for column in REQUIRED if column not in table.columns]
+        columns = [column.strip() for column in lines[0][1]] if lines else []
+        missing = [column for column in REQUIRED if column not in columns]
         if missing:
             raise UserError(
                 f"{path}: the column {', '.join(map(repr, missing))} is missing; it needs {', '.join(REQUIRED)}"
             )
-        if table.empty:
+        if len(lines) < 2:
             raise UserError(f"{path}: holds no pairs")
-        return cls(tuple(_pair(path, row) for row in _checked_rows(path, table)), str(path))
+        return cls(tuple(_pair(path, row) for row in _checked_rows(path, columns, lines[1:])), str(path))
 
     def write(self, path: str | Path) -> None:
         """Writes the cohort as a CSV file, with paths relative to it. Columns that no pair fills are left out."""
@@ -141,10 +146,19 @@ def cohort_of(pairs: Sequence[Pair] | Cohort, name: str = "cohort") -> Cohort:
     return pairs if isinstance(pairs, Cohort) else Cohort(tuple(pairs), name)
 
 
-def _checked_rows(path: Path, table: pd.DataFrame) -> list[dict[str, str]]:
-    rows = [{str(key): str(value).strip() for key, value in row.items()} for row in table.to_dict("records")]
+def _checked_rows(
+    path: Path, columns: Sequence[str], lines: Sequence[tuple[int, list[str]]]
+) -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = []
     seen: set[str] = set()
-    for number, row in enumerate(rows, start=2):  # the header is line 1
+    for number, cells in lines:
+        if any(cells[len(columns) :]):  # empty ones are what spreadsheets add
+            raise UserError(
+                f"{path}: line {number} has {len(cells)} cells where the table has {len(columns)} columns; "
+                "put what holds a comma in quotes"
+            )
+        row = {name: cell.strip() for name, cell in zip_longest(columns, cells[: len(columns)], fillvalue="")}
+        rows.append(row)
         empty = [column for column in REQUIRED if not row[column]]
         if empty:
             raise UserError(f"{path}: line {number} has nothing in the column '{empty[0]}'")
