@@ -140,7 +140,6 @@ def _prepare(
     fixed, moving = cache.image(pair.fixed), cache.image(pair.moving)
     check_pair(moving, fixed, preparation.dims)
     working = preparation.working_grid(fixed.grid)
-    images = [resample(moving, working), resample(fixed, working)]
     maps: list[Image] = []
     if with_labels or centre_label is not None:
         maps = [_labels(pair, side, image, cache) for side, image in (("moving", moving), ("fixed", fixed))]
@@ -155,7 +154,10 @@ def _prepare(
         centre = inside.mean(axis=0)
     block = centre_crop(working, size, centre)
     # Scaled by the whole image and then cut, so that training sees the intensities that registration will.
-    arrays = [cut(scale_of(image, preparation.intensity)(image.array), working, block) for image in images]
+    arrays = [
+        cut(scale_of(image, preparation.intensity)(resample(image, working).array), working, block)
+        for image in (moving, fixed)
+    ]
     if with_labels:
         arrays += [cut(labels.array, working, block) for labels in maps]
     return [np.ascontiguousarray(slices_of(array, preparation.dims)) for array in arrays]
