@@ -39,7 +39,7 @@ class Grid:
             spacing: In mm, one number or one for each axis.
         """
         dims = len(shape)
-        values = (float(spacing),) * dims if isinstance(spacing, int | float) else tuple(map(float, spacing))
+        values = tuple(np.broadcast_to(np.asarray(spacing, dtype=float), dims).tolist())
         return cls(tuple(map(int, shape)), values, (0.0,) * dims, tuple(np.eye(dims).ravel().tolist()))
 
     @property

@@ -24,18 +24,28 @@ def as_image(value: ImageLike, spacing: float | tuple[float, ...] | None = None,
         labels: Whether it is a label map.
 
     Raises:
-        UserError: A file is unfit, or an array has not 2 or 3 axes or holds NaN or infinite values.
+        UserError: A file is unfit, an array has not 2 or 3 axes or holds NaN or infinite values, a label map holds
+            fractions, or the spacing does not fit.
     """
     if isinstance(value, str | Path):
         return read_labels(value) if labels else read_image(value)
     if isinstance(value, Image):
         image = value
     elif isinstance(value, sitk.Image):
+        if value.GetNumberOfComponentsPerPixel() > 1:
+            raise UserError(
+                f"SimpleITK image: has {value.GetNumberOfComponentsPerPixel()} values in each voxel; give one"
+            )
         image = Image.from_sitk(value, "SimpleITK image")
     else:
-        image = Image.from_array(np.asarray(value), 1.0 if spacing is None else spacing)
+        array, steps = np.asarray(value), np.atleast_1d(1.0 if spacing is None else spacing)
+        if len(steps) not in (1, array.ndim) or not (steps > 0).all():
+            raise UserError(f"spacing {spacing}: give a positive number, or one for each of {array.ndim} axes")
+        image = Image.from_array(array, 1.0 if spacing is None else spacing)
     if image.grid.dims not in (2, 3):
         raise UserError(f"{image.name}: has {image.grid.dims} axes; give a 2D or 3D image")
     if not np.isfinite(image.array).all():
         raise UserError(f"{image.name}: holds NaN or infinite values; replace them and try again")
+    if labels and not np.array_equal(image.array, np.round(image.array)):
+        raise UserError(f"{image.name}: a label map must hold whole numbers; is this an image?")
     return image.with_array(np.ascontiguousarray(image.array, dtype=np.int32 if labels else np.float32))
