@@ -114,9 +114,7 @@ def train(
         UserError: A setting, the cohort or an image is unfit, or `out` holds something else.
     """
     cohort = cohort if isinstance(cohort, Cohort) else Cohort.read(cohort)
-    learn = (
-        cohort.split("train") if "train" in cohort.splits else cohort.split("all" if not cohort.splits else "train")
-    )
+    learn = cohort.split("train") if cohort.splits else cohort
     check = cohort.split("val") if "val" in cohort.splits else None
     cache = ImageCache()
     run, known = _open(Path(out), learn, cache, resume, {**(config or {}), **settings})
@@ -124,6 +122,11 @@ def train(
 
     fabric = Fabric(accelerator="auto", devices=devices, num_nodes=nodes, precision=_precision(config_.precision))
     fabric.launch()
+    if config_.batch_size % (config_.accumulate * fabric.world_size):
+        raise UserError(
+            f"batch_size {config_.batch_size}: cannot be cut into {config_.accumulate} parts for each of "
+            f"{fabric.world_size} processes; choose a multiple of {config_.accumulate * fabric.world_size}"
+        )
     torch.manual_seed(config_.seed)
     assert config_.size is not None
     load = partial(load_samples, preparation=config_.preparation, size=config_.size, cache=cache)
@@ -153,9 +156,8 @@ def train(
             state.step += 1
             due = _due(config_, state.step, held_out is not None)
             if due["log"] or due["validate"]:
-                row = {name: float(value) for name, value in figures.items()} | {
-                    "seconds": time.monotonic() - began
-                }
+                row = {name: float(torch.as_tensor(fabric.all_reduce(value))) for name, value in figures.items()}
+                row["seconds"] = time.monotonic() - began
                 _require_finite(row, run, state.step)
                 note = f"loss {row['loss']:.4f}"
                 if due["validate"] and held_out is not None:
@@ -184,14 +186,15 @@ def _update(
 ) -> dict[str, Tensor]:
     """One update of the estimators that learn in this phase; the figures stay on the device."""
     rate = learning_rate(config, state.step)
-    share = config.batch_size // config.accumulate
+    own = config.batch_size // fabric.world_size  # every process takes its part of the same batch
+    start, share = fabric.global_rank * own, own // config.accumulate
     indices = batch_indices(config.seed, state.step, config.batch_size, len(samples))
     total: dict[str, Tensor] = {}
     for optimizer in state.optimizers.values():
         optimizer.zero_grad(set_to_none=True)
         for group in optimizer.param_groups:
             group["lr"] = rate
-    for first in range(0, config.batch_size, share):
+    for first in range(start, start + own, share):
         chosen = indices[first : first + share]
         images = torch.cat([samples.moving[chosen], samples.fixed[chosen]], dim=1)
         if config.augment:
