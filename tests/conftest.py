@@ -52,12 +52,12 @@ def cohort_3d(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
 @pytest.fixture(scope="session")
 def run_2d(cohort_2d: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A 2D run of `hetero`, trained just long enough to move voxels."""
-    return train(
-        cohort_2d, tmp_path_factory.mktemp("runs") / "two", steps=60, batch_size=4, head_sd=0.05, smoothness=0.005
-    )
+    settings = {"steps": 60, "batch_size": 4, "head_sd": 0.2, "smoothness": 0.001, "validate_every": 20}
+    return train(cohort_2d, tmp_path_factory.mktemp("runs") / "two", **settings)
 
 
 @pytest.fixture(scope="session")
 def run_3d(cohort_3d: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A 3D run of `hetero`, trained just long enough to move voxels."""
-    return train(cohort_3d, tmp_path_factory.mktemp("runs") / "three", dims=3, steps=12, batch_size=1, head_sd=0.05)
+    settings = {"steps": 10, "batch_size": 1, "head_sd": 0.2, "smoothness": 0.001, "validate_every": 10}
+    return train(cohort_3d, tmp_path_factory.mktemp("runs") / "three", dims=3, **settings)

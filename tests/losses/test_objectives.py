@@ -17,7 +17,14 @@ from heteroreg.losses.heteroscedastic import local_power
 from heteroreg.networks import CoarseVariance, UNetVariance
 from heteroreg.spatial import warp
 
-FORMS = [("relative", "fixed"), ("relative", "none"), ("relative", "local"), ("reference", "fixed")]
+FORMS = [
+    ("relative", "fixed"),
+    ("relative", "none"),
+    ("relative", "local"),
+    ("balanced", "none"),
+    ("balanced", "fixed"),
+    ("reference", "fixed"),
+]
 
 
 class Toy(nn.Module):
@@ -58,7 +65,8 @@ def test_the_collaborative_loss_is_put_together_from_its_parts(normalisation, si
         weight = reference_weight(fixed, log_variance, 0.5)
     else:
         power = {"none": None, "fixed": fixed.square(), "local": local_power(fixed)}[signal]
-        weight = relative_weight(log_variance, foreground(moved, fixed), 0.5, power)
+        keep = "energy" if normalisation == "balanced" else "mean"
+        weight = relative_weight(log_variance, foreground(moved, fixed), 0.5, power, keep)
     torch.testing.assert_close(losses.weight, weight)
     torch.testing.assert_close(losses.displacement, (weight * (fixed - moved) ** 2).mean())
     torch.testing.assert_close(losses.variance.detach(), gaussian_nll(moved, fixed, log_variance, 0.5))
