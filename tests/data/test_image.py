@@ -1,3 +1,5 @@
+import locale
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -85,6 +87,7 @@ def test_grey_and_colour_png(rng, tmp_path):
 
 def write_series(folder, array, spacing, uid="1.2.3"):
     folder.mkdir(exist_ok=True)
+    before = locale.setlocale(locale.LC_ALL)
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     for k in range(array.shape[2]):
@@ -100,6 +103,7 @@ def write_series(folder, array, spacing, uid="1.2.3"):
         # Named so that the order of the names is not that of the slices.
         writer.SetFileName(str(folder / f"{uid}-{(7 * k) % 5}.dcm"))
         writer.Execute(image)
+    locale.setlocale(locale.LC_ALL, before)  # GDCM leaves "C" behind, in which text is ASCII
 
 
 def test_a_dicom_series(rng, tmp_path):
