@@ -98,9 +98,7 @@ def sample_labels(labels: Tensor, positions: Tensor) -> Tensor:
     result = None
     for label in torch.unique(labels):
         mask = (labels == label).to(positions.dtype)
-        share = sample(mask, positions, outside="zeros")
-        if label == 0:  # what lies beyond is background
-            share = share + (1 - sample(torch.ones_like(mask), positions, outside="zeros"))
+        share = sample(mask, positions, outside="zeros")  # 0 beyond for every label: that stays background
         if result is None:
             best, result = share, torch.where(share > 0, label, torch.zeros_like(label))
         else:
