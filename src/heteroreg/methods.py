@@ -56,6 +56,7 @@ METHODS = {
             lambda dims, gamma, beta: CollaborativeLoss(
                 UNetVariance(dims), gamma, beta, normalisation="reference", signal="fixed"
             ),
+            {"warm_start": 10 / 150, "variance_alone": 10 / 150},  # 10 and 10 of 150 epochs
         ),
         Method(
             "hetero",
@@ -63,6 +64,7 @@ METHODS = {
             lambda dims, gamma, beta: CollaborativeLoss(
                 CoarseVariance(dims), gamma, beta, normalisation="balanced", signal="none"
             ),
+            {"gamma": 0.25},  # chosen on validation pairs, see docs/results.md
         ),
     )
 }

@@ -51,7 +51,7 @@ class Config(Section):
     int_steps: int = Field(7, ge=0, description="squarings in the integration of the velocity")
     augment: bool = Field(True, description="random flips and exchanges of equal axes")
 
-    smoothness: float = Field(0.02, ge=0, description="λ, the weight of ‖∇v‖²")
+    smoothness: float = Field(0.01, ge=0, description="λ, the weight of ‖∇v‖²")
     gamma: float = Field(0.5, ge=0, description="γ, the confidence in the noise estimate")
     beta: float = Field(0.5, ge=0, le=1, description="β of the variance loss")
     warm_start: Share = Field(0.0, description="share of the steps in which the weight is 1")
