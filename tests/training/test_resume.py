@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from heteroreg.errors import UserError
+from heteroreg.losses import MeanSquaredError
+from heteroreg.methods import METHODS, Method
 from heteroreg.training import Run, checkpoint, train
 
 # Processes of their own that the kernel can kill. A server forks them, so that PyTorch is imported once.
@@ -113,6 +115,33 @@ def test_ten_kills_at_random_moments(cohort_2d, tmp_path):
         time.sleep(0.05)
     process.kill()
     process.join()
+
+
+class CrashError(Exception):
+    pass
+
+
+def test_random_numbers_go_on_where_they_were(cohort_2d, tmp_path, monkeypatch):
+    # A method that draws random numbers in every step, as dropout does, and is cut off in the fifth.
+    class Random(MeanSquaredError):
+        crash = False
+        batches = 0
+
+        def forward(self, moved, fixed, weighted=True):
+            Random.batches += self.training
+            if Random.crash and Random.batches == 5:
+                raise CrashError
+            return super().forward(moved, fixed + 0.1 * torch.randn(fixed.shape))
+
+    monkeypatch.setitem(METHODS, "random", Method("random", "", lambda *_: Random()))
+    settings = {"method": "random", "steps": 8, "batch_size": 2, "log_every": 1, "validate_every": 4}
+    whole = train(cohort_2d, tmp_path / "whole", checkpoint_every=2, **settings)
+    Random.crash, Random.batches = True, 0
+    with pytest.raises(CrashError):
+        train(cohort_2d, tmp_path / "cut", checkpoint_every=2, **settings)
+    Random.crash = False
+    torch.manual_seed(99)
+    assert_same(whole, train(cohort_2d, tmp_path / "cut", resume=True))
 
 
 def test_resuming_a_finished_run_changes_nothing(cohort_2d, tmp_path):
