@@ -31,7 +31,7 @@ class Registration:
         inverse_displacement: Its inverse on the same grid: x + u(x) + u⁻¹(x + u(x)) = x.
         noise_sd: σ̂_I, the predicted standard deviation of the noise, in the fixed image's intensity units;
             None where the model has none.
-        weight: The weight of each voxel in the data term, mean 1; None where the model has none.
+        weight: The weight of each voxel in the method's data term; None where the method weighs all alike.
         displacement_sd: σ̂_z, standard deviation of the displacement in mm; None where the model has none.
         moved_labels: The moving label map on the fixed grid, where one was given.
         slicewise: Whether each slice along the last axis was registered on its own, in its plane.

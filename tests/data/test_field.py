@@ -106,3 +106,20 @@ def test_infinite_displacements_are_named(rng, tmp_path):
     sitk.WriteImage(place(sitk.GetImageFromArray(vectors, isVector=True), FLAT), str(tmp_path / "u.mha"))
     with pytest.raises(UserError, match="holds NaN or infinite displacements"):
         read_displacement(tmp_path / "u.mha")
+
+
+def test_a_single_slice_is_a_field_that_simpleitk_applies(tmp_path, rng):
+    one = Grid((14, 12, 1), OBLIQUE.spacing, OBLIQUE.origin, OBLIQUE.direction)
+    u = field(one, rng)
+    u[2] = 0  # in its plane
+    write_displacement(u, one, tmp_path / "field.nii.gz")
+    transform = sitk.DisplacementFieldTransform(
+        sitk.ReadImage(str(tmp_path / "field.nii.gz"), sitk.sitkVectorFloat64)
+    )
+    index = (4, 5, 0)
+    start = one.physical(np.asarray(index, dtype=float))
+    moved = np.asarray(transform.TransformPoint(start.tolist()))
+    np.testing.assert_allclose(moved - start, to_millimetres(u, one)[:, 4, 5, 0], atol=1e-4)
+    read, grid = read_displacement(tmp_path / "field.nii.gz")
+    assert grid.shape == (14, 12, 2)
+    np.testing.assert_allclose(read[..., :1], u, atol=1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,16 @@ def to_voxels(displacement: Floats, grid: Grid) -> Floats:
 def write_displacement(displacement: Floats, grid: Grid, path: str | Path) -> None:
     """Writes a displacement as an ITK displacement field, which maps points of fixed to points of moving.
 
+    A field of a single slice is written as two equal slices to NIfTI: ITK reads one slice of vectors as a 2D
+    field with three components, which is none.
+
     Args:
         displacement: (d, *shape) in voxels of `grid`.
         grid: The fixed image's grid.
         path: Where to; NIfTI, MetaImage or NRRD by the ending.
     """
+    if grid.dims == 3 and grid.shape[2] == 1 and Path(path).name.lower().endswith(NIFTI_ENDINGS):
+        displacement, grid = np.repeat(displacement, 2, axis=3), replace(grid, shape=(*grid.shape[:2], 2))
     vectors = np.moveaxis(to_millimetres(displacement, grid), 0, -1)
     array = np.ascontiguousarray(vectors.transpose(*reversed(range(grid.dims)), grid.dims), dtype=np.float32)
     write_sitk(place(sitk.GetImageFromArray(array, isVector=True), grid), Path(path))

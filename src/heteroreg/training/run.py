@@ -60,8 +60,10 @@ class Run:
                 the last.
 
         Raises:
-            UserError: The checkpoint is missing or damaged.
+            UserError: The checkpoint is missing or damaged, or there is none of that name.
         """
+        if name not in ("best", "last"):
+            raise UserError(f"{self.folder}: has no checkpoint '{name}'; choose best or last")
         folder = self.checkpoint(name)
         folder = folder if (folder / checkpoint.STATE).is_file() else self.checkpoint("last")
         tensors, _ = checkpoint.load(folder)
