@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from heteroreg.data.cohort import Cohort, Pair, cohort_of
+from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.errors import UserError
 
 TABLE = """id,patient,vendor,moving,fixed,moving_labels,fixed_labels,split
@@ -141,10 +141,3 @@ def test_a_cohort_survives_its_file(tmp_path):
 def test_columns_that_no_pair_fills_are_left_out(tmp_path):
     Cohort((Pair("a", tmp_path / "m.nii", tmp_path / "f.nii"),)).write(tmp_path / "pairs.csv")
     assert (tmp_path / "pairs.csv").read_text() == "id,patient,moving,fixed\na,a,m.nii,f.nii\n"
-
-
-def test_a_sequence_of_pairs_is_a_cohort():
-    pair = Pair("a", Path("m"), Path("f"))
-    cohort = cohort_of([pair], "some")
-    assert (cohort.pairs, cohort.name) == ((pair,), "some")
-    assert cohort_of(cohort) is cohort

@@ -141,11 +141,6 @@ class Cohort:
         write_text(path, table[filled].to_csv(index=False, lineterminator="\n"))
 
 
-def cohort_of(pairs: Sequence[Pair] | Cohort, name: str = "cohort") -> Cohort:
-    """A cohort from a sequence of pairs; a cohort stays what it is."""
-    return pairs if isinstance(pairs, Cohort) else Cohort(tuple(pairs), name)
-
-
 def _checked_rows(
     path: Path, columns: Sequence[str], lines: Sequence[tuple[int, list[str]]]
 ) -> list[dict[str, str]]:

@@ -6,6 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Mapping
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -148,9 +149,11 @@ def train(
 
     log = Log(run.folder, _columns(held_out), state.step) if fabric.is_global_zero else None
     note, began = "", time.monotonic()
-    with progress(
-        f"training {config_.method}", config_.steps, start=state.step, show=show and log is not None
-    ) as report:
+    title, show = f"training {config_.method}", show and log is not None
+    with (
+        closing(log) if log else nullcontext(),
+        progress(title, config_.steps, start=state.step, show=show) as report,
+    ):
         while state.step < config_.steps:
             figures = _update(fabric, state, samples, config_, phase(config_, state.step), run)
             state.step += 1
@@ -176,8 +179,6 @@ def train(
             if due["checkpoint"] and log is not None:
                 state.save(run)
             report(state.step, note)
-    if log is not None:
-        log.close()
     return run
 
 
