@@ -194,7 +194,7 @@ def _strip(case: Case, name: str, title: str, scales: Scales) -> tuple[Picture, 
             )
     if scales.weight is not None:
         alt = f"Weight of each pixel of {title} in {name}"
-        pictures.append(_map("Weight", alt, case, case.weight, "mean 1", WEIGHT_MAP, scales.weight))
+        pictures.append(_map("Weight", alt, case, case.weight, "factor", WEIGHT_MAP, scales.weight))
     return tuple(pictures)
 
 
