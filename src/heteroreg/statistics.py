@@ -51,14 +51,19 @@ def paired_t_test(differences: NDArray[Any]) -> float:
     Returns:
         p; 1 where all differences are 0; NaN for fewer than two.
     """
-    if differences.size < 2:
-        return math.nan
-    if not differences.any():
-        return 1.0
+    if (p := _without_test(differences)) is not None:
+        return p
     with warnings.catch_warnings():
         # Differences that are all alike lose precision in the variance; p is then 0 or next to it, rightly.
         warnings.simplefilter("ignore", RuntimeWarning)
         return float(stats.ttest_1samp(differences, 0.0).pvalue)
+
+
+def _without_test(differences: NDArray[Any]) -> float | None:
+    """p where there is nothing to test: NaN for fewer than two differences, 1 where all are 0."""
+    if differences.size < 2:
+        return math.nan
+    return None if differences.any() else 1.0
 
 
 def wilcoxon_test(differences: NDArray[Any]) -> float:
@@ -73,10 +78,8 @@ def wilcoxon_test(differences: NDArray[Any]) -> float:
     Returns:
         p; 1 where all differences are 0; NaN for fewer than two.
     """
-    if differences.size < 2:
-        return math.nan
-    if not differences.any():
-        return 1.0
+    if (p := _without_test(differences)) is not None:
+        return p
     return float(stats.wilcoxon(differences).pvalue)
 
 

@@ -13,7 +13,7 @@ from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
 from heteroreg.errors import UserError
 from heteroreg.spatial import identity, sample
-from heteroreg.spatial.warp import sample_labels
+from heteroreg.spatial.warp import Outside, sample_labels
 
 Floats = NDArray[np.floating[Any]]
 
@@ -55,7 +55,7 @@ def warp_image(
     return Image(values[0, 0].numpy().astype(image.array.dtype if labels else np.float32), like, image.name)
 
 
-def resample_displacement(displacement: Floats, grid: Grid, like: Grid, outside: Any = "border") -> Tensor:
+def resample_displacement(displacement: Floats, grid: Grid, like: Grid, outside: Outside = "border") -> Tensor:
     """A displacement field on another grid of the same space.
 
     Args:

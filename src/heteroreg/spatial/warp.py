@@ -94,14 +94,11 @@ def warp_labels(labels: Tensor, displacement: Tensor) -> Tensor:
 
 def sample_labels(labels: Tensor, positions: Tensor) -> Tensor:
     """As `warp_labels`, at positions (N, d, *out) in voxels of the label map."""
-    best = torch.zeros(1)
-    result = None
+    best = torch.zeros_like(positions[:, :1])  # label 0, until one has a larger share
+    result = best.to(labels.dtype)
     for label in torch.unique(labels):
         mask = (labels == label).to(positions.dtype)
         share = sample(mask, positions, outside="zeros")  # 0 beyond for every label: that stays background
-        if result is None:
-            best, result = share, torch.where(share > 0, label, torch.zeros_like(label))
-        else:
-            result = torch.where(share > best, label, result)
-            best = torch.maximum(share, best)
-    return torch.zeros_like(labels) if result is None else result.to(labels.dtype)
+        result = torch.where(share > best, label, result)
+        best = torch.maximum(share, best)
+    return result
