@@ -76,3 +76,14 @@ def test_gradients(rng):
     velocity = torch.from_numpy(rng.uniform(0.2, 0.4, size=(1, 2, 4, 5)))
     velocity[:, :, 2:] *= -1
     assert torch.autograd.gradcheck(lambda v: integrate(v, 3), velocity.requires_grad_())
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, 3e38])
+def test_a_velocity_that_is_no_number_does_no_harm(value):
+    velocity = torch.rand(2, 2, 24, 24)
+    velocity[1, 0, 5, 6] = value
+    velocity.requires_grad_()
+    displacement = integrate(velocity, 7)
+    displacement.nansum().backward()
+    assert bool(displacement[1, :, 5, 6].isnan().all()) == (abs(value) != 3e38)
+    assert int(displacement.isnan().sum()) in (0, 2)

@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from heteroreg.networks.upsampling import CHANNELS_LAST, convolve_joined
+
 CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 POOLINGS = {2: F.max_pool2d, 3: F.max_pool3d}
-CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 def convolution(dims: int, inputs: int, outputs: int) -> nn.Module:
@@ -63,7 +64,7 @@ class UNet(nn.Module):
             for before, skip, after in zip(up[:-1], joined[:-1], up[1:], strict=True)
         )
         last = [decoder[-1] + joined[-1], *final]
-        self.final = nn.Sequential(*(convolution(dims, before, after) for before, after in pairwise(last)))
+        self.final = nn.ModuleList(convolution(dims, before, after) for before, after in pairwise(last))
         channels_last(self, dims)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -76,10 +77,12 @@ class UNet(nn.Module):
             features = layer(features)
             levels.append(features)
             features = POOLINGS[self.dims](features, 2)
-        for layer in self.decoder:
-            features = F.interpolate(layer(features), scale_factor=2, mode="nearest")
-            features = torch.cat([features, levels.pop()], dim=1)
-        return crop_to(self.final(features), shape)
+        features = self.decoder[0](features)
+        for layer in [*self.decoder[1:], self.final[0]]:
+            features = layer[1](convolve_joined(features, levels.pop(), layer[0]))
+        for layer in self.final[1:]:
+            features = layer(features)
+        return crop_to(features, shape)
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from heteroreg.spatial.warp import warp
+from heteroreg.spatial.warp import corners, unit
 
 
 def integrate(velocity: Tensor, steps: int) -> Tensor:
@@ -18,9 +20,21 @@ def integrate(velocity: Tensor, steps: int) -> Tensor:
         steps: n; 0 takes the velocity as the displacement.
 
     Returns:
-        The displacement (N, d, *shape) in voxels.
+        The displacement (N, d, *shape) in voxels; NaN where the velocity is NaN or infinite.
     """
-    displacement = velocity * 0.5**steps
+    if not steps:
+        return velocity
+    shape = velocity.shape[2:]
+    # What cannot be sampled at is taken out once here, not in every squaring: sampling does not make NaN.
+    lost = ~velocity.isfinite().all(1, keepdim=True)
+    velocity = velocity.masked_fill(lost, 0)
+    # In the units of the sampling, the last axis first as it wants them: a squaring is then one sum and one
+    # sampling, with no copies in between.
+    scales = [unit(n) * 0.5**steps for n in shape]
+    flow = torch.stack([velocity[:, i] * scale for i, scale in reversed(list(enumerate(scales)))], dim=1)
+    start = torch.stack(torch.broadcast_tensors(*reversed(corners(shape, shape, velocity))))
     for _ in range(steps):
-        displacement = displacement + warp(displacement, displacement)
-    return displacement
+        positions = (start + flow).movedim(1, -1)
+        flow = flow + F.grid_sample(flow, positions, mode="bilinear", padding_mode="border", align_corners=True)
+    axes = [flow[:, -1 - i] / unit(n) for i, n in enumerate(shape)]
+    return torch.stack(axes, dim=1).masked_fill(lost, torch.nan)

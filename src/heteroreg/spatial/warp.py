@@ -41,22 +41,12 @@ def sample(image: Tensor, positions: Tensor, mode: Mode = "linear", outside: Out
             f"positions need {len(shape)} channels, one for each axis of the image {tuple(shape)}; "
             f"got {tuple(positions.shape)}"
         )
-    batch = max(image.shape[0], positions.shape[0])
-    image = image.expand(batch, *image.shape[1:])
-    size = torch.tensor(shape, dtype=positions.dtype, device=positions.device)
-    size = size.view(1, -1, *[1] * (positions.ndim - 2))
-    # align_corners=True: voxel 0 is at -1, voxel n - 1 at 1. An axis of one voxel has only position 0.
-    scaled = positions * (2 / (size - 1).clamp(min=1)) - 1
-    # A diverged training has positions that are no numbers: PyTorch's backward pass in 2D reads wild memory there.
-    lost = scaled.isnan().any(1, keepdim=True)
-    scaled = scaled.masked_fill(lost, 0)
-    grid = scaled.expand(batch, *scaled.shape[1:]).flip(1).movedim(1, -1)  # grid_sample wants the last axis first
-    name = "bilinear" if mode == "linear" else "nearest"
-    values = F.grid_sample(image, grid.to(image.dtype), mode=name, padding_mode="border", align_corners=True)
-    values = values.masked_fill(lost, torch.nan)
+    axes = [positions[:, i] * unit(n) - 1 for i, n in enumerate(shape)]
+    values = _interpolate(image, axes, mode)
     if outside == "zeros":
-        inside = ((positions >= -0.5) & (positions <= size - 0.5)).all(1, keepdim=True)
-        values = values * inside
+        for i, n in enumerate(shape):
+            position = positions[:, i : i + 1]
+            values = values * ((position >= -0.5) & (position <= n - 0.5))
     return values
 
 
@@ -72,7 +62,52 @@ def warp(image: Tensor, displacement: Tensor, mode: Mode = "linear", outside: Ou
     Returns:
         The moved image (N, C, *shape).
     """
-    return sample(image, identity(displacement.shape[2:], displacement) + displacement, mode, outside)
+    shape = image.shape[2:]
+    if outside == "zeros" or displacement.shape[1] != len(shape):
+        return sample(image, identity(displacement.shape[2:], displacement) + displacement, mode, outside)
+    # Identity and displacement in one pass, straight in the units of the sampling.
+    starts = corners(displacement.shape[2:], shape, displacement)
+    axes = [torch.add(starts[i], displacement[:, i], alpha=unit(n)) for i, n in enumerate(shape)]
+    return _interpolate(image, axes, mode)
+
+
+def unit(voxels: int) -> float:
+    """The length of one voxel where an axis reaches from -1, the first voxel's centre, to 1, the last one's.
+
+    The units of `grid_sample` with align_corners=True. An axis of one voxel has only position 0.
+    """
+    return 2 / max(voxels - 1, 1)
+
+
+def corners(shape: Sequence[int], of: Sequence[int], like: Tensor) -> list[Tensor]:
+    """The position of every voxel of a grid of `shape` along each axis, in units of an image of shape `of`.
+
+    Returns:
+        For each axis a tensor that broadcasts to (N, *shape).
+    """
+    dims = len(shape)
+    return [
+        (torch.arange(n, dtype=like.dtype, device=like.device) * unit(m) - 1).view(-1, *[1] * (dims - 1 - i))
+        for i, (n, m) in enumerate(zip(shape, of, strict=True))
+    ]
+
+
+def _interpolate(image: Tensor, axes: Sequence[Tensor], mode: Mode) -> Tensor:
+    """Values (N, C, *out) of an image at positions given by axis, each (N, *out) in units of `unit`."""
+    grid = torch.stack(list(reversed(axes)), dim=1)  # grid_sample wants the last axis first
+    batch = max(image.shape[0], grid.shape[0])
+    # A diverged training has positions that are no numbers: PyTorch's backward pass in 2D reads wild memory there.
+    lost = grid.isnan().any(1, keepdim=True)
+    grid = grid.masked_fill(lost, 0).expand(batch, *grid.shape[1:]).movedim(1, -1)
+    name = "bilinear" if mode == "linear" else "nearest"
+    values = F.grid_sample(
+        image.expand(batch, *image.shape[1:]),
+        grid.to(image.dtype),
+        mode=name,
+        padding_mode="border",
+        align_corners=True,
+    )
+    return values.masked_fill(lost, torch.nan)
 
 
 def warp_labels(labels: Tensor, displacement: Tensor) -> Tensor:
