@@ -13,7 +13,7 @@ import typer
 import yaml
 
 from heteroreg import __version__
-from heteroreg.errors import UserError
+from heteroreg.errors import StoppedError, UserError
 
 app = typer.Typer(
     help="Deep registration of noisy medical images that says where it may be wrong.",
@@ -178,6 +178,7 @@ def train(
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting.")] = None,
     devices: Annotated[int, typer.Option(min=1, help="Processes on each machine.")] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    strategy: Annotated[str, typer.Option(help="How processes work together: auto, ddp, …")] = "auto",
     precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed, …")] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001
@@ -194,7 +195,10 @@ def train(
     }  # fmt: skip
     settings = {**(read_settings(config) if config else {}), **_settings(set_ or [])}
     settings |= {key: value for key, value in named.items() if value is not None}
-    run(cohort, out, config=settings, resume=resume, devices=devices, nodes=nodes, show=not quiet)
+    run(
+        cohort, out, config=settings, resume=resume, devices=devices, nodes=nodes, strategy=strategy,
+        show=not quiet,
+    )  # fmt: skip
     _say(quiet, f"trained; the run is in {out}")
 
 
@@ -330,6 +334,9 @@ def main() -> None:
             raise
         print(f"heteroreg: {_line(error)}", file=sys.stderr)
         raise SystemExit(2) from None
+    except StoppedError as stopped:
+        print(f"heteroreg: {stopped}", file=sys.stderr)
+        raise SystemExit(128 + stopped.signal) from None
 
 
 def _line(error: Exception) -> str:

@@ -12,3 +12,18 @@ class UserError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
+
+
+class StoppedError(Exception):
+    """A training was asked to stop by a signal, and has saved itself.
+
+    The command prints the message and exits with 128 + the signal's number, as a program that a signal ends
+    does.
+
+    Attributes:
+        signal: The number of the signal.
+    """
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from heteroreg.networks.unet import (
-    CHANNELS_LAST,
     CONVOLUTIONS,
     POOLINGS,
     UNet,
@@ -16,6 +15,7 @@ from heteroreg.networks.unet import (
     crop_to,
     pad_to_multiple,
 )
+from heteroreg.networks.upsampling import CHANNELS_LAST
 from heteroreg.networks.voxelmorph import check_images
 from heteroreg.spatial.fields import INTERPOLATION
 

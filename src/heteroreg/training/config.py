@@ -47,6 +47,7 @@ class Config(Section):
     precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
         "auto", description="32-true or bf16-mixed; auto: bf16-mixed on GPUs that have it"
     )
+    compile: bool = Field(False, description="compile the networks (torch.compile): for GPUs, slower on CPUs")
     head_sd: float = Field(1e-2, gt=0, description="initial weights of the displacement head; 1e-5 in the paper")
     int_steps: int = Field(7, ge=0, description="squarings in the integration of the velocity")
     augment: bool = Field(True, description="random flips and exchanges of equal axes")

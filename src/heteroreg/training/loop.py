@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Mapping
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.dataset import ImageCache, Samples, load_samples
-from heteroreg.errors import UserError
+from heteroreg.errors import StoppedError, UserError
 from heteroreg.files import require_free, write_text
 from heteroreg.losses import smoothness
+from heteroreg.processes import lost_process, start
 from heteroreg.progress import progress
 from heteroreg.spatial import warp
 from heteroreg.training import checkpoint
@@ -29,7 +30,9 @@ from heteroreg.training.logs import Log
 from heteroreg.training.resolve import resolve
 from heteroreg.training.run import CONFIG, Run, build
 from heteroreg.training.schedule import Phase, augment, batch_indices, learning_rate, phase
+from heteroreg.training.stop import stop_request
 from heteroreg.training.validation import Validation, validate
+from heteroreg.training.watch import Watch
 
 # A mean displacement below this, in voxels, after so many steps says that nothing is being learned.
 NO_MOTION, NO_MOTION_AFTER = 0.02, 200
@@ -91,6 +94,7 @@ def train(
     resume: bool = False,
     devices: int = 1,
     nodes: int = 1,
+    strategy: str = "auto",
     show: bool = False,
     **settings: Any,
 ) -> Run:
@@ -105,6 +109,7 @@ def train(
             resumed ends bit for bit as one that was not.
         devices: Processes on each machine.
         nodes: Machines.
+        strategy: How processes work together, by the names of Lightning Fabric; `auto` is DDP.
         show: Show progress.
         **settings: Further settings, over those of `config`; see `Config`.
 
@@ -112,7 +117,9 @@ def train(
         The run.
 
     Raises:
-        UserError: A setting, the cohort or an image is unfit, or `out` holds something else.
+        UserError: A setting, the cohort or an image is unfit, `out` holds something else, a loss is no number,
+            or another process of the training ended.
+        StoppedError: SIGTERM or Ctrl-C asked for it; the run is saved and can be resumed.
     """
     cohort = cohort if isinstance(cohort, Cohort) else Cohort.read(cohort)
     learn = cohort.split("train") if cohort.splits else cohort
@@ -121,8 +128,7 @@ def train(
     run, known = _open(Path(out), learn, cache, resume, {**(config or {}), **settings})
     config_ = run.config
 
-    fabric = Fabric(accelerator="auto", devices=devices, num_nodes=nodes, precision=_precision(config_.precision))
-    fabric.launch()
+    fabric = start(config_.precision, devices, nodes, strategy)
     if config_.batch_size % (config_.accumulate * fabric.world_size):
         raise UserError(
             f"batch_size {config_.batch_size}: cannot be cut into {config_.accumulate} parts for each of "
@@ -137,6 +143,9 @@ def train(
         write_text(run.folder / CONFIG, config_.yaml())
 
     network, objective = build(config_)
+    if config_.compile:
+        network.compile()
+        objective.compile()
     network, displacement_optimizer = fabric.setup(network, torch.optim.Adam(network.parameters()))
     optimizers: dict[str, torch.optim.Optimizer] = {"displacement": displacement_optimizer}
     if any(True for _ in objective.parameters()):
@@ -148,25 +157,28 @@ def train(
         state.restore(run)
 
     log = Log(run.folder, _columns(held_out), state.step) if fabric.is_global_zero else None
-    note, began = "", time.monotonic()
+    watch, note, began = Watch(fabric.device), "", time.monotonic()
     title, show = f"training {config_.method}", show and log is not None
     with (
+        lost_process(run.folder, fabric),
+        stop_request() as stop,
         closing(log) if log else nullcontext(),
         progress(title, config_.steps, start=state.step, show=show) as report,
     ):
         while state.step < config_.steps:
-            figures = _update(fabric, state, samples, config_, phase(config_, state.step), run)
+            figures = _update(fabric, state, samples, config_, phase(config_, state.step), watch)
             state.step += 1
             due = _due(config_, state.step, held_out is not None)
+            stopping = stop.agreed(fabric, meeting=due["log"])
+            if any(due.values()) or stopping:
+                _require_finite(watch, run, samples)
             if due["log"] or due["validate"]:
                 row = {name: float(torch.as_tensor(fabric.all_reduce(value))) for name, value in figures.items()}
                 row["seconds"] = time.monotonic() - began
-                _require_finite(row, run, state.step)
                 note = f"loss {row['loss']:.4f}"
                 if due["validate"] and held_out is not None:
                     scores = validate(state.network, state.objective, held_out, config_.smoothness, fabric.device)
                     row |= _validation_row(scores)
-                    _require_finite(row, run, state.step)
                     note += f", validation {'Dice' if scores.dice else 'loss'} {abs(scores.score):.3f}"
                     _warn_if_still(scores, state.step)
                     if state.best is None or scores.score > state.best:
@@ -176,30 +188,40 @@ def train(
                             checkpoint.save(run.checkpoint("best"), state.models(), meta)
                 if log is not None:
                     log.write(state.step, row)
-            if due["checkpoint"] and log is not None:
+            if (due["checkpoint"] or stopping) and log is not None:
                 state.save(run)
             report(state.step, note)
+            if stopping:
+                raise StoppedError(
+                    f"{run.folder}: stopped and saved after step {state.step} of {config_.steps}; "
+                    "go on with --resume",
+                    stopping,
+                )
     return run
 
 
 def _update(
-    fabric: Fabric, state: State, samples: Samples, config: Config, stage: Phase, run: Run
+    fabric: Fabric, state: State, samples: Samples, config: Config, stage: Phase, watch: Watch
 ) -> dict[str, Tensor]:
-    """One update of the estimators that learn in this phase; the figures stay on the device."""
+    """One update of the estimators that learn in this phase.
+
+    The figures stay on the device: nothing in here waits for a GPU.
+    """
     rate = learning_rate(config, state.step)
     own = config.batch_size // fabric.world_size  # every process takes its part of the same batch
-    start, share = fabric.global_rank * own, own // config.accumulate
+    begin, share = fabric.global_rank * own, own // config.accumulate
     indices = batch_indices(config.seed, state.step, config.batch_size, len(samples))
     total: dict[str, Tensor] = {}
     for optimizer in state.optimizers.values():
         optimizer.zero_grad(set_to_none=True)
         for group in optimizer.param_groups:
             group["lr"] = rate
-    for first in range(start, start + own, share):
+    for first in range(begin, begin + own, share):
         chosen = indices[first : first + share]
         images = torch.cat([samples.moving[chosen], samples.fixed[chosen]], dim=1)
         if config.augment:
             images = augment(images, config.seed, state.step, first)
+        images = images.pin_memory() if fabric.device.type == "cuda" else images
         moving, fixed = images.to(fabric.device, non_blocking=True).chunk(2, dim=1)
 
         with torch.set_grad_enabled(stage.displacement):
@@ -218,20 +240,32 @@ def _update(
             figures["variance"] = losses.variance
             goal = goal + losses.variance if stage.variance else goal
         if goal.requires_grad:  # a method whose variance has no loss of its own learns nothing in its phase
-            fabric.backward(goal / config.accumulate)
+            with _together(fabric, state, last=first + share == begin + own):
+                fabric.backward(goal / config.accumulate)
         for name, value in figures.items():
             total[name] = total.get(name, torch.zeros_like(value)) + value.detach() / config.accumulate
 
     learning = {"displacement": stage.displacement, "variance": stage.variance}
+    norms = []
     for name, module in (("displacement", state.network), ("variance", state.objective)):
         if learning[name] and name in state.optimizers:
             norm = fabric.clip_gradients(
                 module, state.optimizers[name], max_norm=config.clip or math.inf, error_if_nonfinite=False
             )
-            # Looked at in every step: parameters that are no numbers must not reach a checkpoint.
-            _require_finite({f"the gradient of the {name}": float(norm or 0)}, run, state.step + 1)
+            norms += [] if norm is None else [norm]
             state.optimizers[name].step()
+    watch.note(state.step + 1, [*total.values(), *norms])
     return total | {"learning_rate": torch.tensor(rate)}
+
+
+def _together(fabric: Fabric, state: State, last: bool) -> ExitStack:
+    """Processes add up their gradients in the last part of a batch alone, not in each."""
+    stack = ExitStack()
+    if fabric.world_size > 1:
+        for name, module in (("displacement", state.network), ("variance", state.objective)):
+            if name in state.optimizers:
+                stack.enter_context(fabric.no_backward_sync(module, enabled=not last))  # type: ignore[arg-type]
+    return stack
 
 
 def _open(
@@ -249,12 +283,6 @@ def _open(
     if (folder / CONFIG).is_file():
         raise UserError(f"{folder}: holds a run; use --resume to go on with it, or choose another folder")
     return Run(folder, resolve(Config.build(settings), learn, cache)), False
-
-
-def _precision(name: str) -> Any:
-    if name != "auto":
-        return name
-    return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
 
 
 def _columns(held_out: Samples | None) -> list[str]:
@@ -287,13 +315,17 @@ def _due(config: Config, step: int, validated: bool) -> dict[str, bool]:
     return due | {"validate": due["validate"] and validated}
 
 
-def _require_finite(row: Mapping[str, float], run: Run, step: int) -> None:
-    bad = [name for name, value in row.items() if not math.isfinite(value)]
-    if bad:
-        raise UserError(
-            f"{run.folder}: {bad[0]} is {row[bad[0]]} at step {step}; the last checkpoint is kept. "
-            "Try a lower learning_rate, and `heteroreg check` on the cohort"
-        )
+def _require_finite(watch: Watch, run: Run, samples: Samples) -> None:
+    """Stops a training whose loss or gradient is no number, before such parameters reach a checkpoint."""
+    step = watch.first_bad_step()
+    if step is None:
+        return
+    indices = batch_indices(run.config.seed, step - 1, run.config.batch_size, len(samples))
+    pairs = sorted({samples.ids[int(samples.pair[index])] for index in indices})
+    raise UserError(
+        f"{run.folder}: the loss or its gradient is no number at step {step}, with the pairs {', '.join(pairs)}; "
+        "the last checkpoint is kept. Try a lower learning_rate, and `heteroreg check` on the cohort"
+    )
 
 
 def _warn_if_still(scores: Validation, step: int) -> None:

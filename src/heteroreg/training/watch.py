@@ -1,0 +1,34 @@
+"""Figures that are no numbers, noticed without waiting for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+
+class Watch:
+    """Remembers on the device in which step a figure first was NaN or infinite.
+
+    Looking at a figure makes the processor wait for the GPU. So every step only notes on the device whether all
+    is well, and the note is read where the training waits anyway: before a row of figures or a checkpoint.
+
+    Args:
+        device: Where the figures are.
+    """
+
+    NEVER = torch.iinfo(torch.int64).max
+
+    def __init__(self, device: torch.device) -> None:
+        self._first = torch.full((), self.NEVER, dtype=torch.int64, device=device)
+
+    def note(self, step: int, figures: Iterable[Tensor]) -> None:
+        """Looks at the figures of a step."""
+        finite = torch.stack([figure.detach().isfinite().all() for figure in figures]).all()
+        self._first = torch.where(finite, self._first, self._first.clamp(max=step))
+
+    def first_bad_step(self) -> int | None:
+        """The first step with a figure that is no number, if there was one. Waits for the device."""
+        step = int(self._first)
+        return None if step == self.NEVER else step
