@@ -11,7 +11,7 @@ from torch import nn
 
 from heteroreg.errors import UserError
 from heteroreg.losses import CollaborativeLoss, JointLikelihood, MeanSquaredError
-from heteroreg.networks import CoarseVariance, UNetVariance, VoxelMorph
+from heteroreg.networks import CoarseVariance, HalfVoxelMorph, UNetVariance, VoxelMorph
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ METHODS = {
     )
 }
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"voxelmorph": VoxelMorph}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"voxelmorph": VoxelMorph, "voxelmorph-half": HalfVoxelMorph}
 
 
 def find_method(name: str) -> Method:

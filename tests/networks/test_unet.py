@@ -30,3 +30,25 @@ def test_a_shift_by_a_whole_period_shifts_the_features():
     shifted = net(image.roll(16, dims=2))
     torch.testing.assert_close(features.roll(16, dims=2)[:, :, 100:160], shifted[:, :, 100:160], atol=1e-6, rtol=0)
     assert float((features - shifted).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("shape", [(32, 48), (16, 32, 16)])
+@pytest.mark.parametrize("coarse", [False, True])
+def test_it_is_the_plain_network_layer_by_layer(shape, coarse):
+    # The same layers in the plain order: upsampled, joined, convolved; activated, then pooled.
+    torch.manual_seed(0)
+    net = UNet(len(shape), coarse=coarse).requires_grad_(False)
+    pool = torch.nn.functional.max_pool2d if len(shape) == 2 else torch.nn.functional.max_pool3d
+    images = torch.rand(2, 2, *shape)
+    features, levels = images, []
+    for layer in net.encoder:
+        levels.append(layer(features))
+        features = pool(levels[-1], 2)
+    for number, layer in enumerate(net.decoder):
+        features = layer(features)
+        if number < 3 or not coarse:
+            up = torch.nn.functional.interpolate(features, scale_factor=2, mode="nearest")
+            features = torch.cat([up, levels.pop()], dim=1)
+    for layer in net.final:
+        features = layer(features)
+    torch.testing.assert_close(net(images), features)

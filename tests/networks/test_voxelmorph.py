@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from heteroreg.networks import VoxelMorph
+from heteroreg.networks import HalfVoxelMorph, VoxelMorph
 from heteroreg.networks.voxelmorph import displacement_of
 from heteroreg.spatial import compose, integrate, resize_displacement
 
@@ -13,9 +13,9 @@ def images(shape, seed=0, count=2):
     return (torch.rand(count, 1, *shape, generator=generator) for _ in range(2))
 
 
-def moving_network(dims, head_sd=0.3, **options):
+def moving_network(dims, head_sd=0.3, network=VoxelMorph, **options):
     torch.manual_seed(1)
-    return VoxelMorph(dims, head_sd=head_sd, **options).requires_grad_(False)
+    return network(dims, head_sd=head_sd, **options).requires_grad_(False)
 
 
 # By hand, 2D (weights 9·in·out, and out biases): encoder 2→16 304, 16→32 4,640, 32→32 twice 18,496; decoder
@@ -26,10 +26,17 @@ def test_the_published_number_of_parameters(dims, count):
     assert sum(p.numel() for p in VoxelMorph(dims).parameters()) == count
 
 
+# The features of full resolution are not joined: 16 channels less into 32, 9·16·32 = 4,608 or 27·16·32 = 13,824.
+@pytest.mark.parametrize(("dims", "count"), [(2, 109_170 - 4_608), (3, 327_331 - 13_824)])
+def test_the_half_one_lacks_only_the_join_of_full_resolution(dims, count):
+    assert sum(p.numel() for p in HalfVoxelMorph(dims).parameters()) == count
+
+
+@pytest.mark.parametrize("network", [VoxelMorph, HalfVoxelMorph])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_any_size_gives_fields_of_that_size(shape):
+def test_any_size_gives_fields_of_that_size(shape, network):
     d = len(shape)
-    field = moving_network(d)(*images(shape))
+    field = moving_network(d, network=network)(*images(shape))
     assert field.forward.shape == field.backward.shape == (2, d, *shape)
     assert field.velocity.shape == (2, d, *[(n + 1) // 2 for n in shape])
     assert field.log_variance is None
@@ -103,7 +110,7 @@ def test_backward_is_the_inverse_of_forward(shape):
 
 def test_a_velocity_at_full_resolution_is_halved():
     # u = v = 3 voxels on 33 is 3·16/32 = 1.5 voxels on 17.
-    field = displacement_of(torch.full((1, 2, 33, 33), 3.0), 7)
+    field = displacement_of(torch.full((1, 2, 33, 33), 3.0), (33, 33), 7)
     torch.testing.assert_close(field.velocity, torch.full((1, 2, 17, 17), 1.5))
     torch.testing.assert_close(field.forward, torch.full((1, 2, 33, 33), 3.0))
     torch.testing.assert_close(field.backward, torch.full((1, 2, 33, 33), -3.0))

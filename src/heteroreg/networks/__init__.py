@@ -3,6 +3,6 @@
 from heteroreg.networks.displacement import Displacement
 from heteroreg.networks.unet import UNet
 from heteroreg.networks.variance import CoarseVariance, UNetVariance
-from heteroreg.networks.voxelmorph import VoxelMorph
+from heteroreg.networks.voxelmorph import HalfVoxelMorph, VoxelMorph
 
-__all__ = ["CoarseVariance", "Displacement", "UNet", "UNetVariance", "VoxelMorph"]
+__all__ = ["CoarseVariance", "Displacement", "HalfVoxelMorph", "UNet", "UNetVariance", "VoxelMorph"]

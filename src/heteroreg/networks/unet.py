@@ -15,7 +15,7 @@ CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: n
 POOLINGS = {2: F.max_pool2d, 3: F.max_pool3d}
 
 
-def convolution(dims: int, inputs: int, outputs: int) -> nn.Module:
+def convolution(dims: int, inputs: int, outputs: int) -> nn.Sequential:
     """A convolution of width 3 that keeps the shape, followed by LeakyReLU 0.2."""
     return nn.Sequential(CONVOLUTIONS[dims](inputs, outputs, 3, padding=1), nn.LeakyReLU(0.2, inplace=True))
 
@@ -40,6 +40,8 @@ class UNet(nn.Module):
         encoder: Features on the way down, from full resolution.
         decoder: Features on the way up, from the bottom; as many as in the encoder.
         final: Features of the convolutions at full resolution.
+        coarse: Ends at half the resolution: the last convolutions lie there, and the features of the full one are
+            not joined. In 2D a quarter, in 3D an eighth of their work.
     """
 
     def __init__(
@@ -49,9 +51,11 @@ class UNet(nn.Module):
         encoder: Sequence[int] = (16, 32, 32, 32),
         decoder: Sequence[int] = (32, 32, 32, 32),
         final: Sequence[int] = (32, 16, 16),
+        coarse: bool = False,
     ) -> None:
         super().__init__()
         self.dims = dims
+        self.coarse = coarse
         self.features = final[-1]
         down = [inputs, *encoder]
         self.encoder = nn.ModuleList(convolution(dims, before, after) for before, after in pairwise(down))
@@ -62,26 +66,41 @@ class UNet(nn.Module):
             convolution(dims, before + skip, after)
             for before, skip, after in zip(up[:-1], joined[:-1], up[1:], strict=True)
         )
-        last = [decoder[-1] + joined[-1], *final]
+        last = [decoder[-1] + (0 if coarse else joined[-1]), *final]
         self.final = nn.ModuleList(convolution(dims, before, after) for before, after in pairwise(last))
         channels_last(self, dims)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (N, features, *shape) of images (N, inputs, *shape)."""
-        shape = images.shape[2:]
+        """Features (N, features, *shape), or half of the shape rounded up, of images (N, inputs, *shape)."""
+        shape = [(n + 1) // 2 if self.coarse else n for n in images.shape[2:]]
         features = pad_to_multiple(images, 2 ** len(self.encoder))
         features = features.contiguous(memory_format=CHANNELS_LAST[self.dims])
         levels = []
-        for layer in self.encoder:
+        for level, layer in enumerate(self.encoder):
+            if self.coarse and level == 0:  # not joined later
+                features = pooled(layer, features, self.dims)
+                continue
             features = layer(features)
             levels.append(features)
             features = POOLINGS[self.dims](features, 2)
         features = self.decoder[0](features)
-        for layer in [*self.decoder[1:], self.final[0]]:
+        joining = len(self.decoder) - 1 if self.coarse else len(self.decoder)
+        after = [*self.decoder[1:], *self.final]
+        for layer in after[:joining]:
             features = layer[1](convolve_joined(features, levels.pop(), layer[0]))
-        for layer in self.final[1:]:
+        for layer in after[joining:]:
             features = layer(features)
         return crop_to(features, shape)
+
+
+def pooled(layer: nn.Module, features: Tensor, dims: int) -> Tensor:
+    """Convolution, activation and max-pooling, with the pooling before the activation.
+
+    The activation rises everywhere, so that the order changes nothing but the work: 1/2^d of the activations.
+    """
+    assert isinstance(layer, nn.Sequential)
+    result: Tensor = layer[1](POOLINGS[dims](layer[0](features), 2))
+    return result
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:

@@ -14,6 +14,7 @@ from heteroreg.networks.unet import (
     convolution,
     crop_to,
     pad_to_multiple,
+    pooled,
 )
 from heteroreg.networks.upsampling import CHANNELS_LAST
 from heteroreg.networks.voxelmorph import check_images
@@ -78,8 +79,9 @@ class CoarseVariance(nn.Module):
         features = features.contiguous(memory_format=CHANNELS_LAST[self.dims])
         for level in range(self.levels):
             if level < len(self.layers):
-                features = self.layers[level](features)
-            features = POOLINGS[self.dims](features, 2)
+                features = pooled(self.layers[level], features, self.dims)
+            else:
+                features = POOLINGS[self.dims](features, 2)
         for layer in self.layers[self.levels :]:
             features = layer(features)
         with torch.autocast(features.device.type, enabled=False):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -24,11 +26,13 @@ class VoxelMorph(nn.Module):
             a network that starts further from the identity converges sooner.
     """
 
+    coarse = False
+
     def __init__(self, dims: int, int_steps: int = 7, head_sd: float = 1e-5) -> None:
         super().__init__()
         self.dims = dims
         self.int_steps = int_steps
-        self.unet = UNet(dims)
+        self.unet = UNet(dims, coarse=self.coarse)
         self.head = CONVOLUTIONS[dims](self.unet.features, dims, 3, padding=1)
         nn.init.normal_(self.head.weight, std=head_sd)
         assert self.head.bias is not None
@@ -45,12 +49,27 @@ class VoxelMorph(nn.Module):
         # Positions need more digits than bf16 has: from here on float32, whatever the U-Net ran in.
         with torch.autocast(features.device.type, enabled=False):
             velocity = self.head(features.to(self.head.weight.dtype))
-            return displacement_of(velocity, self.int_steps)
+            return displacement_of(velocity, moving.shape[2:], self.int_steps)
 
 
-def displacement_of(velocity: Tensor, int_steps: int) -> Displacement:
-    """Halves a velocity (N, d, *shape), integrates it both ways, and brings it back to full resolution."""
-    shape = velocity.shape[2:]
+class HalfVoxelMorph(VoxelMorph):
+    """VoxelMorph whose last convolutions have half the resolution, which the velocity has anyway.
+
+    The same layers, but for the features of full resolution, which are not joined: 105 k parameters in 2D,
+    314 k in 3D.
+    """
+
+    coarse = True
+
+
+def displacement_of(velocity: Tensor, shape: Sequence[int], int_steps: int) -> Displacement:
+    """Halves a velocity, unless it is so coarse already, integrates it both ways, and brings it to full resolution.
+
+    Args:
+        velocity: (N, d, *any) in voxels of its own grid.
+        shape: The full resolution.
+        int_steps: Squarings.
+    """
     coarse = resize_displacement(velocity, [(n + 1) // 2 for n in shape])
     # One pass for both directions: the integral of -v is the inverse of that of v.
     both = resize_displacement(integrate(torch.cat([coarse, -coarse]), int_steps), shape)
