@@ -49,7 +49,16 @@ def start(precision: str = "32-true", devices: int = 1, nodes: int = 1, strategy
 def _precision(name: str) -> Any:
     if name != "auto":
         return name
-    return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+    return "bf16-mixed" if _fast_bf16() else "32-true"
+
+
+def _fast_bf16() -> bool:
+    """Whether the device multiplies bfloat16 faster than float32."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported())
+    # PyTorch tells what a CPU can do in its newer versions only.
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
 @contextmanager

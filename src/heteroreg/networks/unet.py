@@ -9,15 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from heteroreg.networks.upsampling import CHANNELS_LAST, convolve_joined
-
-CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
-POOLINGS = {2: F.max_pool2d, 3: F.max_pool3d}
-
-
-def convolution(dims: int, inputs: int, outputs: int) -> nn.Sequential:
-    """A convolution of width 3 that keeps the shape, followed by LeakyReLU 0.2."""
-    return nn.Sequential(CONVOLUTIONS[dims](inputs, outputs, 3, padding=1), nn.LeakyReLU(0.2, inplace=True))
+from heteroreg.networks.convolution import CHANNELS_LAST, POOLINGS, Convolution, convolutions
 
 
 def channels_last(module: nn.Module, dims: int) -> None:
@@ -58,16 +50,16 @@ class UNet(nn.Module):
         self.coarse = coarse
         self.features = final[-1]
         down = [inputs, *encoder]
-        self.encoder = nn.ModuleList(convolution(dims, before, after) for before, after in pairwise(down))
+        self.encoder = nn.ModuleList(Convolution(dims, before, after) for before, after in pairwise(down))
         # On the way up each convolution but the first also sees the features of its level on the way down.
         joined = [0, *reversed(encoder)]
         up = [encoder[-1], *decoder]
         self.decoder = nn.ModuleList(
-            convolution(dims, before + skip, after)
+            Convolution(dims, before + skip, after)
             for before, skip, after in zip(up[:-1], joined[:-1], up[1:], strict=True)
         )
         last = [decoder[-1] + (0 if coarse else joined[-1]), *final]
-        self.final = nn.ModuleList(convolution(dims, before, after) for before, after in pairwise(last))
+        self.final = nn.ModuleList(Convolution(dims, before, after) for before, after in pairwise(last))
         channels_last(self, dims)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -76,31 +68,21 @@ class UNet(nn.Module):
         features = pad_to_multiple(images, 2 ** len(self.encoder))
         features = features.contiguous(memory_format=CHANNELS_LAST[self.dims])
         levels = []
-        for level, layer in enumerate(self.encoder):
+        for level, layer in enumerate(convolutions(self.encoder)):
             if self.coarse and level == 0:  # not joined later
-                features = pooled(layer, features, self.dims)
+                features = layer.pooled(features)
                 continue
             features = layer(features)
             levels.append(features)
             features = POOLINGS[self.dims](features, 2)
         features = self.decoder[0](features)
         joining = len(self.decoder) - 1 if self.coarse else len(self.decoder)
-        after = [*self.decoder[1:], *self.final]
+        after = [*convolutions(self.decoder)[1:], *convolutions(self.final)]
         for layer in after[:joining]:
-            features = layer[1](convolve_joined(features, levels.pop(), layer[0]))
+            features = layer.joined(features, levels.pop())
         for layer in after[joining:]:
             features = layer(features)
         return crop_to(features, shape)
-
-
-def pooled(layer: nn.Module, features: Tensor, dims: int) -> Tensor:
-    """Convolution, activation and max-pooling, with the pooling before the activation.
-
-    The activation rises everywhere, so that the order changes nothing but the work: 1/2^d of the activations.
-    """
-    assert isinstance(layer, nn.Sequential)
-    result: Tensor = layer[1](POOLINGS[dims](layer[0](features), 2))
-    return result
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:

@@ -6,17 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from heteroreg.networks.unet import (
-    CONVOLUTIONS,
-    POOLINGS,
-    UNet,
-    channels_last,
-    convolution,
-    crop_to,
-    pad_to_multiple,
-    pooled,
-)
-from heteroreg.networks.upsampling import CHANNELS_LAST
+from heteroreg.networks.convolution import CHANNELS_LAST, CONVOLUTIONS, POOLINGS, Convolution, convolutions
+from heteroreg.networks.unet import UNet, channels_last, crop_to, pad_to_multiple
 from heteroreg.networks.voxelmorph import check_images
 from heteroreg.spatial.fields import INTERPOLATION
 
@@ -65,7 +56,7 @@ class CoarseVariance(nn.Module):
         self.dims = dims
         self.levels = levels
         self.layers = nn.ModuleList(
-            convolution(dims, before, after) for before, after in ((2, 16), (16, 32), (32, 32))
+            Convolution(dims, before, after) for before, after in ((2, 16), (16, 32), (32, 32))
         )
         self.head = _log_variance_head(dims, 32, initial)
         channels_last(self, dims)
@@ -79,7 +70,7 @@ class CoarseVariance(nn.Module):
         features = features.contiguous(memory_format=CHANNELS_LAST[self.dims])
         for level in range(self.levels):
             if level < len(self.layers):
-                features = pooled(self.layers[level], features, self.dims)
+                features = convolutions(self.layers)[level].pooled(features)
             else:
                 features = POOLINGS[self.dims](features, 2)
         for layer in self.layers[self.levels :]:

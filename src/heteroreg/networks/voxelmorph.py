@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from heteroreg.networks.convolution import CONVOLUTIONS
 from heteroreg.networks.displacement import Displacement
-from heteroreg.networks.unet import CONVOLUTIONS, UNet
+from heteroreg.networks.unet import UNet
 from heteroreg.spatial import integrate, resize_displacement
 
 

@@ -1,0 +1,99 @@
+"""Convolutions with activation: on few voxels, with pooling, and over upsampled features."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+CONVOLVED = {2: F.conv2d, 3: F.conv3d}
+TRANSPOSED = {2: F.conv_transpose2d, 3: F.conv_transpose3d}
+POOLINGS = {2: F.max_pool2d, 3: F.max_pool3d}
+FEW = 4  # voxels along an axis below which a 3D convolution stays in the precision of its weights
+
+
+class Convolution(nn.Sequential):
+    """A convolution of width 3 that keeps the shape, followed by LeakyReLU 0.2.
+
+    Args:
+        dims: 2 or 3.
+        inputs: Features that it takes.
+        outputs: Features that it gives.
+    """
+
+    def __init__(self, dims: int, inputs: int, outputs: int) -> None:
+        # In a sequence, so that the parameters have the names that the checkpoints know.
+        super().__init__(CONVOLUTIONS[dims](inputs, outputs, 3, padding=1), nn.LeakyReLU(0.2, inplace=True))
+        self.dims = dims
+
+    @property
+    def weight_and_bias(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias."""
+        convolution = self[0]
+        assert isinstance(convolution, nn.Conv2d | nn.Conv3d)
+        return convolution.weight, convolution.bias
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, outputs, *shape) of features (N, inputs, *shape)."""
+        with exact_if_small(features.shape[2:], features.device):
+            result: Tensor = self[1](self[0](features.to(_precision(self, features))))
+            return result
+
+    def pooled(self, features: Tensor) -> Tensor:
+        """The same followed by max-pooling (N, outputs, *shape / 2), pooled before it is activated.
+
+        The activation rises everywhere, so that the order changes nothing but the work: 1/2^d of the activations.
+        """
+        with exact_if_small(features.shape[2:], features.device):
+            convolved = self[0](features.to(_precision(self, features)))
+            result: Tensor = self[1](POOLINGS[self.dims](convolved, 2))
+            return result
+
+    def joined(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        """The same of coarse features, upsampled by nearest neighbours, joined with fine ones (N, B, *shape).
+
+        The same as `self(cat([interpolate(coarse, scale_factor=2), fine]))` but for rounding. A kernel of width
+        3 sees only two coarse voxels along each axis of an upsampled image, so that its weights can be added up
+        beforehand, w₄(t) = w₃(t) + w₃(t - 1), with which a transposed convolution of stride 2 does the rest. That
+        takes (2/3)^d of the multiplications, and neither the upsampled nor the joined features are ever made.
+        """
+        dims, inner = self.dims, coarse.shape[1]
+        with exact_if_small(fine.shape[2:], fine.device):
+            weight, bias = self.weight_and_bias
+            precision = _precision(self, fine)
+            kernel = weight[:, :inner]
+            for axis in range(dims):
+                before = [0, 0] * (dims - 1 - axis) + [1, 0]
+                after = [0, 0] * (dims - 1 - axis) + [0, 1]
+                kernel = F.pad(kernel, before) + F.pad(kernel, after)
+            # What is transposed has its kernel turned round.
+            kernel = kernel.transpose(0, 1).flip(*range(2, dims + 2)).contiguous(memory_format=CHANNELS_LAST[dims])
+            result: Tensor = TRANSPOSED[dims](coarse.to(precision), kernel, stride=2, padding=1)
+            result.add_(CONVOLVED[dims](fine.to(precision), weight[:, inner:], bias, padding=1))
+            activated: Tensor = self[1](result)
+            return activated
+
+
+def convolutions(modules: nn.ModuleList) -> list[Convolution]:
+    """The convolutions that a list holds, as what they are to a type checker."""
+    return cast("list[Convolution]", list(modules))
+
+
+def exact_if_small(shape: torch.Size, device: torch.device) -> AbstractContextManager[Any]:
+    """Keeps autocast away from 3D convolutions over few voxels.
+
+    oneDNN's bfloat16 gradient of their weights is wrong by orders of magnitude where an axis has two voxels, and
+    writes where it should not (PyTorch 2.13 on CPUs). So few voxels cost nothing in float32.
+    """
+    small = len(shape) == 3 and min(shape) < FEW
+    return torch.autocast(device.type, enabled=False) if small else nullcontext()
+
+
+def _precision(layer: Convolution, features: Tensor) -> torch.dtype:
+    """What the features have to be for the weights: autocast sees to it itself where it is on."""
+    return features.dtype if torch.is_autocast_enabled(features.device.type) else layer.weight_and_bias[0].dtype
