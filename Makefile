@@ -6,13 +6,14 @@ ARGS ?=
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: help install demo test lint docs clean
+.PHONY: help install demo test lint docs bench clean
 
 help:
 	@echo "make demo     train on a phantom with known motion and noise, and leave a page to look at"
 	@echo "make test     run the tests"
 	@echo "make lint     check style and types"
 	@echo "make docs     build the guide: docs/_build/html/index.html"
+	@echo "make bench    measure speed and memory against the published schedule; minutes, on a quiet machine"
 	@echo "make install  build the environment $(VENV) alone"
 	@echo "make clean    remove the environment and what was built"
 	@echo
@@ -42,6 +43,9 @@ lint: $(STAMP)
 
 docs: $(STAMP)
 	"$(BIN)/sphinx-build" -W --keep-going -q -b html docs docs/_build/html $(ARGS)
+
+bench: $(STAMP)
+	"$(BIN)/python" -m benchmarks $(ARGS)
 
 clean:
 	rm -rf "$(VENV)" docs/_build build dist .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.*

@@ -1,1 +1,1 @@
-"""Longer measurements; each module is a command: `python -m benchmarks.<name> --help`."""
+"""Measurements. `python -m benchmarks` is the short one; others are `python -m benchmarks.<name> --help`."""

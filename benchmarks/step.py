@@ -1,68 +1,89 @@
-"""Time of a training step for each method, in one run, by turns: `python -m benchmarks.step`.
-
-2D, 128×128, batch 8, both directions, float32, all threads that PyTorch takes. The median over the turns.
-"""
+"""Time of a training step: as published, ours, and the limit, by turns."""
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import time
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from heteroreg.losses import smoothness
-from heteroreg.methods import METHODS
-from heteroreg.networks import VoxelMorph
-from heteroreg.spatial import warp
+from benchmarks.case import PRECISIONS, Case, Plan
+from benchmarks.limit import LargeConvolution, convolution_operations
+from benchmarks.measure import alternate, spread
+from benchmarks.ours import Step
+from benchmarks.published import Published
+from benchmarks.synthetic import images
+
+PUBLISHED, PUBLISHED_MSE = "as published", "as published, `mse` alone"
+PARTS = 2  # of a batch in the paper
 
 
-class Step:
-    """One method's networks and optimiser, ready for an update."""
+def measure(plan: Plan) -> list[dict[str, Any]]:
+    """A row for each case, variant and precision."""
+    with tempfile.TemporaryDirectory() as folder:
+        return [row for case in plan.cases for row in _measure(plan, case, Path(folder) / case.name)]
 
-    def __init__(self, method: str, size: int) -> None:
-        self.network = VoxelMorph(2, head_sd=1e-2)
-        self.objective = METHODS[method].objective(2, 0.5, 0.5)
-        parameters = [*self.network.parameters(), *self.objective.parameters()]
-        self.optimizer = torch.optim.Adam(parameters, lr=1e-4)
-        self.moving, self.fixed = torch.rand(2, 8, 1, size, size, generator=torch.Generator().manual_seed(0))
 
-    def __call__(self) -> float:
-        """Makes an update and gives its seconds."""
-        began = time.perf_counter()
-        self.optimizer.zero_grad(set_to_none=True)
-        displacement = self.network(self.moving, self.fixed)
-        both = torch.cat([displacement.forward, displacement.backward])
-        losses = self.objective(
-            warp(torch.cat([self.moving, self.fixed]), both), torch.cat([self.fixed, self.moving])
+def published_steps(case: Case) -> dict[str, Callable[[], object]]:
+    """The published iteration: on the whole batch, on the batch cut in two where that can be, and of MSE alone."""
+    moving, fixed = torch.from_numpy(images(case.shape, 2 * case.batch)[:, None]).chunk(2)
+    steps: dict[str, Callable[[], object]] = {PUBLISHED: partial(Published(case.shape).step, moving, fixed)}
+    if case.batch % PARTS == 0:
+        name = f"{PUBLISHED}, {PARTS} × {case.batch // PARTS}"
+        steps[name] = partial(Published(case.shape, PARTS).step, moving, fixed)
+    steps[PUBLISHED_MSE] = partial(Published(case.shape).mse_step, moving, fixed)
+    return steps
+
+
+def _measure(plan: Plan, case: Case, folder: Path) -> list[dict[str, Any]]:
+    dims = len(case.shape)
+    steps: dict[tuple[str, str], Callable[[], object]] = {
+        (name, "32-true"): step for name, step in published_steps(case).items()
+    }
+    for method in plan.methods:
+        for precision in PRECISIONS:
+            where = folder / f"{method}-{precision}"
+            steps[method, precision] = Step(method, case.shape, case.batch, precision, where, plan.settings)
+    size = plan.large[dims] if plan.large else None
+    limits = {
+        (precision, layout): LargeConvolution(dims, precision, layout, size)
+        for precision in PRECISIONS
+        for layout in (True, False)
+    }
+    operations = {key: convolution_operations(step) for key, step in steps.items()}
+    calls: dict[str, Callable[[], object]] = {"/".join(key): step for key, step in steps.items()}
+    calls |= {f"limit/{precision}/{layout}": limit for (precision, layout), limit in limits.items()}
+    seconds = {name: spread(values) for name, values in alternate(calls, plan.repeats).items()}
+    for step in steps.values():
+        if isinstance(step, Step):
+            step.check()
+    rates = {
+        precision: max(
+            limits[precision, layout].operations / seconds[f"limit/{precision}/{layout}"]["ms"]
+            for layout in (True, False)
         )
-        loss: Tensor = losses.displacement + 0.01 * smoothness(displacement.velocity)
-        if losses.variance is not None:
-            loss = loss + losses.variance
-        torch.autograd.backward(loss)
-        self.optimizer.step()
-        return time.perf_counter() - began
-
-
-def main() -> None:
-    """Times every method by turns and prints the medians, and their ratio to mse."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=15)
-    parser.add_argument("--size", type=int, default=128)
-    options = parser.parse_args()
-    steps = {name: Step(name, options.size) for name in METHODS}
-    for step in steps.values():  # the first call of each shape prepares kernels
-        step()
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(options.turns):
-        for name, step in steps.items():
-            seconds[name].append(step())
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    print(f"{torch.get_num_threads()} threads, PyTorch {torch.__version__}")
-    for name, median in medians.items():
-        print(f"{name:14} {1000 * median:7.1f} ms   {median / medians['mse']:.2f} x mse")
-
-
-if __name__ == "__main__":
-    main()
+        for precision in PRECISIONS
+    }
+    published = seconds[f"{PUBLISHED}/32-true"]["ms"]
+    rows = []
+    for name, precision in steps:
+        time = seconds[f"{name}/{precision}"]
+        mse = seconds.get(f"mse/{precision}")
+        ours = not name.startswith(PUBLISHED)
+        rows.append(
+            {
+                "case": case.name,
+                "variant": name,
+                "precision": precision,
+                **time,
+                "speedup": published / time["ms"],
+                "over_mse": time["ms"] / mse["ms"] if mse and ours else None,
+                "gflop": operations[name, precision] / 1e9,
+                "limit_gflop_per_second": rates[precision] / 1e6,
+                "percent_of_limit": 100 * operations[name, precision] / rates[precision] / time["ms"],
+            }
+        )
+    return rows

@@ -1,0 +1,120 @@
+"""The one place where the benchmarks reach behind heteroreg's public functions.
+
+A step is the very update of the training loop, with its optimisers, clipping and augmentation.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from benchmarks.case import SMALL
+from benchmarks.synthetic import cohort
+from heteroreg.data.cohort import Pair
+from heteroreg.data.dataset import Samples, load_samples
+from heteroreg.model import Estimate, ModelRegistrar, load
+from heteroreg.training.config import Config
+from heteroreg.training.loop import State, _update, train
+from heteroreg.training.run import build
+from heteroreg.training.schedule import phase
+from heteroreg.training.watch import Watch
+
+# It would say for every variant which precision it has.
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+
+# So many that the rate stays in its rise and no phase ends; both estimators learn from the first step.
+STEPS = 10**6
+
+
+class Step:
+    """One method's training, ready for an update.
+
+    Args:
+        method: The method.
+        shape: Of a sample.
+        batch: Pairs in an update.
+        precision: `32-true` or `bf16-mixed`.
+        folder: Where to put the images.
+        settings: Further settings of the training.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        shape: Sequence[int],
+        batch: int,
+        precision: str,
+        folder: Path,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        fixed = {
+            "method": method,
+            "dims": len(shape),
+            "size": tuple(shape),
+            "spacing": (1.0,) * len(shape),
+            "batch_size": batch,
+            "precision": precision,
+            "steps": STEPS,
+            "warm_start": 0.0,
+            "variance_alone": 0.0,
+        }
+        self.config = Config.build(fixed, settings or {})
+        self.samples: Samples = load_samples(
+            cohort(folder, shape, 2 * batch), self.config.preparation, tuple(shape)
+        )
+        torch.manual_seed(0)
+        self.fabric = Fabric(accelerator="cpu", devices=1, precision=precision)  # type: ignore[arg-type]
+        self.fabric.launch()
+        network, objective = build(self.config)
+        if self.config.compile:
+            network.compile()
+            objective.compile()
+        network, optimizer = self.fabric.setup(network, torch.optim.Adam(network.parameters()))
+        optimizers = {"displacement": optimizer}
+        if any(True for _ in objective.parameters()):
+            objective, optimizers["variance"] = self.fabric.setup(
+                objective, torch.optim.Adam(objective.parameters())
+            )
+        self.state = State(network, objective, optimizers)
+        self.watch = Watch(self.fabric.device)
+
+    def __call__(self) -> None:
+        """Makes an update."""
+        stage = phase(self.config, self.state.step)
+        _update(self.fabric, self.state, self.samples, self.config, stage, self.watch)
+        self.state.step += 1
+
+    def check(self) -> None:
+        """Makes sure that what was timed was a training: every loss and gradient a number.
+
+        Raises:
+            ArithmeticError: One was not.
+        """
+        step = self.watch.first_bad_step()
+        if step is not None:
+            raise ArithmeticError(f"{self.config.method}, {self.config.precision}: no number at step {step}")
+
+
+def registrar(folder: Path, dims: int, method: str, settings: Mapping[str, Any] | None = None) -> ModelRegistrar:
+    """A run that was trained for one step, which registers as fast as one that was trained well."""
+    pairs = cohort(folder / "cohort", SMALL[:dims], 2)
+    config = {"method": method, "dims": dims, "steps": 1, "batch_size": 1} | dict(settings or {})
+    return load(train(pairs, folder / "run", config=config).folder)
+
+
+@torch.inference_mode()
+def networks(registrar: ModelRegistrar, moving: Tensor, fixed: Tensor) -> Estimate:
+    """What the networks say of a batch of prepared pairs (N, 1, *shape), as `register` asks them."""
+    return registrar._forward(moving, fixed)
+
+
+def prepare(pairs: Sequence[Pair], config: Config) -> Samples:
+    """Reads pairs as training does at its start, each file decoded anew."""
+    assert config.size is not None
+    return load_samples(pairs, config.preparation, config.size)
