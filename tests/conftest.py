@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,15 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real pairs at {folder}; set {REAL} to their folder")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Prepared samples go to a folder of the tests, and never to the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HETEROREG_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("HETEROREG_CACHE_LIMIT", raising=False)
+        yield
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 
 class Report(Protocol):
@@ -21,7 +21,7 @@ class Report(Protocol):
 
 
 @contextmanager
-def progress(title: str, total: int, *, start: int = 0, show: bool = True) -> Iterator[Report]:
+def progress(title: str, total: int, *, start: int = 0, show: bool = True, after: float = 0.0) -> Iterator[Report]:
     """A progress bar on a terminal, a plain line for every tenth of the work elsewhere.
 
     Args:
@@ -29,6 +29,7 @@ def progress(title: str, total: int, *, start: int = 0, show: bool = True) -> It
         total: Units of work.
         start: Units that were done before.
         show: Whether to show anything.
+        after: Seconds to say nothing, for work that is often over by then.
 
     Yields:
         The function to call with the units done.
@@ -38,24 +39,42 @@ def progress(title: str, total: int, *, start: int = 0, show: bool = True) -> It
         yield _silent
     elif console.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, TextColumn("{task.fields[note]}"), console=console) as bar:
-            task = bar.add_task(title, total=total, completed=start, note="")
-            yield lambda done, note="": bar.update(task, completed=done, **({"note": note} if note else {}))
+        bar = Progress(*columns, TextColumn("{task.fields[note]}"), console=console)
+        task = bar.add_task(title, total=total, completed=start, note="")
+        try:
+            yield _bar(bar, task, after)
+        finally:
+            bar.stop()
     else:
-        yield _lines(title, total, start)
+        yield _lines(title, total, start, after)
 
 
 def _silent(done: int, note: str = "") -> None:
     """Shows nothing."""
 
 
-def _lines(title: str, total: int, start: int) -> Report:
+def _bar(bar: Progress, task: TaskID, after: float) -> Report:
+    began = time.monotonic()
+
+    def report(done: int, note: str = "") -> None:
+        bar.update(task, completed=done)
+        if note:
+            bar.update(task, note=note)
+        if time.monotonic() - began >= after:
+            bar.start()  # does nothing once it has
+
+    if not after:
+        bar.start()
+    return report
+
+
+def _lines(title: str, total: int, start: int, after: float) -> Report:
     began, shown = time.monotonic(), start * 10 // max(total, 1)
 
     def report(done: int, note: str = "") -> None:
         nonlocal shown
         tenth = done * 10 // max(total, 1)
-        if tenth > shown:
+        if tenth > shown and time.monotonic() - began >= after:
             shown = tenth
             left = (time.monotonic() - began) / max(done - start, 1) * (total - done)
             print(

@@ -1,14 +1,18 @@
+import errno
 from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import heteroreg.data.dataset as dataset
+from heteroreg.data.cache import SampleCache
 from heteroreg.data.cohort import Pair
 from heteroreg.data.dataset import ImageCache, load_samples
 from heteroreg.data.image import Image, read_image, write_image
 from heteroreg.data.preparation import Preparation, resample, scale_of
+from heteroreg.data.samples import Samples
 from heteroreg.errors import UserError
 
 
@@ -48,34 +52,56 @@ def counted(monkeypatch):
 def test_stacks_become_slices(pairs):
     samples = load_samples(pairs, Preparation(2), (16, 24), labels=True)
     assert len(samples) == 7
-    for tensor in (samples.moving, samples.fixed, samples.moving_labels, samples.fixed_labels):
-        assert tensor.shape == (7, 1, 16, 24)
+    assert samples.size == (16, 24)
+    assert samples.images(range(7)).shape == samples.labels(range(7)).shape == (7, 2, 16, 24)
     assert samples.labelled
+    assert samples.shared_labels == (2,)
     assert samples.pair.tolist() == [0, 0, 0, 1, 1, 1, 1]
     assert samples.ids == ("pair0", "pair1")
     assert samples.patients == ("patient0", "patient1")
     image = read_image(pairs[1].fixed)
     scaled = scale_of(image, "percentile")(image.array)
     # 20 rows are cropped to 16 (two off each end), 18 columns padded to 24 (three at each end).
-    np.testing.assert_array_equal(samples.fixed[5, 0, :, 3:21].numpy(), scaled[2:18, :, 2])
-    assert (samples.fixed[:, :, :, :3] == 0).all()
-    assert (samples.fixed[:, :, :, 21:] == 0).all()
-    assert samples.moving_labels.unique().tolist() == [0, 2]
+    np.testing.assert_array_equal(samples.images([5])[0, 1, :, 3:21].numpy(), scaled[2:18, :, 2])
+    fixed = samples.images(range(7))[:, 1]
+    assert (fixed[:, :, :3] == 0).all()
+    assert (fixed[:, :, 21:] == 0).all()
+    assert samples.labels(range(7)).unique().tolist() == [0, 2]
+
+
+def test_samples_come_in_the_order_they_are_asked_for(pairs):
+    samples = load_samples(pairs, Preparation(2), (16, 24), labels=True)
+    everything, maps = samples.images(range(7)), samples.labels(range(7))
+    chosen = torch.tensor([6, 0, 3, 3])
+    assert torch.equal(samples.images(chosen), everything[chosen])
+    assert torch.equal(samples.labels(chosen), maps[chosen])
+    assert not torch.equal(everything[2], everything[3])  # the last of one pair, the first of the next
+    with pytest.raises(IndexError):
+        samples.images([7])
+
+
+def test_the_labels_in_both_images():
+    maps = [torch.tensor([[[0, 1, 2]]]), torch.tensor([[[5, 2, 3]]])]
+    images = {"moving": torch.zeros(1, 1, 3), "fixed": torch.zeros(1, 1, 3)}
+    pairs = tuple(images | {"moving_labels": a, "fixed_labels": b} for a, b in (maps, maps[::-1]))
+    assert Samples(pairs[:1], ("a",), ("a",)).shared_labels == (2,)
+    assert Samples(pairs, ("a", "b"), ("a", "b")).shared_labels == (1, 2, 3, 5)
+    assert Samples((pairs[0], images), ("a", "b"), ("a", "b")).shared_labels == ()
 
 
 def test_volumes_stay_whole(pairs):
     samples = load_samples(pairs[:1], Preparation(3), (16, 16, 16))
-    assert samples.moving.shape == (1, 1, 16, 16, 16)
-    assert samples.moving_labels is None
+    assert samples.images([0]).shape == (1, 2, 16, 16, 16)
     assert not samples.labelled
+    assert samples.shared_labels == ()
 
 
 def test_a_crop_about_a_label(pairs):
     samples = load_samples(pairs, Preparation(2), (3, 3), centre_label=2, labels=True)
-    assert (samples.moving_labels == 2).all()
+    assert (samples.labels(range(7))[:, 0] == 2).all()
     image = read_image(pairs[0].moving)
     scaled = scale_of(image, "percentile")(image.array)
-    np.testing.assert_array_equal(samples.moving[0, 0].numpy(), scaled[3:6, 9:12, 0])
+    np.testing.assert_array_equal(samples.images([0])[0, 0].numpy(), scaled[3:6, 9:12, 0])
     with pytest.raises(UserError, match="has no label 9 to centre on"):
         load_samples(pairs, Preparation(2), (16, 16), centre_label=9)
     with pytest.raises(UserError, match="pair pair0: has no moving_labels, which centre_label needs"):
@@ -84,7 +110,7 @@ def test_a_crop_about_a_label(pairs):
 
 def test_labels_are_loaded_only_if_every_pair_has_them(pairs):
     some = [pairs[0], replace(pairs[1], fixed_labels=None)]
-    assert load_samples(some, Preparation(2), (16, 16), labels=True).moving_labels is None
+    assert not load_samples(some, Preparation(2), (16, 16), labels=True).labelled
 
 
 def test_the_working_spacing(pairs):
@@ -92,7 +118,9 @@ def test_the_working_spacing(pairs):
     image = read_image(pairs[0].fixed)
     coarse = resample(image, image.grid.with_spacing((3.0, 3.0, 8.0)))
     np.testing.assert_allclose(
-        samples.fixed[:, 0].numpy(), np.moveaxis(scale_of(image, "percentile")(coarse.array), -1, 0), atol=1e-6
+        samples.images(range(3))[:, 1].numpy(),
+        np.moveaxis(scale_of(image, "percentile")(coarse.array), -1, 0),
+        atol=1e-6,
     )
 
 
@@ -108,14 +136,14 @@ def test_training_sees_the_intensities_that_registration_will(pairs, tmp_path, r
     samples = load_samples([pair], preparation, (20, 18))
     moving, fixed = read_image(pair.moving), read_image(pair.fixed)
     batch = _batch(moving, scale_of(moving, "percentile"), fixed.grid, 2)
-    np.testing.assert_allclose(samples.moving.numpy(), batch.numpy(), atol=1e-6)
+    np.testing.assert_allclose(samples.images(range(3))[:, :1].numpy(), batch.numpy(), atol=1e-6)
 
 
-def test_each_file_is_decoded_once(pairs, monkeypatch):
+def test_each_file_is_decoded_once(pairs, monkeypatch, tmp_path):
     counts = counted(monkeypatch)
     third = Pair("again", pairs[0].fixed, pairs[0].moving, pairs[0].fixed_labels, pairs[0].moving_labels)
-    cache = ImageCache()
     for _ in range(2):
+        cache = SampleCache(tmp_path / "cache")
         load_samples([*pairs, third], Preparation(2), (16, 16), centre_label=2, labels=True, cache=cache)
     assert len(counts) == 8
     assert set(counts.values()) == {1}
@@ -125,10 +153,42 @@ def test_training_decodes_each_file_once(cohort_2d, monkeypatch, tmp_path):
     from heteroreg.training import train
 
     counts = counted(monkeypatch)
+    monkeypatch.setenv("HETEROREG_CACHE", str(tmp_path / "cache"))
     train(cohort_2d, tmp_path / "run", steps=1, batch_size=2)
     assert set(counts.values()) == {1}
     # Five pairs to learn from, and one to validate with its labels.
     assert len(counts) == 5 * 2 + 4
+    counts.clear()
+    train(cohort_2d, tmp_path / "again", steps=1, batch_size=2)
+    assert not counts
+
+
+def test_images_are_let_go_of_after_their_last_pair(pairs, monkeypatch):
+    held = []
+    prepare = dataset._prepare
+
+    def look(pair, recipe, images):
+        made = prepare(pair, recipe, images)
+        held.append(sorted(path.name for path, _ in images._images))
+        return made
+
+    monkeypatch.setattr(dataset, "_prepare", look)
+    third = replace(pairs[1], id="again", moving=pairs[0].moving)
+    load_samples([*pairs, third], Preparation(2), (16, 16), cache=SampleCache(None))
+    assert held == [
+        ["0_fixed.nii.gz", "0_moving.nii.gz"],
+        ["0_moving.nii.gz", "1_fixed.nii.gz", "1_moving.nii.gz"],
+        ["0_moving.nii.gz", "1_fixed.nii.gz"],
+    ]
+
+
+def test_a_disk_that_fails_is_told_with_the_file(pairs, monkeypatch):
+    def broken(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(dataset, "read_image", broken)
+    with pytest.raises(UserError, match=r"0_fixed\.nii\.gz: could not be read \(Input/output error\)"):
+        load_samples(pairs, Preparation(2), (16, 16), cache=SampleCache(None))
 
 
 def test_the_cache_forgets_what_was_used_longest_ago(pairs, monkeypatch):

@@ -7,7 +7,7 @@ import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
 from heteroreg.data.grid import Grid
-from heteroreg.data.image import Image, read_image, read_labels, write_image
+from heteroreg.data.image import Image, read_grid, read_image, read_labels, write_image
 from heteroreg.errors import UserError
 
 DIRECTION = tuple(Rotation.from_euler("xyz", (25, -40, 10), degrees=True).as_matrix().ravel().tolist())
@@ -195,6 +195,47 @@ def test_vectors_and_colours_are_no_image(rng, tmp_path):
     rgb = np.zeros((6, 5, 4), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
     with pytest.raises(UserError, match=r"has 3 values in each voxel; name a scalar image"):
         read_image(nifti(tmp_path / "rgb.nii.gz", rgb))
+
+
+@pytest.mark.parametrize("ending", [*ENDINGS, ".png"])
+def test_the_grid_is_read_without_the_voxels(ending, rng, tmp_path):
+    path = tmp_path / f"a{ending}"
+    array = rng.integers(0, 256, size=(64, 48), dtype=np.uint8)
+    write_image(Image(array, Grid((64, 48), (1.25, 0.5), (3.0, -4.0), (1.0, 0.0, 0.0, 1.0))), path)
+    whole = read_image(path).grid
+    assert read_grid(path) == whole
+    if ending == ".mhd":
+        next(p for p in tmp_path.iterdir() if p.suffix in (".raw", ".zraw")).unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(UserError):
+        read_image(path)
+    assert read_grid(path) == whole
+
+
+def test_the_grid_is_that_of_the_image(rng, tmp_path):
+    film = rng.normal(size=(9, 8, 7, 1)).astype(np.float32)
+    single = nifti(tmp_path / "single.nii.gz", film)
+    assert read_grid(single) == read_image(single).grid
+    assert read_grid(single).dims == 3
+    colour = sitk.GetImageFromArray(rng.integers(0, 256, size=(14, 20, 3), dtype=np.uint8), isVector=True)
+    sitk.WriteImage(colour, str(tmp_path / "colour.png"))
+    assert read_grid(tmp_path / "colour.png").shape == (20, 14)
+    write_series(tmp_path / "series", rng.integers(0, 99, size=(16, 12, 5)).astype(np.int16), (1.5, 1.25, 8.0))
+    assert read_grid(tmp_path / "series") == read_image(tmp_path / "series").grid
+
+
+def test_what_is_no_image_has_no_grid(rng, tmp_path):
+    with pytest.raises(UserError, match=r"a\.nii\.gz: no such file"):
+        read_grid(tmp_path / "a.nii.gz")
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(UserError, match=r"notes\.txt: its header could not be read"):
+        read_grid(tmp_path / "notes.txt")
+    with pytest.raises(UserError, match=r"has 4 axes \(9, 8, 7, 5\)"):
+        read_grid(nifti(tmp_path / "film.nii.gz", rng.normal(size=(9, 8, 7, 5)).astype(np.float32)))
+    sitk.WriteImage(sitk.GetImageFromArray(rng.normal(size=(6, 5, 4, 3)), isVector=True), str(tmp_path / "v.mha"))
+    with pytest.raises(UserError, match="has 3 values in each voxel"):
+        read_grid(tmp_path / "v.mha")
 
 
 def test_labels_come_back(rng, tmp_path):

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from heteroreg.data.cohort import Cohort, Pair
-from heteroreg.data.dataset import ImageCache
-from heteroreg.data.image import Image, write_image
+from heteroreg.data.image import Image, read_image, write_image
+from heteroreg.errors import UserError
 from heteroreg.training import Config
 from heteroreg.training.resolve import resolve
 
@@ -34,12 +34,21 @@ def cohort_of_shapes(folder, shapes, spacings):
 )
 def test_what_is_found_from_the_images(shapes, spacings, dims, spacing, size, tmp_path):
     cohort = cohort_of_shapes(tmp_path, shapes, spacings)
-    config = resolve(Config.build({"steps": 500}), cohort, ImageCache())
+    config = resolve(Config.build({"steps": 500}), cohort)
     assert config.dims == dims
     assert config.spacing == pytest.approx(spacing)
     assert config.size == size
     assert (config.validate_every, config.checkpoint_every) == (50, 50)
     assert config.cohort == "some cohort"
+
+
+def test_voxels_are_not_read(tmp_path):
+    cohort = cohort_of_shapes(tmp_path, [(40, 20)], [(1.5, 2.0)])
+    path = cohort[0].fixed
+    path.write_bytes(path.read_bytes()[:-100])  # reading it would fail
+    with pytest.raises(UserError, match="cut short"):
+        read_image(path)
+    assert resolve(Config.build({}), cohort).size == (48, 32)
 
 
 def test_what_is_given_stays(tmp_path):
@@ -51,7 +60,7 @@ def test_what_is_given_stays(tmp_path):
         "validate_every": 7,
         "checkpoint_every": 3,
     }
-    config = resolve(Config.build(given), cohort, ImageCache())
+    config = resolve(Config.build(given), cohort)
     assert config.dims == 3
     assert config.spacing == (2.0, 2.0, 4.0)
     assert config.size == (32, 32, 16)

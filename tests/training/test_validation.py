@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from heteroreg.data.dataset import Samples
+from heteroreg.data.samples import Samples
 from heteroreg.losses import MeanSquaredError
 from heteroreg.networks import Displacement
 from heteroreg.training.validation import dice_of, validate
@@ -24,12 +24,16 @@ class Shift(nn.Module):
 def samples(labels=True):
     """Twenty samples of three patients; the fixed image is the moving one, 3 voxels on."""
     generator = torch.Generator().manual_seed(0)
-    moving = torch.zeros(20, 1, 24, 24)
-    moving[:, :, 8:14, 6:12] = 0.5 + torch.rand(20, 1, 1, 1, generator=generator) / 2
-    fixed = moving.roll(-3, dims=2)
-    maps = [(image > 0).int() * 4 for image in (moving, fixed)]
+    moving = torch.zeros(20, 24, 24)
+    moving[:, 8:14, 6:12] = 0.5 + torch.rand(20, 1, 1, generator=generator) / 2
+    arrays = {"moving": moving, "fixed": moving.roll(-3, dims=1)}
+    if labels:
+        arrays |= {f"{name}_labels": (image > 0).int() * 4 for name, image in arrays.items()}
+    pairs = [slice(0, 7), slice(7, 14), slice(14, 20)]
     return Samples(
-        moving, fixed, *(maps if labels else (None, None)), torch.arange(20) // 7, ("a", "b", "c"), ("a", "b", "c")
+        tuple({name: array[part] for name, array in arrays.items()} for part in pairs),
+        ("a", "b", "c"),
+        ("a", "b", "c"),
     )
 
 
@@ -47,23 +51,16 @@ def test_no_shift_by_hand():
     data = samples()
     scores = validate(Shift(0.0), MeanSquaredError(), data, 0.02, torch.device("cpu"))
     assert scores.dice == {4: 0.5}
-    assert scores.loss == pytest.approx(float(((data.moving - data.fixed) ** 2).mean()), rel=1e-5)
+    moving, fixed = data.images(range(20)).unbind(dim=1)
+    assert scores.loss == pytest.approx(float(((moving - fixed) ** 2).mean()), rel=1e-5)
 
 
 def test_patients_count_alike_whatever_their_slices():
     # One patient with 1 slice of Dice 1, another with 3 of Dice 0.5: (1 + 0.5)/2.
-    data = samples()
-    fixed = data.moving_labels[:4].clone()
-    fixed[1:] = data.fixed_labels[1:4]
-    some = Samples(
-        data.moving[:4],
-        data.fixed[:4],
-        data.moving_labels[:4],
-        fixed,
-        torch.tensor([0, 1, 1, 1]),
-        ("a", "b"),
-        ("a", "b"),
-    )
+    arrays = samples().arrays[0]
+    first = {name: array[:1] for name, array in arrays.items()}
+    first["fixed_labels"] = first["moving_labels"]
+    some = Samples((first, {name: array[1:4] for name, array in arrays.items()}), ("a", "b"), ("a", "b"))
     assert validate(Shift(0.0), MeanSquaredError(), some, 0, torch.device("cpu")).mean_dice == 0.75
 
 

@@ -1,16 +1,24 @@
-"""The pairs of a cohort as tensors in memory, each file decoded once."""
+"""The pairs of a cohort as samples for a network, each file decoded once and then no more."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import platform
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import nibabel
 import numpy as np
+import SimpleITK as sitk
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
+from heteroreg.data.cache import Entry, SampleCache
 from heteroreg.data.cohort import Pair
+from heteroreg.data.fingerprint import Fingerprints
 from heteroreg.data.image import Image, read_image, read_labels
 from heteroreg.data.preparation import (
     Preparation,
@@ -22,7 +30,14 @@ from heteroreg.data.preparation import (
     scale_of,
     slices_of,
 )
+from heteroreg.data.samples import LABEL_TYPES, TYPES, Samples
 from heteroreg.errors import UserError
+from heteroreg.progress import progress
+
+# Of what is done here to images: samples that an older version prepared are not used.
+PREPARATION_VERSION = 1
+# Seconds after which the preparation of a cohort says how far it is.
+PATIENCE = 2.0
 
 
 class ImageCache:
@@ -44,44 +59,24 @@ class ImageCache:
         """The label map at a path."""
         return self._get(path, True, read_labels)
 
+    def forget(self, paths: Iterable[Path]) -> None:
+        """Lets go of what was read from these files."""
+        for path in paths:
+            for labels in (False, True):
+                self._images.pop((path.resolve(), labels), None)
+
     def _get(self, path: Path, labels: bool, read: Callable[[Path], Image]) -> Image:
         key = (path.resolve(), labels)
-        image = self._images.pop(key, None) or read(path)
+        try:
+            image = self._images.pop(key, None) or read(path)
+        except OSError as error:  # in the middle of a file the system's own message does not say which
+            raise UserError(
+                f"{path}: could not be read ({error.strerror or error}); check the disk, then try again"
+            ) from error
         self._images[key] = image  # last in the order: used most recently
         while sum(kept.array.nbytes for kept in self._images.values()) > self.limit and len(self._images) > 1:
             del self._images[next(iter(self._images))]
         return image
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Pairs ready for a network, slices and volumes alike.
-
-    Attributes:
-        moving: (N, 1, *size), in [0, 1].
-        fixed: (N, 1, *size), in [0, 1].
-        moving_labels: (N, 1, *size) whole numbers, where every pair has labels.
-        fixed_labels: Likewise.
-        pair: For each sample the index of its pair.
-        ids: The ids of the pairs.
-        patients: The patient of each pair.
-    """
-
-    moving: Tensor
-    fixed: Tensor
-    moving_labels: Tensor | None
-    fixed_labels: Tensor | None
-    pair: Tensor
-    ids: tuple[str, ...]
-    patients: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.moving)
-
-    @property
-    def labelled(self) -> bool:
-        """Whether there are labels."""
-        return self.moving_labels is not None
 
 
 def load_samples(
@@ -91,9 +86,13 @@ def load_samples(
     *,
     centre_label: int | None = None,
     labels: bool = False,
-    cache: ImageCache | None = None,
+    cache: SampleCache | None = None,
+    part: tuple[int, int] = (0, 1),
+    show: bool = False,
 ) -> Samples:
     """Reads pairs and prepares them: onto the fixed grid, to the working spacing, cropped, scaled, cut in slices.
+
+    What was prepared before from the same files in the same way is not prepared again.
 
     Args:
         pairs: The pairs.
@@ -101,47 +100,103 @@ def load_samples(
         size: Voxels of a sample along each of the network's axes; larger images are cropped, smaller padded.
         centre_label: The crop is centred on this label of the moving image; on the image without it.
         labels: Whether to load the label maps, if all pairs have them.
-        cache: Decoded images.
+        cache: Where prepared samples are kept; as the environment says if left out.
+        part: The number of this process, and how many there are. Each begins in another place, so that they
+            fill the cache together; all end with all samples.
+        show: Shows the progress on stderr, if it takes longer than two seconds.
 
     Raises:
-        UserError: An image or label map is unfit; the message names it.
+        UserError: An image or label map is unfit or cannot be read; the message names it.
     """
     pairs = list(pairs)
-    cache = cache or ImageCache()
+    cache = cache or SampleCache.of_environment()
     with_labels = labels and all(pair.labelled for pair in pairs)
-    moving, fixed, moving_labels, fixed_labels, owner = [], [], [], [], []
-    for number, pair in enumerate(pairs):
-        prepared = _prepare(pair, preparation, size, centre_label, with_labels, cache)
-        moving.append(prepared[0])
-        fixed.append(prepared[1])
-        if with_labels:
-            moving_labels.append(prepared[2])
-            fixed_labels.append(prepared[3])
-        owner += [number] * len(prepared[0])
+    recipe = _Recipe(preparation, tuple(map(int, size)), centre_label, with_labels)
+    begin = part[0] * len(pairs) // part[1]
+    order = [*range(begin, len(pairs)), *range(begin)]
+
+    prints = Fingerprints()
+    keys: dict[int, str | None] = {}
+    if cache.folder is not None:
+        with progress("comparing files with the cache", len(pairs), show=show, after=PATIENCE) as report:
+            for done, number in enumerate(order, start=1):
+                keys[number] = recipe.key(pairs[number], prints)
+                report(done)
+        cache.keep(key for key in keys.values() if key)
+
+    images = ImageCache()
+    last = {path: number for number in order for path in recipe.files(pairs[number])}
+    arrays: dict[int, Entry] = {}
+    with progress("preparing the images", len(pairs), show=show, after=PATIENCE) as report:
+        for done, number in enumerate(order, start=1):
+            arrays[number] = _entry(pairs[number], recipe, keys.get(number), prints, cache, images)
+            images.forget(path for path in recipe.files(pairs[number]) if last[path] == number)
+            report(done)
     return Samples(
-        moving=torch.from_numpy(np.concatenate(moving))[:, None],
-        fixed=torch.from_numpy(np.concatenate(fixed))[:, None],
-        moving_labels=torch.from_numpy(np.concatenate(moving_labels))[:, None] if with_labels else None,
-        fixed_labels=torch.from_numpy(np.concatenate(fixed_labels))[:, None] if with_labels else None,
-        pair=torch.tensor(owner),
+        arrays=tuple(arrays[number] for number in range(len(pairs))),
         ids=tuple(pair.id for pair in pairs),
         patients=tuple(pair.patient for pair in pairs),
     )
 
 
-def _prepare(
-    pair: Pair,
-    preparation: Preparation,
-    size: Sequence[int],
-    centre_label: int | None,
-    with_labels: bool,
-    cache: ImageCache,
-) -> list[np.ndarray]:
+@dataclass(frozen=True)
+class _Recipe:
+    """What samples are made of beside the files: as in `load_samples`."""
+
+    preparation: Preparation
+    size: tuple[int, ...]
+    centre_label: int | None
+    with_labels: bool
+
+    @property
+    def types(self) -> dict[str, torch.dtype]:
+        """The arrays of a pair."""
+        return TYPES | (LABEL_TYPES if self.with_labels else {})
+
+    def files(self, pair: Pair) -> list[Path]:
+        """The files that are read for a pair."""
+        labels = (
+            (pair.moving_labels, pair.fixed_labels) if self.with_labels or self.centre_label is not None else ()
+        )
+        return [pair.moving, pair.fixed, *(path for path in labels if path is not None)]
+
+    def key(self, pair: Pair, prints: Fingerprints) -> str | None:
+        """SHA-256 of all that the samples of a pair depend on; None if the content of a file is not known."""
+        contents = [prints.of(path) for path in self.files(pair)]
+        if None in contents:
+            return None
+        libraries = [sitk.Version.VersionString(), nibabel.__version__, np.__version__, platform.machine()]
+        parts = [PREPARATION_VERSION, libraries, asdict(self), contents]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def fits(self, entry: Entry) -> bool:
+        """Whether an entry of the cache has the arrays, types and shapes that a pair has here."""
+        return {name: array.dtype for name, array in entry.items()} == self.types and {
+            tuple(array.shape) for array in entry.values()
+        } == {(len(entry["moving"]), *self.size)}
+
+
+def _entry(
+    pair: Pair, recipe: _Recipe, key: str | None, prints: Fingerprints, cache: SampleCache, images: ImageCache
+) -> Entry:
+    """The samples of a pair, from the cache or made now."""
+    found = cache.get(key) if key else None
+    if found is not None and recipe.fits(found):
+        return found
+    made = dict(zip(recipe.types, _prepare(pair, recipe, images), strict=True))
+    # A file that was written to in the meantime has another key than what was read from it.
+    if key and all(prints.hold(path) for path in recipe.files(pair)):
+        return cache.put(key, made)
+    return {name: torch.from_numpy(array) for name, array in made.items()}
+
+
+def _prepare(pair: Pair, recipe: _Recipe, cache: ImageCache) -> list[NDArray[Any]]:
+    preparation, centre_label = recipe.preparation, recipe.centre_label
     fixed, moving = cache.image(pair.fixed), cache.image(pair.moving)
     check_pair(moving, fixed, preparation.dims)
     working = preparation.working_grid(fixed.grid)
     maps: list[Image] = []
-    if with_labels or centre_label is not None:
+    if recipe.with_labels or centre_label is not None:
         maps = [_labels(pair, side, image, cache) for side, image in (("moving", moving), ("fixed", fixed))]
         maps = [resample(labels, working, labels=True) for labels in maps]
     centre = None
@@ -152,13 +207,13 @@ def _prepare(
                 f"{maps[0].name}: has no label {centre_label} to centre on; choose another centre_label"
             )
         centre = inside.mean(axis=0)
-    block = centre_crop(working, size, centre)
+    block = centre_crop(working, recipe.size, centre)
     # Scaled by the whole image and then cut, so that training sees the intensities that registration will.
     arrays = [
         cut(scale_of(image, preparation.intensity)(resample(image, working).array), working, block)
         for image in (moving, fixed)
     ]
-    if with_labels:
+    if recipe.with_labels:
         arrays += [cut(labels.array, working, block) for labels in maps]
     return [np.ascontiguousarray(slices_of(array, preparation.dims)) for array in arrays]
 

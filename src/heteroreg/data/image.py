@@ -98,15 +98,33 @@ def read_image(path: str | Path) -> Image:
     """
     image = _read(Path(path))
     array = image.array
-    if array.ndim not in (2, 3):
-        raise UserError(
-            f"{path}: has {array.ndim} axes {array.shape}; name a 2D or 3D image (one frame of a series)"
-        )
+    _require_2d_or_3d(path, array.shape)
     array = np.ascontiguousarray(array, dtype=np.float32)
     if not np.isfinite(array).all():
         bad = int(array.size - np.isfinite(array).sum())
         raise UserError(f"{path}: {bad} voxels are NaN or infinite; replace them (for example by 0) and try again")
     return image.with_array(array)
+
+
+def read_grid(path: str | Path) -> Grid:
+    """Where the voxels of an image lie, without reading them: the grid that `read_image` gives.
+
+    Only a DICOM series is read whole, since its grid follows from the positions of all its slices. Whether the
+    voxels of the file can be read is found out when they are.
+
+    Args:
+        path: The file, or the folder of a DICOM series.
+
+    Raises:
+        UserError: The file is missing, of an unknown format, or not a 2D or 3D scalar image.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: no such file; check the path")
+    grid = _read_series(path).grid if path.is_dir() else _read_grid(path)
+    grid = _first_axes(grid, _dims(grid.shape))
+    _require_2d_or_3d(path, grid.shape)
+    return grid
 
 
 def read_labels(path: str | Path) -> Image:
@@ -168,7 +186,7 @@ def _read(path: Path) -> Image:
         raise UserError(
             f"{path}: could not be read ({_last_line(error)}); is the file whole, is it an image?"
         ) from error
-    if image.GetNumberOfComponentsPerPixel() in (3, 4) and path.suffix.lower() == ".png":
+    if _is_colour(path, image.GetNumberOfComponentsPerPixel()):
         image = _luminance(image)
     _require_scalar(path, image.GetNumberOfComponentsPerPixel())
     return _without_trailing_axes(Image.from_sitk(image, str(path)))
@@ -188,13 +206,23 @@ def _read_grid(path: Path) -> Grid:
         raise UserError(
             f"{path}: its header could not be read ({_last_line(error)}); copy or convert it again"
         ) from error
-    _require_scalar(path, reader.GetNumberOfComponents())
+    if not _is_colour(path, reader.GetNumberOfComponents()):
+        _require_scalar(path, reader.GetNumberOfComponents())
     return grid_of(reader)
+
+
+def _is_colour(path: Path, components: int) -> bool:
+    return components in (3, 4) and path.suffix.lower() == ".png"
 
 
 def _require_scalar(path: Path, components: int) -> None:
     if components > 1:
         raise UserError(f"{path}: has {components} values in each voxel; name a scalar image")
+
+
+def _require_2d_or_3d(path: str | Path, shape: tuple[int, ...]) -> None:
+    if len(shape) not in (2, 3):
+        raise UserError(f"{path}: has {len(shape)} axes {shape}; name a 2D or 3D image (one frame of a series)")
 
 
 def _read_series(folder: Path) -> Image:
@@ -216,13 +244,20 @@ def _luminance(image: Any) -> Any:
     return 0.299 * channels[0] + 0.587 * channels[1] + 0.114 * channels[2]
 
 
+def _dims(shape: tuple[int, ...]) -> int:
+    """The number of axes without those of length 1 beyond the third."""
+    dims = len(shape)
+    while dims > 3 and shape[dims - 1] == 1:
+        dims -= 1
+    return dims
+
+
 def _without_trailing_axes(image: Image) -> Image:
     """Drops axes of length 1 beyond the third: a single frame of a series."""
-    array, dims = image.array, image.array.ndim
-    while dims > 3 and array.shape[dims - 1] == 1:
-        dims -= 1
-        array = array[..., 0]
-    return image if dims == image.array.ndim else Image(array, _first_axes(image.grid, dims), image.name)
+    dims = _dims(image.array.shape)
+    if dims == image.array.ndim:
+        return image
+    return Image(image.array.reshape(image.array.shape[:dims]), _first_axes(image.grid, dims), image.name)
 
 
 def _first_axes(grid: Grid, dims: int) -> Grid:

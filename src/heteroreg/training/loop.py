@@ -16,8 +16,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from heteroreg.data.cache import SampleCache
 from heteroreg.data.cohort import Cohort
-from heteroreg.data.dataset import ImageCache, Samples, load_samples
+from heteroreg.data.dataset import load_samples
+from heteroreg.data.samples import Samples
 from heteroreg.errors import StoppedError, UserError
 from heteroreg.files import require_free, write_text
 from heteroreg.losses import smoothness
@@ -124,8 +126,8 @@ def train(
     cohort = cohort if isinstance(cohort, Cohort) else Cohort.read(cohort)
     learn = cohort.split("train") if cohort.splits else cohort
     check = cohort.split("val") if "val" in cohort.splits else None
-    cache = ImageCache()
-    run, known = _open(Path(out), learn, cache, resume, {**(config or {}), **settings})
+    cache = SampleCache.of_environment()
+    run, known = _open(Path(out), learn, resume, {**(config or {}), **settings})
     config_ = run.config
 
     fabric = start(config_.precision, devices, nodes, strategy)
@@ -136,7 +138,14 @@ def train(
         )
     torch.manual_seed(config_.seed)
     assert config_.size is not None
-    load = partial(load_samples, preparation=config_.preparation, size=config_.size, cache=cache)
+    load = partial(
+        load_samples,
+        preparation=config_.preparation,
+        size=config_.size,
+        cache=cache,
+        part=(fabric.global_rank, fabric.world_size),
+        show=show and fabric.is_global_zero,
+    )
     samples = load(learn, centre_label=config_.centre_label)
     held_out = load(check, centre_label=config_.centre_label, labels=True) if check else None
     if fabric.is_global_zero and not known:
@@ -218,7 +227,7 @@ def _update(
             group["lr"] = rate
     for first in range(begin, begin + own, share):
         chosen = indices[first : first + share]
-        images = torch.cat([samples.moving[chosen], samples.fixed[chosen]], dim=1)
+        images = samples.images(chosen)
         if config.augment:
             images = augment(images, config.seed, state.step, first)
         images = images.pin_memory() if fabric.device.type == "cuda" else images
@@ -268,9 +277,7 @@ def _together(fabric: Fabric, state: State, last: bool) -> ExitStack:
     return stack
 
 
-def _open(
-    folder: Path, learn: Cohort, cache: ImageCache, resume: bool, settings: Mapping[str, Any]
-) -> tuple[Run, bool]:
+def _open(folder: Path, learn: Cohort, resume: bool, settings: Mapping[str, Any]) -> tuple[Run, bool]:
     """The run to work on, and whether its folder already holds its configuration."""
     if resume and (folder / CONFIG).is_file():
         run = Run.read(folder)
@@ -282,17 +289,14 @@ def _open(
     require_free(folder, CONFIG)
     if (folder / CONFIG).is_file():
         raise UserError(f"{folder}: holds a run; use --resume to go on with it, or choose another folder")
-    return Run(folder, resolve(Config.build(settings), learn, cache)), False
+    return Run(folder, resolve(Config.build(settings), learn)), False
 
 
 def _columns(held_out: Samples | None) -> list[str]:
     columns = ["loss", "data", "smoothness", "variance", "learning_rate", "seconds"]
     if held_out is None:
         return columns
-    labels: list[int] = []
-    if held_out.moving_labels is not None and held_out.fixed_labels is not None:
-        both = set(held_out.moving_labels.unique().tolist()) & set(held_out.fixed_labels.unique().tolist())
-        labels = sorted(int(label) for label in both - {0})
+    labels = held_out.shared_labels
     dice = ["val_dice", *(f"val_dice_{label}" for label in labels)] if labels else []
     return [*columns, "val_loss", *dice, "val_folding_percent", "val_displacement_voxels"]
 

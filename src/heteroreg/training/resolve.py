@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from heteroreg.data.cohort import Cohort
-from heteroreg.data.dataset import ImageCache
+from heteroreg.data.image import read_grid
 from heteroreg.training.config import Config
 
 # A stack whose slices are this many times thicker than its pixels is registered slice by slice.
@@ -18,14 +18,14 @@ LONGEST = {2: 256, 3: 128}
 MULTIPLE = 16
 
 
-def resolve(config: Config, cohort: Cohort, cache: ImageCache) -> Config:
+def resolve(config: Config, cohort: Cohort) -> Config:
     """Fills in dimension, working spacing, sample size and the intervals.
 
     The working spacing is the median of the fixed images of the cohort. If half of the images would not fit
     into the longest sample by far (1.5 times), it is coarsened until they do. The size holds the largest
-    image, rounded up to a multiple of 16, up to the longest sample.
+    image, rounded up to a multiple of 16, up to the longest sample. Headers are read, not voxels.
     """
-    fixed = [cache.image(pair.fixed).grid for pair in cohort]
+    fixed = [read_grid(pair.fixed) for pair in cohort]
     dims = config.dims or (
         2 if fixed[0].dims == 2 or fixed[0].spacing[2] > THICK * max(fixed[0].spacing[:2]) else 3
     )

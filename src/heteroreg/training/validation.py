@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from heteroreg.data.dataset import Samples
+from heteroreg.data.samples import Samples
 from heteroreg.losses import smoothness
 from heteroreg.spatial import jacobian_determinant, warp, warp_labels
 
@@ -61,15 +62,15 @@ def validate(
     losses, folded, lengths = [], [], []
     dice: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for first in range(0, len(samples), BATCH):
-        part = slice(first, first + BATCH)
-        moving, fixed = samples.moving[part].to(device), samples.fixed[part].to(device)
+        part = range(first, min(first + BATCH, len(samples)))
+        moving, fixed = (image.contiguous() for image in samples.images(part).to(device).chunk(2, dim=1))
         displacement = network(moving, fixed)
         data = objective(warp(moving, displacement.forward), fixed).displacement
         losses.append((data + weight * smoothness(displacement.velocity)) * len(moving))
         folded.append((jacobian_determinant(displacement.forward) <= 0).float().sum())
         lengths.append(displacement.forward.norm(dim=1).sum())
-        if samples.moving_labels is not None and samples.fixed_labels is not None:
-            labels, truth = samples.moving_labels[part].to(device), samples.fixed_labels[part].to(device)
+        if samples.labelled:
+            labels, truth = samples.labels(part).to(device).chunk(2, dim=1)
             moved = warp_labels(labels, displacement.forward)
             for index in range(len(moving)):
                 patient = samples.patients[int(samples.pair[first + index])]
@@ -77,7 +78,7 @@ def validate(
                     dice[label][patient].append(value)
     network.train()
     objective.train()
-    voxels = samples.fixed.numel()
+    voxels = len(samples) * math.prod(samples.size)
     return Validation(
         loss=float(torch.stack(losses).sum()) / len(samples),
         dice={

@@ -1,0 +1,198 @@
+"""Prepared samples kept in files, which every process maps into its memory instead of holding a copy."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import re
+import shutil
+import time
+import warnings
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from heteroreg.errors import UserError
+from heteroreg.files import atomic_file
+
+FOLDER, LIMIT = "HETEROREG_CACHE", "HETEROREG_CACHE_LIMIT"
+OFF = ("", "0", "off")
+GIGABYTE = 10**9
+DEFAULT_LIMIT = 20 * GIGABYTE
+# Linux allows a process 65,530 mappings; PyTorch needs some of them.
+MAPPINGS = 32768
+# Removed down to this much below the limit, so that not every new entry has to look for room.
+SLACK = 0.05
+ENTRY = re.compile(r"[0-9a-f]{64}\.safetensors")
+LEFT_BEHIND = re.compile(r"\..*[0-9a-f]{64}\.safetensors")
+LEFT_BEHIND_SECONDS = 24 * 3600
+# Of a file, at most; and of the disk, left to others (the checkpoints, for one).
+HEADER, SPARE = 1024, GIGABYTE
+# The metadata of a file: its key and the checksum of its arrays.
+SEAL = "seal"
+
+Entry = dict[str, Tensor]
+
+
+class SampleCache:
+    """Arrays by a key that says what they were made from, in one safetensors file for each key.
+
+    Files appear whole or not at all, and their names are those of their content: processes that write the same
+    entry at once do no harm. A file that is removed while it is mapped stays readable until it is let go.
+
+    Args:
+        folder: Where the files are; None keeps everything in memory.
+        limit: Bytes that the files may take together. The entries used longest ago go first; those that this
+            object has given out or was told to keep stay. What finds no room is kept in memory.
+    """
+
+    def __init__(self, folder: Path | None, limit: float = DEFAULT_LIMIT) -> None:
+        self.folder = folder
+        self.limit = limit
+        self._writable = folder is not None
+        self._kept: set[str] = set()
+        self._mapped = 0
+        self._held = 0  # bytes in the folder, as far as known
+        self._unseen = math.inf  # bytes written since the folder was looked at
+
+    @classmethod
+    def of_environment(cls) -> SampleCache:
+        """The cache that the user's environment asks for.
+
+        `HETEROREG_CACHE` is its folder; empty, `0` and `off` mean none. Without it the folder is
+        `$XDG_CACHE_HOME/heteroreg` or `~/.cache/heteroreg`. `HETEROREG_CACHE_LIMIT` is its size in gigabytes.
+
+        Raises:
+            UserError: The limit is not a positive number.
+        """
+        named = os.environ.get(FOLDER)
+        if named is not None and named.strip().lower() in OFF:
+            return cls(None)
+        text = os.environ.get(LIMIT, "").strip()
+        try:
+            limit = float(text) * GIGABYTE if text else DEFAULT_LIMIT
+        except ValueError:
+            limit = math.nan
+        if not limit > 0:
+            raise UserError(f"{LIMIT}={text}: write the size of the cache in gigabytes, such as 20")
+        base = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "heteroreg"
+        return cls(base.expanduser() / "samples", limit)
+
+    def keep(self, keys: Iterable[str]) -> None:
+        """Names entries that are about to be used, so that they are not removed to make room for others."""
+        self._kept.update(keys)
+
+    def get(self, key: str) -> Entry | None:
+        """The arrays of a key, mapped from their file; None if there are none, or only damaged ones."""
+        if self.folder is None or self._mapped >= MAPPINGS:
+            return None
+        path = self._path(self.folder, key)
+        try:
+            entry = _read(path, key)
+        except (OSError, SafetensorError, ValueError, TypeError, RuntimeError):
+            return None  # absent or damaged: either way it is made anew
+        self._mapped += 1
+        self._kept.add(key)
+        with suppress(OSError):  # a cache that may only be read is of use all the same
+            os.utime(path)
+        return entry
+
+    def put(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> Entry:
+        """Keeps arrays and gives them back as `get` would, or in memory where there is no room for the file."""
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        if self.folder is None or not self._writable or self._mapped >= MAPPINGS:
+            return tensors
+        try:
+            self._write(self.folder, key, tensors)
+        except (OSError, SafetensorError) as error:
+            reason = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
+            self._writable = False  # said once, not for every pair
+            warnings.warn(
+                f"{self.folder}: samples cannot be kept there ({reason}) and stay in memory; set {FOLDER} to "
+                f"another folder or {LIMIT} to another size in GB",
+                stacklevel=2,
+            )
+        return self.get(key) or tensors
+
+    def _write(self, folder: Path, key: str, tensors: Entry) -> None:
+        # What it holds are images of patients: for the user alone.
+        for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+            missing.mkdir(mode=0o700, exist_ok=True)
+        size = HEADER + sum(tensor.nbytes for tensor in tensors.values())
+        self._make_room(folder, size)
+        if shutil.disk_usage(folder).free < size + SPARE:
+            raise OSError(errno.ENOSPC, "the disk is nearly full")
+        with atomic_file(self._path(folder, key)) as temporary:
+            save_file(tensors, temporary, metadata={SEAL: f"{key} {_checksum(tensors)}"})
+        self._held += size
+        self._unseen += size
+
+    def _make_room(self, folder: Path, size: int) -> None:
+        """Removes entries until `size` more bytes fit.
+
+        Raises:
+            OSError: They never will. Nothing has been removed.
+        """
+        # Other processes write too: looked at again after every hundredth of the limit.
+        if self._unseen + size <= self.limit / 100 and self._held + size <= self.limit:
+            return
+        files = sorted(_entries(folder))
+        self._held, self._unseen = sum(held for _, held, _ in files), 0
+        free = [(held, path) for _, held, path in files if path.stem not in self._kept]
+        if self._held - sum(held for held, _ in free) + size > self.limit:
+            raise OSError(errno.EDQUOT, f"they take more than the limit of {self.limit / GIGABYTE:g} GB")
+        if self._held + size <= self.limit:
+            return
+        for held, path in free:
+            with suppress(OSError):  # another process removed it first, or the system does not let go of it
+                path.unlink()
+            self._held -= held
+            if self._held + size <= (1 - SLACK) * self.limit:
+                return
+
+    @staticmethod
+    def _path(folder: Path, key: str) -> Path:
+        return folder / f"{key}.safetensors"
+
+
+def _entries(folder: Path) -> Iterator[tuple[int, int, Path]]:
+    """When each entry was last used, its bytes and its path. Removes what killed processes left behind."""
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):
+            stat = path.stat()
+            if ENTRY.fullmatch(path.name):
+                yield stat.st_mtime_ns, stat.st_size, path
+            elif LEFT_BEHIND.fullmatch(path.name) and time.time() - stat.st_mtime > LEFT_BEHIND_SECONDS:
+                path.unlink()
+
+
+def _read(path: Path, key: str) -> Entry:
+    """The arrays of a file, mapped.
+
+    Raises:
+        ValueError: They are not what was written.
+    """
+    with safe_open(path, framework="pt") as file:
+        meta = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if meta.get(SEAL) != f"{key} {_checksum(tensors)}":
+        raise ValueError(f"{path}: damaged")
+    return tensors
+
+
+def _checksum(tensors: Entry) -> str:
+    """CRC-32 over names, types, shapes and values."""
+    value = 0
+    for name, tensor in sorted(tensors.items()):
+        value = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), value)
+        value = zlib.crc32(tensor.numpy().data, value)
+    return f"{value:08x}"
