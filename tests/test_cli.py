@@ -113,7 +113,7 @@ def test_demo(command: Command, tmp_path: Path) -> None:
     page = command("demo", "--quick", "--out", out).strip().removeprefix("look at ")
     text = Path(page).read_text(encoding="utf-8")
     assert "hetero" in text
-    assert "EPE" in text
+    assert "End-point error" in text
     table = pd.read_csv(out / "report" / "table.csv")
     assert {"undeformed", "mse", "hetero"} == set(table["row"])
 

@@ -36,12 +36,12 @@ STACKS = {
 
 @pytest.fixture(scope="module")
 def flat(run_2d):
-    return hr.load(run_2d.folder)
+    return hr.load(run_2d.folder, precision="32-true")
 
 
 @pytest.fixture(scope="module")
 def solid(run_3d):
-    return hr.load(run_3d.folder)
+    return hr.load(run_3d.folder, precision="32-true")
 
 
 def picture(grid, seed=0, shift=0.0):

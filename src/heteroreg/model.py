@@ -16,6 +16,7 @@ from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
 from heteroreg.data.inputs import ImageLike, as_image
 from heteroreg.data.preparation import Scale, check_labels, check_pair, resample, scale_of, slices_of
+from heteroreg.processes import autocast
 from heteroreg.registration import Registration
 from heteroreg.spatial import warp
 from heteroreg.training.run import Run
@@ -52,10 +53,15 @@ class ModelRegistrar:
         run: The run.
         checkpoint: `best` or `last`.
         device: Where to compute; a GPU if there is one by default.
+        precision: `32-true`, `bf16-mixed`, or `auto`: bf16 where it is faster. It concerns the networks alone;
+            positions are float32 in any case.
     """
 
-    def __init__(self, run: Run, checkpoint: str = "best", device: str | None = None) -> None:
+    def __init__(
+        self, run: Run, checkpoint: str = "best", device: str | None = None, precision: str = "auto"
+    ) -> None:
         self.run = run
+        self.precision = precision
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         network, objective = run.modules(checkpoint)
         self.network, self.objective = network.to(self.device), objective.to(self.device)
@@ -158,23 +164,27 @@ class ModelRegistrar:
         )
 
     def _forward(self, moving: Tensor, fixed: Tensor) -> Estimate:
-        displacement = self.network(moving, fixed)
-        losses = self.objective(warp(moving, displacement.forward), fixed)
+        with autocast(self.precision, self.device):
+            displacement = self.network(moving, fixed)
+            losses = self.objective(warp(moving, displacement.forward), fixed)
         return Estimate(displacement.forward, displacement.backward, losses.log_variance, losses.weight)
 
 
-def load(folder: str | Path, checkpoint: str = "best", device: str | None = None) -> ModelRegistrar:
+def load(
+    folder: str | Path, checkpoint: str = "best", device: str | None = None, precision: str = "auto"
+) -> ModelRegistrar:
     """Opens a trained run as a registrar.
 
     Args:
         folder: The run.
         checkpoint: `best` on the validation pairs, or `last`.
         device: Where to compute; a GPU if there is one by default.
+        precision: `32-true`, `bf16-mixed`, or `auto`: bf16 where it is faster.
 
     Raises:
         UserError: The folder is not a run, or its checkpoint is damaged or of a newer version.
     """
-    return ModelRegistrar(Run.read(folder), checkpoint, device)
+    return ModelRegistrar(Run.read(folder), checkpoint, device, precision)
 
 
 def at_least(grid: Grid, smallest: int, dims: int) -> Grid:

@@ -34,7 +34,7 @@ def start(precision: str = "32-true", devices: int = 1, nodes: int = 1, strategy
             devices=devices,
             num_nodes=nodes,
             strategy=strategy,
-            precision=_precision(precision),
+            precision=precision_of(precision, "cuda" if torch.cuda.is_available() else "cpu"),
         )
     except (ValueError, RuntimeError) as error:
         raise UserError(
@@ -46,19 +46,23 @@ def start(precision: str = "32-true", devices: int = 1, nodes: int = 1, strategy
     return fabric
 
 
-def _precision(name: str) -> Any:
+def precision_of(name: str, device: str) -> Any:
+    """The precision that is meant: `auto` is bf16-mixed where the device multiplies bfloat16 faster than float32."""
     if name != "auto":
         return name
-    return "bf16-mixed" if _fast_bf16() else "32-true"
+    if device == "cuda":
+        fast = torch.cuda.is_bf16_supported()
+    else:
+        # PyTorch tells what a CPU can do in its newer versions only.
+        capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+        fast = device == "cpu" and any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
+    return "bf16-mixed" if fast else "32-true"
 
 
-def _fast_bf16() -> bool:
-    """Whether the device multiplies bfloat16 faster than float32."""
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
-    # PyTorch tells what a CPU can do in its newer versions only.
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """Runs networks in the precision, outside of Fabric."""
+    enabled = precision_of(precision, device.type) == "bf16-mixed"
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
 @contextmanager

@@ -45,7 +45,7 @@ class Config(Section):
     schedule: Literal["one-cycle", "constant", "polynomial"] = Field("one-cycle", description="course of the rate")
     clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; null: none")
     precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
-        "auto", description="32-true or bf16-mixed; auto: bf16-mixed on GPUs that have it"
+        "auto", description="32-true or bf16-mixed; auto: bf16-mixed where the device is faster with it"
     )
     compile: bool = Field(False, description="compile the networks (torch.compile): for GPUs, slower on CPUs")
     head_sd: float = Field(1e-2, gt=0, description="initial weights of the displacement head; 1e-5 in the paper")
