@@ -47,7 +47,7 @@ def start(precision: str = "32-true", devices: int = 1, nodes: int = 1, strategy
 
 
 def precision_of(name: str, device: str) -> Any:
-    """The precision that is meant: `auto` is bf16-mixed where the device multiplies bfloat16 faster than float32."""
+    """The precision that is meant: `auto` is bf16-mixed where the device is faster with it than in float32."""
     if name != "auto":
         return name
     if device == "cuda":
