@@ -10,7 +10,8 @@ PRECISIONS = ("32-true", "bf16-mixed")
 # The smallest volume that a network takes in every precision: on CPUs oneDNN's bf16 weight gradients of 3D
 # convolutions hold rubbish where the first axis of the features is 2, and of transposed ones where the second is 1.
 SMALL = (48, 32, 16)
-METHODS = ("mse", "hetero", "hetero-paper")
+HALF = "voxelmorph-half"
+METHODS = ("mse", "hetero", "hetero-paper", f"mse, {HALF}", f"hetero, {HALF}")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Plan:
         native: Voxels of the files that are read.
         evaluated: Pairs that are evaluated.
         large: Size (N, *shape) of the convolution that sets the limit, by dimension; None: the usual.
-        methods: Those of heteroreg.
+        methods: Those of heteroreg; a network other than the usual after a comma.
         settings: Further settings of the training.
     """
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from heteroreg.networks.convolution import Convolution
 
 CONVOLUTION: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 LAYOUTS = {2: torch.channels_last, 3: torch.channels_last_3d}
@@ -23,6 +27,22 @@ def convolution_operations(call: Callable[[], object]) -> int:
         call()
     counts: dict[Any, int] = counter.get_flop_counts()["Global"]
     return sum(n for operator, n in counts.items() if "convolution" in str(operator))
+
+
+@contextmanager
+def as_written() -> Iterator[None]:
+    """Joins upsampled features before they are convolved, as the network is written, not as it is computed."""
+    quick = Convolution.joined
+
+    def joined(self: Convolution, coarse: Tensor, fine: Tensor) -> Tensor:
+        result: Tensor = self(torch.cat([F.interpolate(coarse, scale_factor=2, mode="nearest"), fine], dim=1))
+        return result
+
+    Convolution.joined = joined  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Convolution.joined = quick  # type: ignore[method-assign]
 
 
 class LargeConvolution:

@@ -17,7 +17,8 @@ from torch import Tensor
 from benchmarks.case import SMALL
 from benchmarks.synthetic import cohort
 from heteroreg.data.cohort import Pair
-from heteroreg.data.dataset import Samples, load_samples
+from heteroreg.data.dataset import load_samples
+from heteroreg.data.samples import Samples
 from heteroreg.model import Estimate, ModelRegistrar, load
 from heteroreg.training.config import Config
 from heteroreg.training.loop import State, _update, train
@@ -36,7 +37,7 @@ class Step:
     """One method's training, ready for an update.
 
     Args:
-        method: The method.
+        method: The method, and after a comma the network where it is not the usual one.
         shape: Of a sample.
         batch: Pairs in an update.
         precision: `32-true` or `bf16-mixed`.
@@ -53,8 +54,10 @@ class Step:
         folder: Path,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
+        name, _, other = method.partition(", ")
         fixed = {
-            "method": method,
+            "method": name,
+            "network": other or "voxelmorph",
             "dims": len(shape),
             "size": tuple(shape),
             "spacing": (1.0,) * len(shape),

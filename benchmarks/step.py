@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from benchmarks.case import PRECISIONS, Case, Plan
-from benchmarks.limit import LargeConvolution, convolution_operations
+from benchmarks.limit import LargeConvolution, as_written, convolution_operations
 from benchmarks.measure import alternate, spread
 from benchmarks.ours import Step
 from benchmarks.published import Published
@@ -53,7 +53,9 @@ def _measure(plan: Plan, case: Case, folder: Path) -> list[dict[str, Any]]:
         for precision in PRECISIONS
         for layout in (True, False)
     }
-    operations = {key: convolution_operations(step) for key, step in steps.items()}
+    with as_written():
+        operations = {key: convolution_operations(step) for key, step in steps.items()}
+    done = {key: convolution_operations(step) for key, step in steps.items()}
     calls: dict[str, Callable[[], object]] = {"/".join(key): step for key, step in steps.items()}
     calls |= {f"limit/{precision}/{layout}": limit for (precision, layout), limit in limits.items()}
     seconds = {name: spread(values) for name, values in alternate(calls, plan.repeats).items()}
@@ -71,7 +73,7 @@ def _measure(plan: Plan, case: Case, folder: Path) -> list[dict[str, Any]]:
     rows = []
     for name, precision in steps:
         time = seconds[f"{name}/{precision}"]
-        mse = seconds.get(f"mse/{precision}")
+        mse = seconds.get(f"{', '.join(['mse', *name.split(', ')[1:]])}/{precision}")
         ours = not name.startswith(PUBLISHED)
         rows.append(
             {
@@ -82,6 +84,7 @@ def _measure(plan: Plan, case: Case, folder: Path) -> list[dict[str, Any]]:
                 "speedup": published / time["ms"],
                 "over_mse": time["ms"] / mse["ms"] if mse and ours else None,
                 "gflop": operations[name, precision] / 1e9,
+                "gflop_done": done[name, precision] / 1e9,
                 "limit_gflop_per_second": rates[precision] / 1e6,
                 "percent_of_limit": 100 * operations[name, precision] / rates[precision] / time["ms"],
             }

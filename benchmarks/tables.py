@@ -91,7 +91,8 @@ def _step(rows: Sequence[Row]) -> str:
         ("ms", _milliseconds),
         ("× faster than published", number("speedup", 2)),
         ("time over `mse`", number("over_mse", 2)),
-        ("GFLOP", number("gflop", 1)),
+        ("GFLOP as written", number("gflop", 1)),
+        ("GFLOP done", number("gflop_done", 1)),
         ("of the limit", number("percent_of_limit", 0, " %")),
     ]
     limits = dict.fromkeys((r["case"][:2], _precision(r), r["limit_gflop_per_second"]) for r in rows)
