@@ -33,6 +33,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--gamma", nargs="+", type=float, default=[0.25, 0.5], help="γ to choose from, for hetero")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="the first one chooses λ")
     parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--network", default="voxelmorph")
+    parser.add_argument("--precision", default="auto", help="of training: auto, 32-true or bf16-mixed")
     return parser.parse_args()
 
 
@@ -40,6 +42,7 @@ def trained(options: argparse.Namespace, method: str, smoothness: float, gamma: 
     """The run of these settings, trained to its end."""
     folder = options.out / "runs" / f"{method}-{smoothness:g}-{gamma:g}-seed{seed}"
     settings = {"method": method, "smoothness": smoothness, "gamma": gamma, "seed": seed, "steps": options.steps}
+    settings |= {"network": options.network, "precision": options.precision}
     return train(options.cohort, folder, resume=True, show=True, config=settings)
 
 
