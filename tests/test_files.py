@@ -1,10 +1,11 @@
+import errno
 import os
 import stat
 
 import pytest
 
 from heteroreg.errors import UserError
-from heteroreg.files import atomic_file, atomic_folder, require_free, write_text
+from heteroreg.files import append, atomic_file, atomic_folder, remove_leftovers, require_free, write_text
 
 
 class CrashError(Exception):
@@ -109,3 +110,48 @@ def test_what_a_killed_write_leaves_is_nothing(tmp_path):
 
 def test_a_message_is_one_line():
     assert str(UserError("a\n  long\tstory")) == "a long story"
+
+
+def test_a_write_that_fails_names_the_file_and_not_the_temporary_one(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left on device") as error:
+        write_text(tmp_path / "a.txt", "new")
+    assert error.value.filename == str(tmp_path / "a.txt")
+    assert "->" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_comes_in_pieces_is_added_whole(tmp_path, monkeypatch):
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda handle, data: write(handle, data[:3]))
+    append(tmp_path / "a.txt", b"one row\n")
+    append(tmp_path / "a.txt", b"another row\n")
+    assert (tmp_path / "a.txt").read_bytes() == b"one row\nanother row\n"
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
+def test_what_cannot_be_added_whole_is_not_added(tmp_path, monkeypatch, fault):
+    path, write = tmp_path / "a.txt", os.write
+    append(path, b"one row\n")
+
+    def half(handle, data):
+        write(handle, data[:3])
+        raise fault
+
+    monkeypatch.setattr(os, "write", half)
+    with pytest.raises(type(fault)):
+        append(path, b"another row\n")
+    assert path.read_bytes() == b"one row\n"
+
+
+def test_leftovers_of_a_kill_go_and_nothing_else(tmp_path):
+    (tmp_path / "checkpoints" / "best").mkdir(parents=True)
+    left = [tmp_path / ".4242-metrics.csv", tmp_path / "checkpoints" / "best" / ".17-tensors-0000007.safetensors"]
+    kept = [tmp_path / "metrics.csv", tmp_path / ".gitignore", tmp_path / "checkpoints" / "4242-notes.txt"]
+    for path in [*left, *kept]:
+        path.write_text("")
+    remove_leftovers(tmp_path)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)

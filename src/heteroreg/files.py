@@ -31,12 +31,53 @@ def atomic_file(path: Path) -> Iterator[Path]:
     # Processes of two machines, or of two containers, may have the same number.
     temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
     try:
-        yield temporary
-        with temporary.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
+        with _named(path):
+            yield temporary
+            flush(temporary)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Brings a file to the disk."""
+    with _named(path), path.open("rb+") as handle:
+        os.fsync(handle.fileno())
+
+
+def append(path: Path, data: bytes) -> None:
+    """Adds to the end of a file; where that fails, as on a full disk, the file is as it was."""
+    with path.open("ab", buffering=0) as handle:
+        size, left = handle.seek(0, os.SEEK_END), memoryview(data)
+        try:
+            with _named(path):
+                while left:
+                    left = left[os.write(handle.fileno(), left) :]
+        except BaseException:
+            handle.truncate(size)
+            raise
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Gives a fault the name of the file, which a write does not know and a temporary file hides."""
+    try:
+        yield
+    except OSError as error:
+        hidden = error.filename is None or Path(str(error.filename)).name.startswith(f".{os.getpid()}-")
+        if error.errno is None or not hidden:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what `atomic_file` leaves in a folder and those below when it is killed.
+
+    Only for a folder that no other process writes to.
+    """
+    for path in folder.rglob(".*"):
+        if not _is_content(path) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

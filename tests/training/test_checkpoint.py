@@ -1,4 +1,6 @@
 import json
+import os
+import stat
 
 import pytest
 import torch
@@ -42,7 +44,7 @@ class CrashError(Exception):
     pass
 
 
-@pytest.mark.parametrize("when", ["save_file", "write_text"])
+@pytest.mark.parametrize("when", ["serialise", "write_text"])
 def test_a_crash_between_the_writes_leaves_the_older_one(tmp_path, monkeypatch, when):
     checkpoint.save(tmp_path, tensors(5), {"step": 5})
 
@@ -154,3 +156,27 @@ def test_an_optimizer_goes_on_as_if_nothing_had_been(tmp_path):
 def test_another_network_does_not_fit(tmp_path):
     with pytest.raises(UserError, match=r"does not fit its config\.yaml"):
         checkpoint.restore_module(nn.Linear(3, 2), {"net.weight": torch.zeros(5, 5)}, "net", tmp_path)
+
+
+def test_what_a_kill_left_beside_it_goes(tmp_path):
+    checkpoint.tidy(tmp_path / "none")
+    checkpoint.save(tmp_path, tensors(5), {"step": 5})
+    left = [tmp_path / f"tensors-{step:07d}.safetensors" for step in (4, 6)]  # superseded, and never current
+    for path in left:
+        path.write_bytes(b"")
+    checkpoint.tidy(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["state.json", "tensors-0000005.safetensors"]
+
+
+def test_of_a_damaged_one_nothing_goes(tmp_path):
+    checkpoint.save(tmp_path, tensors(5), {"step": 5})
+    spoil_state(tmp_path)
+    checkpoint.tidy(tmp_path)
+    assert (tmp_path / "tensors-0000005.safetensors").is_file()
+
+
+def test_others_can_read_it(tmp_path):
+    checkpoint.save(tmp_path, tensors(5), {"step": 5})
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE((tmp_path / "tensors-0000005.safetensors").stat().st_mode) == 0o666 & ~mask

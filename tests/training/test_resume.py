@@ -193,3 +193,11 @@ def test_the_way_to_the_cohort_may_be_relative(cohort_2d, tmp_path, monkeypatch)
     train("pairs.csv", tmp_path / "run", steps=1, batch_size=2)
     monkeypatch.chdir(tmp_path)
     train(cohort_2d.name, tmp_path / "run", resume=True)
+
+
+def test_a_row_that_was_cut_short_is_not_read(cohort_2d, tmp_path):
+    run = train(cohort_2d, tmp_path / "run", steps=2, batch_size=2, log_every=1)
+    expected = run.metrics
+    path = run.folder / "metrics.csv"
+    path.write_text(path.read_text() + "3,0.1")
+    pd.testing.assert_frame_equal(run.metrics, expected)

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from heteroreg.errors import UserError
@@ -31,22 +32,31 @@ def save(folder: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -
         meta: What else there is to know; its `step` names the file.
 
     Raises:
-        UserError: It could not be written. The earlier checkpoint is whole.
+        OSError: It could not be written. The earlier checkpoint is whole.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = f"tensors-{meta['step']:07d}.safetensors"
+    # Not `save_file`: it goes through a file of its own, which a kill leaves and which only its owner can read.
+    content = serialise({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     with atomic_file(folder / file) as temporary:
-        try:
-            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
-        except SafetensorError as error:
-            raise UserError(
-                f"{folder / file}: could not be written ({error}); is there room on the disk?"
-            ) from error
+        temporary.write_bytes(content)
     state = {"schema_version": SCHEMA_VERSION, "tensors": file, **meta}
     write_text(folder / STATE, json.dumps(state, indent=2) + "\n")
     for old in folder.iterdir():
         if old.name not in (file, STATE):
             old.unlink()
+
+
+def tidy(folder: Path) -> None:
+    """Removes tensors that a kill or a full disk has left beside those of the current checkpoint."""
+    path = folder / STATE
+    try:
+        current = json.loads(path.read_text(encoding="utf-8"))["tensors"] if path.is_file() else None
+    except (ValueError, KeyError, TypeError):
+        return  # damaged: nothing may go before someone has looked
+    for file in folder.glob("tensors-*.safetensors"):
+        if file.name != current:
+            file.unlink()
 
 
 def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Mapping
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from heteroreg.data.cohort import Cohort
 from heteroreg.data.dataset import load_samples
 from heteroreg.data.samples import Samples
 from heteroreg.errors import StoppedError, UserError
-from heteroreg.files import require_free, write_text
+from heteroreg.files import remove_leftovers, require_free, write_text
 from heteroreg.losses import smoothness
 from heteroreg.processes import lost_process, start
 from heteroreg.progress import progress
@@ -67,11 +67,16 @@ class State:
             for name, tensor in module.state_dict().items()
         }
 
-    def save(self, run: Run) -> None:
-        """Writes `checkpoints/last`: everything that the rest of the training depends on."""
-        tensors = self.models() | {"random": torch.get_rng_state()}
+    def learned(self) -> dict[str, Tensor]:
+        """The models and the state of their optimisers by name."""
+        tensors = self.models()
         for name, optimizer in self.optimizers.items():
             tensors |= checkpoint.optimizer_tensors(optimizer, f"optimizer.{name}")
+        return tensors
+
+    def save(self, run: Run) -> None:
+        """Writes `checkpoints/last`: everything that the rest of the training depends on."""
+        tensors = self.learned() | {"random": torch.get_rng_state()}
         checkpoint.save(run.checkpoint("last"), tensors, {"step": self.step, "best": self.best})
 
     def restore(self, run: Run) -> None:
@@ -108,7 +113,7 @@ def train(
         out: The folder of the run.
         config: Settings, as in a configuration file.
         resume: Go on from the last checkpoint of `out`; its configuration holds. A run that was killed and
-            resumed ends bit for bit as one that was not.
+            resumed ends bit for bit as one that was not, the `seconds` of its figures aside.
         devices: Processes on each machine.
         nodes: Machines.
         strategy: How processes work together, by the names of Lightning Fabric; `auto` is DDP.
@@ -148,30 +153,34 @@ def train(
     )
     samples = load(learn, centre_label=config_.centre_label)
     held_out = load(check, centre_label=config_.centre_label, labels=True) if check else None
-    if fabric.is_global_zero and not known:
-        write_text(run.folder / CONFIG, config_.yaml())
+    if fabric.is_global_zero:
+        remove_leftovers(run.folder)
+        for name in ("last", "best"):
+            checkpoint.tidy(run.checkpoint(name))
+        if not known:
+            write_text(run.folder / CONFIG, config_.yaml())
 
     network, objective = build(config_)
     if config_.compile:
         network.compile()
         objective.compile()
-    network, displacement_optimizer = fabric.setup(network, torch.optim.Adam(network.parameters()))
-    optimizers: dict[str, torch.optim.Optimizer] = {"displacement": displacement_optimizer}
-    if any(True for _ in objective.parameters()):
-        objective, optimizers["variance"] = fabric.setup(objective, torch.optim.Adam(objective.parameters()))
-    else:
-        objective = objective.to(fabric.device)
+    optimizers: dict[str, torch.optim.Optimizer] = {}
+    with lost_process(run.folder, fabric):
+        network, optimizers["displacement"] = fabric.setup(network, torch.optim.Adam(network.parameters()))
+        if any(True for _ in objective.parameters()):
+            objective, optimizers["variance"] = fabric.setup(objective, torch.optim.Adam(objective.parameters()))
+        else:
+            objective = objective.to(fabric.device)
     state = State(network, objective, optimizers)
     if resume:
         state.restore(run)
 
     log = Log(run.folder, _columns(held_out), state.step) if fabric.is_global_zero else None
-    watch, note, began = Watch(fabric.device), "", time.monotonic()
+    watch, note, began = Watch(fabric.device), "", time.monotonic() - (log.seconds if log else 0.0)
     title, show = f"training {config_.method}", show and log is not None
     with (
         lost_process(run.folder, fabric),
         stop_request() as stop,
-        closing(log) if log else nullcontext(),
         progress(title, config_.steps, start=state.step, show=show) as report,
     ):
         while state.step < config_.steps:
@@ -180,13 +189,15 @@ def train(
             due = _due(config_, state.step, held_out is not None)
             stopping = stop.agreed(fabric, meeting=due["log"])
             if any(due.values()) or stopping:
-                _require_finite(watch, run, samples)
+                saving = due["checkpoint"] or due["validate"] or stopping
+                _require_finite(watch, state if saving else None, run, samples)
             if due["log"] or due["validate"]:
                 row = {name: float(torch.as_tensor(fabric.all_reduce(value))) for name, value in figures.items()}
                 row["seconds"] = time.monotonic() - began
                 note = f"loss {row['loss']:.4f}"
                 if due["validate"] and held_out is not None:
                     scores = validate(state.network, state.objective, held_out, config_.smoothness, fabric.device)
+                    _require_finite_scores(scores, run, state.step)
                     row |= _validation_row(scores)
                     note += f", validation {'Dice' if scores.dice else 'loss'} {abs(scores.score):.3f}"
                     _warn_if_still(scores, state.step)
@@ -198,14 +209,17 @@ def train(
                 if log is not None:
                     log.write(state.step, row)
             if (due["checkpoint"] or stopping) and log is not None:
+                log.flush()
                 state.save(run)
             report(state.step, note)
             if stopping:
+                fabric.barrier()  # the end of one process ends the others, and the first may still be saving
                 raise StoppedError(
                     f"{run.folder}: stopped and saved after step {state.step} of {config_.steps}; "
                     "go on with --resume",
                     stopping,
                 )
+        fabric.barrier()
     return run
 
 
@@ -319,17 +333,37 @@ def _due(config: Config, step: int, validated: bool) -> dict[str, bool]:
     return due | {"validate": due["validate"] and validated}
 
 
-def _require_finite(watch: Watch, run: Run, samples: Samples) -> None:
-    """Stops a training whose loss or gradient is no number, before such parameters reach a checkpoint."""
-    step = watch.first_bad_step()
+def _require_finite(watch: Watch, state: State | None, run: Run, samples: Samples) -> None:
+    """Stops a training whose loss, gradient or state is no number, before it reaches a checkpoint.
+
+    Args:
+        watch: Has seen every loss and gradient.
+        state: What is to be saved, if it is.
+        run: The run.
+        samples: What is trained on.
+    """
+    step, what = watch.first_bad_step(), "the loss or its gradient"
+    if step is None and state is not None:
+        if all(bool(tensor.isfinite().all()) for tensor in state.learned().values()):
+            return
+        step, what = state.step, "a parameter or its optimiser"
     if step is None:
         return
     indices = batch_indices(run.config.seed, step - 1, run.config.batch_size, len(samples))
     pairs = sorted({samples.ids[int(samples.pair[index])] for index in indices})
     raise UserError(
-        f"{run.folder}: the loss or its gradient is no number at step {step}, with the pairs {', '.join(pairs)}; "
+        f"{run.folder}: {what} is no number at step {step}, with the pairs {', '.join(pairs)}; "
         "the last checkpoint is kept. Try a lower learning_rate, and `heteroreg check` on the cohort"
     )
+
+
+def _require_finite_scores(scores: Validation, run: Run, step: int) -> None:
+    """Stops a training whose validation is no number: no later checkpoint would count as better than it."""
+    if not (math.isfinite(scores.loss) and math.isfinite(scores.score)):
+        raise UserError(
+            f"{run.folder}: the validation loss is no number after step {step}; the last checkpoint is kept. "
+            "Try a lower learning_rate, and `heteroreg check` on the cohort"
+        )
 
 
 def _warn_if_still(scores: Validation, step: int) -> None:

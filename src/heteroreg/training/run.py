@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,8 +46,9 @@ class Run:
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """`metrics.csv`: a row per logged step."""
-        return pd.read_csv(self.folder / METRICS)
+        """`metrics.csv`: a row per logged step. A last one that a crash cut short is left out."""
+        text = (self.folder / METRICS).read_text(encoding="utf-8")
+        return pd.read_csv(io.StringIO(text[: text.rfind("\n") + 1]))
 
     def checkpoint(self, name: str) -> Path:
         """The folder of the checkpoint `last` or `best`."""
