@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from enum import StrEnum
@@ -14,6 +15,7 @@ import yaml
 
 from heteroreg import __version__
 from heteroreg.errors import StoppedError, UserError
+from heteroreg.signals import Interruption, handled, interrupt
 
 app = typer.Typer(
     help="Deep registration of noisy medical images that says where it may be wrong.",
@@ -328,15 +330,23 @@ def main() -> None:
     """The entry point: the one place where a mistake of the user's becomes one line and exit code 2."""
     warnings.showwarning = _warn
     try:
-        app()
+        with handled(interrupt):
+            app()
     except (UserError, OSError) as error:
         if {"-v", "--verbose"} & set(sys.argv):
             raise
         print(f"heteroreg: {_line(error)}", file=sys.stderr)
         raise SystemExit(2) from None
     except StoppedError as stopped:
+        # Of several processes all stop together. The first one tells, and it alone gives the code: the others'
+        # would have it killed while it ends.
+        if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+            raise SystemExit(0) from None
         print(f"heteroreg: {stopped}", file=sys.stderr)
         raise SystemExit(128 + stopped.signal) from None
+    except Interruption as interruption:
+        print("heteroreg: interrupted", file=sys.stderr)
+        raise SystemExit(128 + interruption.signal) from None
 
 
 def _line(error: Exception) -> str:

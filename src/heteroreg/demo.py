@@ -10,6 +10,7 @@ from heteroreg import __version__
 from heteroreg.classical import Undeformed
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.phantom import write_phantom
+from heteroreg.errors import StoppedError
 from heteroreg.evaluation import evaluate
 from heteroreg.files import require_free, write_text
 from heteroreg.model import load
@@ -38,6 +39,7 @@ def run_demo(out: Path, *, quick: bool = False, show: bool = True) -> Path:
 
     Raises:
         UserError: `out` exists and holds something else.
+        StoppedError: SIGTERM or Ctrl-C asked for it while a training went on.
     """
     out = Path(out)
     require_free(out, MARKER)
@@ -51,7 +53,11 @@ def run_demo(out: Path, *, quick: bool = False, show: bool = True) -> Path:
     scores = [out / "scores" / "undeformed"]
     evaluate(Undeformed(), test, out=scores[0], show=show)
     for method in METHODS:
-        train(cohort, out / "runs" / method, method=method, steps=steps, show=show)
+        try:
+            train(cohort, out / "runs" / method, method=method, steps=steps, show=show)
+        except StoppedError as stopped:
+            again = f"{out}: the demo was stopped; the same command begins it anew"
+            raise StoppedError(again, stopped.signal) from None
         scores.append(out / "scores" / method)
         evaluate(load(out / "runs" / method), test, out=scores[-1], show=show)
     return write_report(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import signal
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+from heteroreg.signals import handled
 
 
 class StopRequest:
@@ -20,14 +20,24 @@ class StopRequest:
 
     Attributes:
         signal: The number of the signal; 0 as long as there was none.
+        before: The handlers that the signals had.
     """
 
-    signal: int = 0
+    def __init__(self) -> None:
+        self.signal = 0
+        self.before: Mapping[int, Any] = {}
 
-    def __call__(self, number: int, _frame: FrameType | None) -> None:
-        """Notes a signal. The second Ctrl-C interrupts at once."""
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Notes a signal. The second Ctrl-C goes to the handler from before: by default it interrupts at once.
+
+        Raises:
+            KeyboardInterrupt: That handler cannot be called.
+        """
         if number == signal.SIGINT and self.signal == signal.SIGINT:
-            raise KeyboardInterrupt
+            earlier = self.before.get(number)
+            if not callable(earlier):
+                raise KeyboardInterrupt
+            earlier(number, frame)
         self.signal = number
 
     def agreed(self, fabric: Fabric, meeting: bool) -> int:
@@ -51,14 +61,13 @@ class StopRequest:
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Listens for signals within the block; only the main thread of a program can."""
+    """Listens for signals within the block; only the main thread of a program can.
+
+    A signal that the block did not act on, because it was about to end anyway, is given to the handler from
+    before: whoever asked the program to stop does not see it go on to its next work.
+    """
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
+    with handled(request) as request.before:
         yield request
-        return
-    before = {number: signal.signal(number, request) for number in SIGNALS}
-    try:
-        yield request
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    if request.signal:
+        signal.raise_signal(request.signal)
