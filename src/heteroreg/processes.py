@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +15,10 @@ import torch
 from lightning_fabric import Fabric
 
 from heteroreg.errors import UserError
+
+# The process that starts the others leaves its number here for them.
+FIRST = "HETEROREG_FIRST_PROCESS"
+LOOK = 0.5  # seconds between two looks at it
 
 
 def start(precision: str = "32-true", devices: int = 1, nodes: int = 1, strategy: str = "auto") -> Fabric:
@@ -26,8 +34,10 @@ def start(precision: str = "32-true", devices: int = 1, nodes: int = 1, strategy
         strategy: By the names of Fabric; `auto` is DDP where there are several processes.
 
     Raises:
-        UserError: This machine does not offer what is asked for.
+        UserError: This machine does not offer what is asked for, or another process ended at the start.
     """
+    for talker in ("distributed", "rank_zero"):  # a banner for each start
+        logging.getLogger(f"lightning_fabric.utilities.{talker}").setLevel(logging.WARNING)
     try:
         fabric = Fabric(
             accelerator="auto",
@@ -42,7 +52,15 @@ def start(precision: str = "32-true", devices: int = 1, nodes: int = 1, strategy
         ) from error
     if fabric.device.type == "cuda":
         torch.backends.cudnn.benchmark = True  # samples are all of one size
-    fabric.launch()
+    starts_others = "LOCAL_RANK" not in os.environ
+    if starts_others:
+        os.environ[FIRST] = str(os.getpid())
+    try:
+        with lost_process("the start", fabric):
+            fabric.launch()
+    finally:
+        if starts_others:  # those that it started have it; others must not take it for theirs
+            del os.environ[FIRST]
     return fabric
 
 
@@ -66,19 +84,44 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
 
 
 @contextmanager
-def lost_process(what: Path, fabric: Fabric) -> Iterator[None]:
+def lost_process(what: Path | str, fabric: Fabric) -> Iterator[None]:
     """Tells the loss of another process from a fault of this one's.
+
+    Where the process that started this one ends and this one waits for it, nothing may ever wake it up; then
+    the line is printed and the process ended from here.
+
+    Args:
+        what: What the processes work on.
+        fabric: The processes.
 
     Raises:
         UserError: Talking to the other processes failed.
     """
+    done = threading.Event()
+    if int(os.environ.get("LOCAL_RANK", "0")) > 0 and FIRST in os.environ:
+        threading.Thread(target=_end_with_the_first, args=(what, done), daemon=True).start()
     try:
         yield
     except RuntimeError as error:
         told = ("gloo", "nccl", "connection", "socket", "peer")
         if fabric.world_size == 1 or not any(word in str(error).lower() for word in told):
             raise
-        raise UserError(
-            f"{what}: another process of this work ended or could not be reached "
-            f"({' '.join(str(error).split())[:120]}); what was saved is kept, go on with --resume"
-        ) from error
+        raise UserError(_lost(what, " ".join(str(error).split())[:120])) from error
+    finally:
+        done.set()
+
+
+def _end_with_the_first(what: Path | str, done: threading.Event) -> None:
+    """Ends this process once the one that started it is gone."""
+    first = int(os.environ[FIRST])
+    while not done.wait(LOOK):
+        if os.getppid() != first:
+            print(f"heteroreg: {_lost(what, 'the first is gone')}", file=sys.stderr, flush=True)
+            os._exit(2)
+
+
+def _lost(what: Path | str, why: str) -> str:
+    return (
+        f"{what}: another process of this work ended or could not be reached ({why}); "
+        "what was saved is kept, go on with --resume"
+    )
