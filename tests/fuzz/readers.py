@@ -12,7 +12,7 @@ import torch
 from heteroreg.comparison import compare
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.field import read_displacement
-from heteroreg.data.image import read_image, read_labels
+from heteroreg.data.image import read_grid, read_image, read_labels
 from heteroreg.data.preparation import (
     Preparation,
     centre_crop,
@@ -36,7 +36,9 @@ PREPARATION = Preparation(2, (1.5, 1.5))
 
 def image(path: Path, number: int) -> None:
     """An image, and the pair of it with itself as training prepares it."""
+    grid = read_grid(path)
     found = read_image(path)
+    assert found.grid == grid
     assert found.array.ndim in (2, 3)
     assert found.array.dtype == np.float32
     assert found.array.size > 0
