@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from heteroreg import __version__
 from heteroreg.errors import StoppedError, UserError
 from heteroreg.signals import Interruption, handled, interrupt
+from heteroreg.text import parse_yaml
 
 app = typer.Typer(
     help="Deep registration of noisy medical images that says where it may be wrong.",
@@ -62,6 +62,7 @@ class Mode(StrEnum):
 Out = Annotated[Path, typer.Option("--out", help="Folder to write.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceback of an error.")]
+Confine = Annotated[bool, typer.Option("--confine", help="COHORT is not trusted: it may name its own folder only.")]
 CohortPath = Annotated[Path, typer.Argument(metavar="COHORT", help="pairs.csv, or the folder that holds it.")]
 
 
@@ -146,7 +147,12 @@ def import_(
 
 
 @app.command()
-def check(cohort: CohortPath, quiet: Quiet = False, verbose: Verbose = False) -> None:  # noqa: ARG001
+def check(
+    cohort: CohortPath,
+    confine: Confine = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,  # noqa: ARG001
+) -> None:
     """Find what would go wrong with a cohort; exits with 1 if anything would.
 
     Example: `heteroreg check cohorts/acdc/pairs.csv`
@@ -155,7 +161,7 @@ def check(cohort: CohortPath, quiet: Quiet = False, verbose: Verbose = False) ->
     from heteroreg.data.cohort import Cohort
     from heteroreg.progress import progress
 
-    pairs = Cohort.read(cohort)
+    pairs = Cohort.read(cohort, confine=confine)
     with progress("checking", len(pairs), show=not quiet) as report:
         findings = find(pairs, report)
     for finding in findings:
@@ -182,6 +188,7 @@ def train(
     nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
     strategy: Annotated[str, typer.Option(help="How processes work together: auto, ddp, …")] = "auto",
     precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed, …")] = None,
+    confine: Confine = False,
     quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001
 ) -> None:
@@ -189,6 +196,7 @@ def train(
 
     Example: `heteroreg train cohorts/acdc --out runs/hetero --steps 1500 --set smoothness=0.01`
     """
+    from heteroreg.data.cohort import Cohort
     from heteroreg.training import train as run
     from heteroreg.training.config import read_settings
 
@@ -198,8 +206,8 @@ def train(
     settings = {**(read_settings(config) if config else {}), **_settings(set_ or [])}
     settings |= {key: value for key, value in named.items() if value is not None}
     run(
-        cohort, out, config=settings, resume=resume, devices=devices, nodes=nodes, strategy=strategy,
-        show=not quiet,
+        Cohort.read(cohort, confine=confine), out, config=settings, resume=resume, devices=devices, nodes=nodes,
+        strategy=strategy, show=not quiet,
     )  # fmt: skip
     _say(quiet, f"trained; the run is in {out}")
 
@@ -264,6 +272,7 @@ def evaluate(
     metrics: Annotated[
         Mode, typer.Option(help="Sound metrics, or those of the paper's own figures.")
     ] = Mode.standard,
+    confine: Confine = False,
     quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001
 ) -> None:
@@ -276,7 +285,7 @@ def evaluate(
     from heteroreg.evaluation import evaluate as run
     from heteroreg.model import load
 
-    pairs = Cohort.read(cohort).split(split)
+    pairs = Cohort.read(cohort, confine=confine).split(split)
     registrar = Undeformed() if model == "undeformed" else load(model)
     scores = run(registrar, pairs, metrics=metrics.value, out=out, show=not quiet)
     means = {name: value["mean"] for name, value in scores.summary["metrics"].items()}
@@ -367,10 +376,7 @@ def _settings(pairs: list[str]) -> dict[str, Any]:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise UserError(f"--set {pair}: write KEY=VALUE")
-        try:
-            settings[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise UserError(f"--set {pair}: the value is not readable") from None
+        settings[key.strip()] = parse_yaml(value, f"--set {key}")
     return settings
 
 

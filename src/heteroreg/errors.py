@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+LONGEST = 1500  # characters: what is longer is a damaged file quoted at length
+
 
 class UserError(Exception):
     """Something outside the program is wrong and the user can mend it.
 
     The message is one line: it names the file or option, says what is wrong, and what to do. The command
     prints it without a traceback and exits with 2; a Python caller may catch it.
+
+    Messages quote names and cells from files. Whatever those hold, the line can be printed: characters that
+    would steer a terminal are written as escapes, and the middle of a very long message is left out.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        if len(message) > 20 * LONGEST:  # what is quoted may be megabytes
+            message = message[: 10 * LONGEST] + message[-10 * LONGEST :]
+        line = " ".join(message.split())
+        line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
+        if len(line) > LONGEST:
+            line = f"{line[: LONGEST * 2 // 3]} … {line[-LONGEST // 3 :]}"
+        super().__init__(line)
 
 
 class StoppedError(Exception):

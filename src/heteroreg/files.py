@@ -13,6 +13,9 @@ from pathlib import Path
 
 from heteroreg.errors import UserError
 
+# Characters of a name that its temporary sibling keeps: with more, a long name would become too long.
+KEPT = 40
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
@@ -29,7 +32,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Processes of two machines, or of two containers, may have the same number.
-    temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+    temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}-{path.name[-KEPT:]}")
     try:
         with _named(path):
             yield temporary
@@ -106,12 +109,12 @@ def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
     path = Path(path)
     require_free(path, marker)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:KEPT]}-", dir=path.parent))
     try:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
         if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent))
+            old = Path(tempfile.mkdtemp(prefix=f".{path.name[:KEPT]}-old-", dir=path.parent))
             os.replace(path, old)
             os.replace(temporary, path)
             shutil.rmtree(old)

@@ -94,7 +94,7 @@ class ModelRegistrar:
             check_labels(labels, moving)
         slicewise = fixed.grid.dims > preparation.dims
         scale = scale_of(fixed, preparation.intensity)
-        working = at_least(preparation.working_grid(fixed.grid), SMALLEST, preparation.dims)
+        working = at_least(preparation.working_grid(fixed.grid, fixed.name), SMALLEST, preparation.dims)
         estimate = self._estimate(moving, fixed, scale, working)
 
         displacement = resample_displacement(estimate.forward.numpy(), working, fixed.grid)[0].numpy()

@@ -295,3 +295,36 @@ def test_names_with_spaces_and_umlauts(volume, tmp_path):
     np.testing.assert_array_equal(read_image(path).array, volume.array)
     write_image(volume, path.with_name("Bild 2 (ü).mha"))
     np.testing.assert_array_equal(read_image(path.with_name("Bild 2 (ü).mha")).array, volume.array)
+
+
+@pytest.mark.parametrize(("value", "message"), [(-1, "holds the label -1"), (3e9, r"holds the label 3e\+09")])
+def test_labels_have_a_range(value, message, tmp_path):
+    array = np.zeros((4, 4), np.float64)
+    array[1, 1] = value
+    write_image(Image.from_array(array), tmp_path / "a.nii.gz")
+    with pytest.raises(UserError, match=message):
+        read_labels(tmp_path / "a.nii.gz")
+
+
+@pytest.mark.parametrize(("key", "value"), [("pixdim", np.nan), ("srow_x", -np.inf), ("srow_z", 3e38)])
+def test_a_place_in_space_that_is_no_number(key, value, tmp_path):
+    path = nifti(tmp_path / "a.nii", np.ones((5, 4, 3), np.float32))
+    header = nib.Nifti1Header(path.read_bytes()[:348])
+    header[key][1] = value
+    path.write_bytes(header.binaryblock + path.read_bytes()[348:])
+    with pytest.raises(UserError, match="its place in space is no number"):
+        read_image(path)
+
+
+def test_libraries_say_nothing_on_stderr(tmp_path, capfd):
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    (tmp_path / "a.mha").write_bytes(b"NDims = 2\nDimSize = 4 4\nElementType = MET_UCHAR\nElementDataFile = no\n")
+    for name in ("a.png", "a.mha"):
+        with pytest.raises(UserError, match=name):
+            read_image(tmp_path / name)
+    path = nifti(tmp_path / "a.nii", np.ones((5, 4, 3), np.float32))
+    content = bytearray(path.read_bytes())
+    content[254:256] = b"\xff\x7f"  # an sform_code that does not exist: nibabel mends it
+    path.write_bytes(content)
+    read_image(path)
+    assert capfd.readouterr().err == ""

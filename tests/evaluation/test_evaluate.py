@@ -307,5 +307,41 @@ def test_folders_that_are_no_evaluation(make, tmp_path, damage):
         (folder / "scores.csv").write_text("slice,dice_1\n,0.5\n")
     elif damage == "text for numbers":
         (folder / "scores.csv").write_text("id,patient,slice,dice_1\na,a,,high\n")
-    with pytest.raises(UserError, match="scores: "):
+    with pytest.raises(UserError, match=r"scores(/\w+\.\w+)?: "):
         Scores.read(folder)
+
+
+SOUND = {
+    "kind": "evaluation",
+    "mode": "standard",
+    "counts": {"pairs": 1, "patients": 1, "rows": 1},
+    "labels": {"1": {"rows": 1, "missed": 0}},
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("summary.json", json.dumps(SOUND | {"mode": "other"}), "mode: Input should be 'standard' or 'reference'"),
+        ("summary.json", json.dumps(SOUND | {"counts": {"pairs": -1}}), "counts.pairs"),
+        ("summary.json", json.dumps(SOUND | {"labels": {"1": {"rows": 1}}}), "labels.1.missed"),
+        ("summary.json", json.dumps(SOUND | {"labels": {"x": {}}}), "labels"),
+        ("summary.json", "[1]", "not that of an evaluation"),
+        ("scores.csv", "id,patient,slice,dice_1\na,a,,inf\n", "holds inf, which is no score"),
+        ("scores.csv", "id,patient,slice,dice_1\na,a,1.5,1\n", "must hold the numbers of slices"),
+        ("scores.csv", "id,patient,slice,dice_1\na,a,-1,1\n", "must hold the numbers of slices"),
+        ("scores.csv", "id,patient,slice,dice_1\na,a,,1\na,a,,1\n", "two rows for one pair or slice"),
+        ("scores.csv", "id,patient,slice,dice_1\na,,,1\n", "without id or patient"),
+        ("scores.csv", "id,patient,slice,dice_1\n", "holds no rows"),
+        ("scores.csv", "id,patient,slice,dice_1,dice_1\na,a,,1,1\n", "more than once"),
+        ("sparsification.csv", "fraction,mse\n0,1\n", "no sparsification curves"),
+        ("sparsification.csv", "fraction,mse,oracle,random\n0,1,,1\n", "a curve has a gap"),
+        ("sparsification.csv", "fraction,mse,oracle,random\n0,1,x,1\n", "holds what is no number"),
+    ],
+)
+def test_what_others_rely_on_is_checked(make, tmp_path, file, text, message):
+    evaluate(Shift(), make(count=1), out=tmp_path / "scores")
+    (tmp_path / "scores" / file).write_text(text)
+    with pytest.raises(UserError, match=message) as error:
+        Scores.read(tmp_path / "scores")
+    assert file in str(error.value)

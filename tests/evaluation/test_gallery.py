@@ -1,3 +1,6 @@
+import zipfile
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -61,3 +64,59 @@ def test_a_damaged_case_is_named(tmp_path, content):
 )
 def test_spread(count, total, expected):
     assert spread(count, total) == expected
+
+
+def spoiled(tmp_path, **changes):
+    case = Case.of("p", volume())
+    case.save(tmp_path / "case.npz")
+    with np.load(tmp_path / "case.npz") as content:
+        arrays = {name: content[name] for name in content.files}
+    arrays |= changes
+    np.savez(tmp_path / "case.npz", **{name: array for name, array in arrays.items() if array is not None})
+    return tmp_path / "case.npz"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"fixed": np.zeros((5, 6, 4))},
+        {"moved": np.zeros((6, 5))},
+        {"moving": np.full((5, 6), np.nan)},
+        {"fixed": np.full((5, 6), "a")},
+        {"displacement": np.zeros((3, 5, 6))},
+        {"spacing": np.array([1.0, 0.0])},
+        {"spacing": np.array([1.0])},
+        {"fixed_labels": np.zeros((5, 6))},
+        {"id": np.array("a\nb")},
+        {"id": None},
+        {"slice": np.array(-1)},
+        {"weights": np.zeros((5, 6))},
+        {"weight": np.full((5, 6), np.inf)},
+    ],
+    ids=str,
+)
+def test_what_is_no_case_is_named(tmp_path, changes):
+    with pytest.raises(UserError, match=r"case\.npz: not a readable gallery case"):
+        Case.read(spoiled(tmp_path, **changes))
+
+
+def test_an_array_cannot_declare_more_than_the_file_holds(tmp_path):
+    path = spoiled(tmp_path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    # 10^9 × 10^9 float32 in the header, the same length of it
+    head = members["fixed.npy"]
+    members["fixed.npy"] = head.replace(b"(5, 6), }" + b" " * 20, b"(1000000000, 1000000000), }  ")
+    assert members["fixed.npy"] != head
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(UserError, match=r"declares an array of \(1000000000, 1000000000\)"):
+        Case.read(path)
+
+
+def test_a_weight_above_what_is_stored_stays_a_number(tmp_path):
+    view = volume()
+    weight = np.full(view.fixed.shape, 1e6, np.float32)
+    Case.of("p", replace(view, weight=weight)).save(tmp_path / "case.npz")
+    assert np.isfinite(Case.read(tmp_path / "case.npz").weight).all()

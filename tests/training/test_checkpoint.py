@@ -147,7 +147,7 @@ def test_an_optimizer_goes_on_as_if_nothing_had_been(tmp_path):
     second = nn.Linear(3, 2)
     two = torch.optim.Adam(second.parameters(), 0.1)
     checkpoint.restore_module(second, found, "net", tmp_path)
-    checkpoint.restore_optimizer(two, found, "optimizer.x")
+    checkpoint.restore_optimizer(two, found, "optimizer.x", tmp_path)
     step(second, two, 3)
     for a, b in zip(first.parameters(), second.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=0, rtol=0)
@@ -180,3 +180,44 @@ def test_others_can_read_it(tmp_path):
     mask = os.umask(0)
     os.umask(mask)
     assert stat.S_IMODE((tmp_path / "tensors-0000005.safetensors").stat().st_mode) == 0o666 & ~mask
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step": -1}, {"step": 1.5}, {"step": None}, {"step": True}, {"schema_version": "1"}, {"best": "high"},
+        {"tensors": ["a"]}, {"tensors": ""},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_entries_that_others_rely_on_are_checked(tmp_path, change):
+    checkpoint.save(tmp_path, tensors(5), {"step": 5, "best": 0.5})
+    state = json.loads((tmp_path / "state.json").read_text())
+    (tmp_path / "state.json").write_text(json.dumps(state | change))
+    with pytest.raises(UserError, match="the checkpoint is damaged"):
+        checkpoint.load(tmp_path)
+
+
+def test_tensors_that_are_no_numbers_are_damage(tmp_path):
+    checkpoint.save(tmp_path, {"network.a": torch.tensor([1.0, float("nan")])}, {"step": 5})
+    with pytest.raises(UserError, match=r"network\.a holds NaN or infinite values"):
+        checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize("spoil", ["drop", "shape", "index", "name"])
+def test_the_state_of_another_optimizer_is_damage(tmp_path, spoil):
+    net = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(net.parameters())
+    net(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    found = checkpoint.optimizer_tensors(optimizer, "optimizer.x")
+    if spoil == "drop":
+        del found["optimizer.x.0.step"]
+    elif spoil == "shape":
+        found["optimizer.x.0.exp_avg"] = torch.zeros(7)
+    elif spoil == "index":
+        found["optimizer.x.9.exp_avg"] = torch.zeros(2, 3)
+    else:
+        found["optimizer.x.exp_avg"] = torch.zeros(2)
+    with pytest.raises(UserError, match="the checkpoint is damaged"):
+        checkpoint.restore_optimizer(torch.optim.Adam(net.parameters()), found, "optimizer.x", tmp_path)

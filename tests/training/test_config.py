@@ -70,7 +70,33 @@ def test_damaged_files_are_named(tmp_path, text, message):
 
 def test_a_file_that_is_no_text_and_one_that_is_missing(tmp_path):
     (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00steps")
-    with pytest.raises(UserError, match="not readable as YAML"):
+    with pytest.raises(UserError, match="not readable as text"):
         read_settings(tmp_path / "a.yaml")
     with pytest.raises(UserError, match="no such file"):
         read_settings(tmp_path / "b.yaml")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "gamma: .inf", "gamma: .nan", "spacing: [.nan, 1]", "seed: 99999999999999999999", "int_steps: 100000",
+        "method: [mse]", "method: {x: 1}", "network: 3", "steps: 1.5", "3: 4",
+        "method: msee",
+    ],
+)  # fmt: skip
+def test_a_file_of_settings_is_named_with_its_mistake(line, tmp_path):
+    (tmp_path / "s.yaml").write_text(line + "\n")
+    with pytest.raises(UserError, match=r"s\.yaml: "):
+        Config.build(read_settings(tmp_path / "s.yaml"))
+
+
+def test_a_batch_that_no_memory_holds():
+    with pytest.raises(UserError, match="batch_size and size make more voxels than"):
+        Config.build({"size": [100_000, 100_000]})
+
+
+def test_settings_that_only_fit_others_are_left_to_the_whole(tmp_path):
+    (tmp_path / "s.yaml").write_text("batch_size: 9\naccumulate: 3\n")
+    assert read_settings(tmp_path / "s.yaml") == {"batch_size": 9, "accumulate": 3}
+    (tmp_path / "s.yaml").write_text("accumulate: 3\n")  # no multiple of the usual batch, but of one set elsewhere
+    assert Config.build(read_settings(tmp_path / "s.yaml"), {"batch_size": 9}).accumulate == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,13 @@ def heading(described: Metric, mode: str) -> str:
     return title + ARROWS[described.higher_is_better]
 
 
+def shown(name: str) -> str:
+    """A name as Markdown that shows it: on one line, and none of its characters a mark, a link or a tag."""
+    line = " ".join(name.split())
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
+    return re.sub(r"[\\`*<>\[\]|&~$]", r"\\\g<0>", line)
+
+
 def _table(comparison: Comparison, columns: Sequence[Metric], cells: dict[tuple[str, str], Any]) -> str:
     best = {column.name: _best(column, comparison, cells) for column in columns}
     lines = [
@@ -58,7 +66,7 @@ def _table(comparison: Comparison, columns: Sequence[Metric], cells: dict[tuple[
     ]
     for row in comparison.rows:
         texts = [_cell(column, cells.get((row, column.name)), best[column.name]) for column in columns]
-        lines.append(f"| {row} | " + " | ".join(texts) + " |")
+        lines.append(f"| {shown(row)} | " + " | ".join(texts) + " |")
     return "\n".join(lines)
 
 
@@ -85,7 +93,7 @@ def _head(comparison: Comparison) -> str:
     rows = f", {counts['rows']} slices" if first.slicewise else ""
     return (
         f"{counts['patients']} patients, {counts['pairs']} pairs{rows}; metrics: {comparison.mode}; "
-        f"baseline: {comparison.baseline}."
+        f"baseline: {shown(comparison.baseline)}."
     )
 
 
@@ -96,7 +104,7 @@ def _notes(comparison: Comparison) -> list[str]:
         "differences and Wilcoxon's test are in `table.csv`."
     ]
     misses = [
-        f"{row} lost label {label} in {counts['missed']} of {counts['rows']} rows"
+        f"{shown(row)} lost label {label} in {counts['missed']} of {counts['rows']} rows"
         for row, scores in comparison.scores.items()
         for label, counts in scores.summary["labels"].items()
         if counts["missed"]

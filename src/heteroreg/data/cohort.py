@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
 from pathlib import Path
 
 import pandas as pd
 
+from heteroreg.data.confine import require_inside
 from heteroreg.errors import UserError
 from heteroreg.files import write_text
+from heteroreg.text import has_controls, read_table
 
 REQUIRED = ("id", "moving", "fixed")
 LABELS = ("moving_labels", "fixed_labels")
 TRUTH = ("true_displacement", "moving_noise_sd", "fixed_noise_sd")
 FILES = ("moving", "fixed", *LABELS, *TRUTH)
+KNOWN = ("id", "split", "patient")
 SPLITS = ("train", "val", "test")
 
 
@@ -101,36 +102,33 @@ class Cohort:
         return Cohort(pairs, self.name)
 
     @classmethod
-    def read(cls, path: str | Path) -> Cohort:
+    def read(cls, path: str | Path, *, confine: bool = False) -> Cohort:
         """Reads a cohort from its CSV file. Paths in it are relative to the file.
 
         Args:
             path: The file, or a folder that holds a `pairs.csv`.
+            confine: The cohort is not trusted: every file that it names must lie in its folder, wherever links
+                and `..` lead, as must the data that a header names. For cohorts from somewhere else.
 
         Raises:
             UserError: The file is missing or no table, a column is missing, a cell that must be filled is
-                empty, an id occurs twice, or a split has an unknown name. Whether the images can be read is
-                found out when they are.
+                empty, an id occurs twice or holds control characters, a split has an unknown name, or a
+                confined cohort leaves its folder. Whether the images can be read is found out when they are.
         """
         path = Path(path)
         path = path / "pairs.csv" if path.is_dir() else path
         if not path.is_file():
             raise UserError(f"{path}: no such file; name a cohort (pairs.csv) or its folder")
-        try:
-            with path.open(encoding="utf-8-sig", newline="") as handle:
-                reader = csv.reader(handle)
-                lines = [(reader.line_num, cells) for cells in reader if any(cells)]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: not a readable CSV table ({error})") from error
-        columns = [column.strip() for column in lines[0][1]] if lines else []
-        missing = [column for column in REQUIRED if column not in columns]
-        if missing:
-            raise UserError(
-                f"{path}: the column {', '.join(map(repr, missing))} is missing; it needs {', '.join(REQUIRED)}"
-            )
-        if len(lines) < 2:
+        _, rows = read_table(path, REQUIRED)
+        if not rows:
             raise UserError(f"{path}: holds no pairs")
-        return cls(tuple(_pair(path, row) for row in _checked_rows(path, columns, lines[1:])), str(path))
+        _check_rows(path, rows)
+        if confine:
+            for number, row in rows:
+                for column in FILES:
+                    if row.get(column):
+                        require_inside(path.parent, row[column], f"{path}: line {number}, {column}")
+        return cls(tuple(_pair(path, row) for _, row in rows), str(path))
 
     def write(self, path: str | Path) -> None:
         """Writes the cohort as a CSV file, with paths relative to it. Columns that no pair fills are left out."""
@@ -141,19 +139,14 @@ class Cohort:
         write_text(path, table[filled].to_csv(index=False, lineterminator="\n"))
 
 
-def _checked_rows(
-    path: Path, columns: Sequence[str], lines: Sequence[tuple[int, list[str]]]
-) -> list[dict[str, str]]:
-    rows: list[dict[str, str]] = []
+def _check_rows(path: Path, rows: Sequence[tuple[int, Mapping[str, str]]]) -> None:
     seen: set[str] = set()
-    for number, cells in lines:
-        if any(cells[len(columns) :]):  # empty ones are what spreadsheets add
-            raise UserError(
-                f"{path}: line {number} has {len(cells)} cells where the table has {len(columns)} columns; "
-                "put what holds a comma in quotes"
-            )
-        row = {name: cell.strip() for name, cell in zip_longest(columns, cells[: len(columns)], fillvalue="")}
-        rows.append(row)
+    for number, row in rows:
+        for column in (*KNOWN, *FILES):
+            if has_controls(row.get(column, "")):
+                raise UserError(
+                    f"{path}: line {number} has a line break or another control character in the column '{column}'"
+                )
         empty = [column for column in REQUIRED if not row[column]]
         if empty:
             raise UserError(f"{path}: line {number} has nothing in the column '{empty[0]}'")
@@ -162,12 +155,10 @@ def _checked_rows(
         seen.add(row["id"])
         if row.get("split", "") not in ("", *SPLITS):
             raise UserError(f"{path}: line {number} has the split '{row['split']}'; use {', '.join(SPLITS)}")
-    return rows
 
 
 def _pair(path: Path, row: Mapping[str, str]) -> Pair:
     files = {column: path.parent / row[column] for column in FILES if row.get(column)}
-    known = {*FILES, "id", "split", "patient"}
     return Pair(
         id=row["id"],
         moving=files["moving"],
@@ -177,7 +168,7 @@ def _pair(path: Path, row: Mapping[str, str]) -> Pair:
         split=row.get("split") or None,
         patient=row.get("patient", ""),
         truth={column: files[column] for column in TRUTH if column in files},
-        extra={column: value for column, value in row.items() if column not in known},
+        extra={column: value for column, value in row.items() if column not in (*KNOWN, *FILES)},
     )
 
 

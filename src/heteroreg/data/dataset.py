@@ -194,7 +194,7 @@ def _prepare(pair: Pair, recipe: _Recipe, cache: ImageCache) -> list[NDArray[Any
     preparation, centre_label = recipe.preparation, recipe.centre_label
     fixed, moving = cache.image(pair.fixed), cache.image(pair.moving)
     check_pair(moving, fixed, preparation.dims)
-    working = preparation.working_grid(fixed.grid)
+    working = preparation.working_grid(fixed.grid, fixed.name)
     maps: list[Image] = []
     if recipe.with_labels or centre_label is not None:
         maps = [_labels(pair, side, image, cache) for side, image in (("moving", moving), ("fixed", fixed))]

@@ -11,7 +11,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from heteroreg.data.grid import Grid
-from heteroreg.data.image import NIFTI_ENDINGS, grid_of, place, write_sitk
+from heteroreg.data.image import place, write_sitk
+from heteroreg.data.itk import NIFTI_ENDINGS, grid_of, read_information, read_voxels_of
 from heteroreg.data.nifti import read_voxels
 from heteroreg.errors import UserError
 
@@ -70,19 +71,14 @@ def read_displacement(path: str | Path) -> tuple[Floats, Grid]:
         raise UserError(f"{path}: no such file; name a displacement field")
     if path.name.lower().endswith(NIFTI_ENDINGS):
         read_voxels(path)  # ITK fills what is missing of a truncated file with zeros
-    try:
-        image = sitk.ReadImage(str(path), sitk.sitkVectorFloat64)
-    except RuntimeError as error:
+    reader = read_information(path)
+    grid = grid_of(reader)
+    if reader.GetNumberOfComponents() != grid.dims or grid.dims not in (2, 3):
         raise UserError(
-            f"{path}: could not be read as a displacement field ({str(error).splitlines()[-1].strip()})"
-        ) from error
-    grid = grid_of(image)
-    if image.GetNumberOfComponentsPerPixel() != grid.dims:
-        raise UserError(
-            f"{path}: has {image.GetNumberOfComponentsPerPixel()} values in each voxel of a {grid.dims}D grid; "
+            f"{path}: has {reader.GetNumberOfComponents()} values in each voxel of a {grid.dims}D grid; "
             "a displacement field has one for each axis"
         )
-    vectors = sitk.GetArrayFromImage(image)
+    vectors = sitk.GetArrayFromImage(read_voxels_of(path, reader, sitk.sitkVectorFloat64))
     if not np.isfinite(vectors).all():
         raise UserError(f"{path}: holds NaN or infinite displacements")
     axes = (grid.dims, *reversed(range(grid.dims)))

@@ -10,16 +10,14 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from heteroreg.data.dicom import read_series
 from heteroreg.data.grid import Grid
+from heteroreg.data.itk import NIFTI_ENDINGS, grid_of, last_line, read_information, read_voxels_of
 from heteroreg.data.nifti import read_voxels
 from heteroreg.errors import UserError
 from heteroreg.files import atomic_file
 
-# ITK writes to stderr about harmless headers ("unexpected scales in sform" on every ACDC file).
-sitk.ProcessObject.SetGlobalWarningDisplay(False)
-
-NIFTI_ENDINGS = (".nii", ".nii.gz")
-SHEARED = "ITK only supports orthonormal direction cosines"
+LARGEST_LABEL = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -63,16 +61,6 @@ class Image:
         return place(image, self.grid)
 
 
-def grid_of(image: Any) -> Grid:
-    """The grid of a SimpleITK image, or of a reader that has read an image's header."""
-    return Grid(
-        tuple(image.GetSize()),
-        tuple(image.GetSpacing()),
-        tuple(image.GetOrigin()),
-        tuple(image.GetDirection()),
-    )
-
-
 def place(image: Any, grid: Grid) -> Any:
     """Gives a SimpleITK image the spacing, origin and direction of a grid, and returns it."""
     image.SetSpacing(grid.spacing)
@@ -93,13 +81,15 @@ def read_image(path: str | Path) -> Image:
         The image, as float32.
 
     Raises:
-        UserError: The file is missing, damaged, of an unknown format, or not a 2D or 3D scalar image, or it
-            holds NaN or infinite values.
+        UserError: The file is missing, damaged, of an unknown format, declares more voxels than
+            HETEROREG_MAX_VOXELS or than it holds, is not a 2D or 3D scalar image, or it holds NaN or infinite
+            values.
     """
     image = _read(Path(path))
     array = image.array
     _require_2d_or_3d(path, array.shape)
-    array = np.ascontiguousarray(array, dtype=np.float32)
+    with np.errstate(over="ignore"):  # becomes infinite, and is told below
+        array = np.ascontiguousarray(array, dtype=np.float32)
     if not np.isfinite(array).all():
         bad = int(array.size - np.isfinite(array).sum())
         raise UserError(f"{path}: {bad} voxels are NaN or infinite; replace them (for example by 0) and try again")
@@ -119,9 +109,7 @@ def read_grid(path: str | Path) -> Grid:
         UserError: The file is missing, of an unknown format, or not a 2D or 3D scalar image.
     """
     path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: no such file; check the path")
-    grid = _read_series(path).grid if path.is_dir() else _read_grid(path)
+    grid = read_series(path)[1] if is_folder(path) else grid_of(_read_header(path))
     grid = _first_axes(grid, _dims(grid.shape))
     _require_2d_or_3d(path, grid.shape)
     return grid
@@ -134,7 +122,7 @@ def read_labels(path: str | Path) -> Image:
     larger ones, since a zone lies within its organ.
 
     Raises:
-        UserError: As for `read_image`, or the values are not whole numbers.
+        UserError: As for `read_image`, or the values are not whole numbers from 0 up.
     """
     image = _read(Path(path))
     array = image.array
@@ -146,6 +134,12 @@ def read_labels(path: str | Path) -> Image:
         image = Image(array, _first_axes(image.grid, 3), image.name)
     if not np.isfinite(array).all() or not np.array_equal(array, np.round(array)):
         raise UserError(f"{path}: a label map must hold whole numbers; is this an image?")
+    low, high = array.min(), array.max()
+    if low < 0 or high > LARGEST_LABEL:
+        raise UserError(
+            f"{path}: holds the label {low if low < 0 else high:g}; labels lie between 0, the background, and "
+            f"{LARGEST_LABEL}"
+        )
     return image.with_array(np.ascontiguousarray(np.round(array), dtype=np.int32))
 
 
@@ -166,49 +160,48 @@ def write_sitk(image: Any, path: Path) -> None:
             if path.name.lower().endswith(NIFTI_ENDINGS):
                 read_voxels(temporary)  # ITK says nothing when the disk is full
         except (RuntimeError, UserError) as error:
-            reason = "it came out incomplete" if isinstance(error, UserError) else _last_line(error)
+            reason = "it came out incomplete" if isinstance(error, UserError) else last_line(error)
             raise UserError(
                 f"{path}: could not be written ({reason}); is there room, is the ending known?"
             ) from error
 
 
 def _read(path: Path) -> Image:
-    if not path.exists():
-        raise UserError(f"{path}: no such file; check the path")
-    if path.is_dir():
-        return _read_series(path)
+    if is_folder(path):
+        return _without_trailing_axes(Image(*read_series(path), str(path)))
     if path.name.lower().endswith(NIFTI_ENDINGS):
-        array, grid = read_voxels(path), _read_grid(path)
+        # The grid as ITK reads it, so that every ITK-based tool agrees on the space.
+        array, grid = read_voxels(path), grid_of(_read_header(path))
+        if array.size != np.prod(grid.shape, dtype=object):
+            raise UserError(f"{path}: its header says both {array.shape} and {grid.shape} voxels; convert it again")
         return _without_trailing_axes(Image(array.reshape(grid.shape, order="F"), grid, str(path)))
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise UserError(
-            f"{path}: could not be read ({_last_line(error)}); is the file whole, is it an image?"
-        ) from error
-    if _is_colour(path, image.GetNumberOfComponentsPerPixel()):
-        image = _luminance(image)
-    _require_scalar(path, image.GetNumberOfComponentsPerPixel())
-    return _without_trailing_axes(Image.from_sitk(image, str(path)))
+    header = _read_header(path)
+    image = read_voxels_of(path, header)
+    coloured = _is_colour(path, header.GetNumberOfComponents())
+    return _without_trailing_axes(Image.from_sitk(_luminance(image) if coloured else image, str(path)))
 
 
-def _read_grid(path: Path) -> Grid:
-    """The grid as ITK reads it from the header, so that every ITK-based tool agrees on the space."""
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+def _read_header(path: Path) -> Any:
+    header = read_information(path)
+    if not _is_colour(path, header.GetNumberOfComponents()):
+        _require_scalar(path, header.GetNumberOfComponents())
+    return header
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder; False for a plain file.
+
+    Raises:
+        UserError: It is neither, or its name is none.
+    """
     try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        if SHEARED in str(error):
-            raise UserError(
-                f"{path}: its axes are not at right angles (a sheared sform); resample it to a plain grid"
-            ) from error
-        raise UserError(
-            f"{path}: its header could not be read ({_last_line(error)}); copy or convert it again"
-        ) from error
-    if not _is_colour(path, reader.GetNumberOfComponents()):
-        _require_scalar(path, reader.GetNumberOfComponents())
-    return grid_of(reader)
+        if path.is_dir():
+            return True
+        if path.is_file():  # neither a device nor a pipe, which would never end
+            return False
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: is no path ({error}); correct it") from error
+    raise UserError(f"{path}: no such file; check the path")
 
 
 def _is_colour(path: Path, components: int) -> bool:
@@ -223,20 +216,6 @@ def _require_scalar(path: Path, components: int) -> None:
 def _require_2d_or_3d(path: str | Path, shape: tuple[int, ...]) -> None:
     if len(shape) not in (2, 3):
         raise UserError(f"{path}: has {len(shape)} axes {shape}; name a 2D or 3D image (one frame of a series)")
-
-
-def _read_series(folder: Path) -> Image:
-    reader = sitk.ImageSeriesReader()
-    series = reader.GetGDCMSeriesIDs(str(folder))
-    if len(series) != 1:
-        raise UserError(
-            f"{folder}: holds {len(series)} DICOM series where one is needed; name a folder with one series"
-        )
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
-    try:
-        return Image.from_sitk(reader.Execute(), str(folder))
-    except RuntimeError as error:
-        raise UserError(f"{folder}: the DICOM series could not be read ({_last_line(error)})") from error
 
 
 def _luminance(image: Any) -> Any:
@@ -263,7 +242,3 @@ def _without_trailing_axes(image: Image) -> Image:
 def _first_axes(grid: Grid, dims: int) -> Grid:
     axes = grid.axes[:dims, :dims]
     return Grid(grid.shape[:dims], grid.spacing[:dims], grid.origin[:dims], tuple(axes.ravel().tolist()))
-
-
-def _last_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1].strip()

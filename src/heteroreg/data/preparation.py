@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,10 +14,13 @@ from numpy.typing import NDArray
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
 from heteroreg.errors import UserError
+from heteroreg.limits import max_voxels
 
 Intensity = Literal["minmax", "percentile"]
 # Spacings that differ by less than this share are taken as equal: resampling would only blur.
 SAME_SPACING = 0.02
+# Differences and sums of what is above leave the range of float32.
+LARGEST_RANGE = 1e30
 
 
 @dataclass(frozen=True)
@@ -34,17 +38,29 @@ class Preparation:
     spacing: tuple[float, ...] | None = None
     intensity: Intensity = "percentile"
 
-    def working_grid(self, fixed: Grid) -> Grid:
+    def working_grid(self, fixed: Grid, name: str = "fixed image") -> Grid:
         """The grid to work on: the fixed image's field of view at the working spacing.
 
+        Args:
+            fixed: The fixed image's grid.
+            name: What to call the image in messages.
+
         Raises:
-            UserError: The image has fewer axes than the network.
+            UserError: The grid would have more voxels than any image may have: a header with a wrong spacing.
         """
         if self.spacing is None:
             return fixed
         spacing = [*self.spacing, *fixed.spacing[self.dims :]]
         close = np.allclose(spacing, fixed.spacing, rtol=SAME_SPACING, atol=0)
-        return fixed if close else fixed.with_spacing(spacing)
+        if close:
+            return fixed
+        working = fixed.with_spacing(spacing)
+        if math.prod(working.shape) > max_voxels():
+            raise UserError(
+                f"{name}: at the working spacing of {tuple(spacing)} mm it would have "
+                f"{' x '.join(map(str, working.shape))} voxels; is the spacing {fixed.spacing} in its header right?"
+            )
+        return working
 
 
 def resample(image: Image, grid: Grid, *, labels: bool = False) -> Image:
@@ -95,9 +111,11 @@ def scale_of(image: Image, intensity: Intensity) -> Scale:
     """How an image's intensities are scaled.
 
     Raises:
-        UserError: The image is constant.
+        UserError: The image is constant, or its range is none.
     """
     low, high = float(image.array.min()), float(image.array.max())
+    if high - low > LARGEST_RANGE:
+        raise UserError(f"{image.name}: holds values from {low:g} to {high:g}; no image has such a range")
     if intensity == "percentile" and high > low:
         tight_low, tight_high = (float(q) for q in np.percentile(image.array, (0.5, 99.5)))
         # An image that is nearly all background has no percentiles worth the name.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,12 +14,15 @@ from numpy.typing import NDArray
 from heteroreg.errors import UserError
 from heteroreg.evaluation.view import View
 from heteroreg.files import atomic_file
+from heteroreg.limits import ARCHIVE_BYTES, require_small
+from heteroreg.text import has_controls
 
 Array = NDArray[Any]
 
 FOLDER = "gallery"
 # A displacement and a weight need no more digits to be looked at; intensities may be above what float16 holds.
 STORED = {"displacement": np.float16, "weight": np.float16}
+LARGEST = 1e30
 
 
 @dataclass(frozen=True)
@@ -78,13 +82,37 @@ class Case:
         Raises:
             UserError: The file is missing, damaged, or no case.
         """
+        require_small(Path(path), ARCHIVE_BYTES)
         try:
-            with np.load(path, allow_pickle=False) as content:
-                values: dict[str, Any] = {name: _read(content[name]) for name in content.files}
+            values: dict[str, Any] = _read_arrays(Path(path))
             index = values.pop("slice", None)
-            return cls(id=str(values.pop("id")), slice=None if index is None else int(index), **values)
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            case = cls(id=str(values.pop("id")), slice=None if index is None else int(index), **values)
+            case._check()
+        except Exception as error:  # NumPy and zipfile raise many kinds on damaged files
             raise UserError(f"{path}: not a readable gallery case ({error}); evaluate again") from error
+        return case
+
+    def _check(self) -> None:
+        """Raises ValueError unless the arrays are those of one slice."""
+        if not self.id or has_controls(self.id):
+            raise ValueError("the id is no name")
+        if self.slice is not None and not 0 <= self.slice < 2**31:
+            raise ValueError(f"the slice is {self.slice}")
+        shape = self.fixed.shape
+        for field in fields(self)[2:]:
+            array = getattr(self, field.name)
+            if array is None:
+                continue
+            expected = {"spacing": (2,), "displacement": (2, *shape)}.get(field.name, shape)
+            if array.shape != expected or len(shape) != 2:
+                raise ValueError(f"{field.name} has the shape {array.shape}")
+            whole = field.name.endswith("_labels")
+            if array.dtype.kind not in ("biu" if whole else "biuf") or not np.isfinite(array).all():
+                raise ValueError(f"{field.name} does not hold numbers")
+            if array.size and np.abs(array.astype(np.float64)).max() > LARGEST:
+                raise ValueError(f"{field.name} holds numbers that no image has")
+        if not (self.spacing > 0).all():
+            raise ValueError("the spacing is not positive")
 
 
 def save_gallery(cases: tuple[Case, ...], folder: Path) -> None:
@@ -108,11 +136,30 @@ def spread(count: int, total: int) -> list[int]:
 def _stored(name: str, value: Any) -> Array:
     array = np.asarray(value)
     if name in STORED:
-        return array.astype(STORED[name])
+        most = float(np.finfo(STORED[name]).max)
+        return np.asarray(np.clip(array, -most, most), dtype=STORED[name])
     if name.endswith("_labels"):
         return array.astype(np.min_scalar_type(int(array.max())) if array.min() >= 0 else np.int32)
     return array.astype(np.float32) if array.dtype == np.float64 and name != "spacing" else array
 
 
-def _read(array: Array) -> Array:
-    return array.astype(np.float32) if array.dtype == np.float16 else array
+def _read_arrays(path: Path) -> dict[str, Array]:
+    """The arrays of an `.npz`, none larger than what the file holds of it; no pickles."""
+    arrays = {}
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if sum(member.file_size for member in members) > ARCHIVE_BYTES:
+            raise ValueError(f"its arrays are larger than {ARCHIVE_BYTES} bytes")
+        for member in members:
+            with archive.open(member) as handle:
+                if np.lib.format.read_magic(handle) != (1, 0):
+                    raise ValueError(f"{member.filename} is of another version")
+                shape, by_columns, dtype = np.lib.format.read_array_header_1_0(handle)
+                count = math.prod(shape)
+                if dtype.hasobject or min(shape, default=0) < 0 or count * dtype.itemsize > member.file_size:
+                    raise ValueError(f"{member.filename} declares an array of {shape} {dtype}")
+                content = handle.read(count * dtype.itemsize)
+            array = np.frombuffer(content, dtype, count).reshape(shape, order="F" if by_columns else "C")
+            name = member.filename.removesuffix(".npy")
+            arrays[name] = array.astype(np.float32) if array.dtype == np.float16 else array
+    return arrays

@@ -6,16 +6,46 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
+from pydantic import BaseModel, Field, ValidationError
 
 from heteroreg.errors import UserError
 from heteroreg.evaluation.gallery import Case, read_gallery, save_gallery
 from heteroreg.evaluation.metrics import metric
 from heteroreg.files import atomic_folder, write_text
+from heteroreg.text import read_json, read_table
 
 MARKER = "scores.csv"
+CURVES = ("fraction", "mse", "oracle", "random")
+# No score is anywhere near, and sums of squares of what is above leave the range of numbers.
+LARGEST = 1e100
+
+
+class _Counts(BaseModel):
+    """Of a summary: what was evaluated."""
+
+    pairs: int = Field(ge=0)
+    patients: int = Field(ge=0)
+    rows: int = Field(ge=0)
+
+
+class _LabelCounts(BaseModel):
+    """Of a summary: what became of a label."""
+
+    rows: int = Field(ge=0)
+    missed: int = Field(ge=0)
+
+
+class _Summary(BaseModel):
+    """What others rely on in a summary."""
+
+    kind: Literal["evaluation"]
+    mode: Literal["standard", "reference"]
+    counts: _Counts
+    labels: dict[int, _LabelCounts]
 
 
 @dataclass(frozen=True)
@@ -76,21 +106,59 @@ class Scores:
         for name in (MARKER, "summary.json"):
             if not (folder / name).is_file():
                 raise UserError(f"{folder}: no evaluation (no {name}); name a folder that 'evaluate' wrote")
+        summary = read_json(folder / "summary.json")
         try:
-            table = pd.read_csv(folder / MARKER, dtype=str, keep_default_na=False)
-            summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-            for column in table.columns:
-                if metric(column):
-                    table[column] = pd.to_numeric(table[column])
-            table["slice"] = pd.to_numeric(table["slice"]).astype("Int64")
-            kind = summary["kind"]
-            curve = folder / "sparsification.csv"
-            sparsification = pd.read_csv(curve) if curve.is_file() else None
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{folder}: not a readable evaluation ({error}); evaluate again") from error
-        if kind != "evaluation" or not {"id", "patient"} <= set(table.columns):
-            raise UserError(f"{folder}: no evaluation; name a folder that 'evaluate' wrote")
-        return cls(table, summary, sparsification, read_gallery(folder))
+            _Summary.model_validate(summary)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"]))
+            raise UserError(
+                f"{folder / 'summary.json'}: not that of an evaluation ({key}: {first['msg']}); evaluate again"
+            ) from error
+        curve = folder / "sparsification.csv"
+        sparsification = _read_curve(curve) if curve.is_file() else None
+        return cls(_read_scores(folder / MARKER), summary, sparsification, read_gallery(folder))
+
+
+def _read_scores(path: Path) -> pd.DataFrame:
+    columns, rows = read_table(path, ("id", "patient", "slice"))
+    table = pd.DataFrame([row for _, row in rows], columns=columns, dtype=str)
+    for column in columns:
+        if metric(column) or column == "slice":
+            table[column] = _numbers(path, table[column])
+    index = table["slice"]
+    if not len(table) or (table[["id", "patient"]] == "").any(axis=None):
+        raise UserError(f"{path}: holds no rows, or one without id or patient; evaluate again")
+    if (index < 0).any() or (index > 2**31).any() or (index != index.round()).sum() > index.isna().sum():
+        raise UserError(f"{path}: the column 'slice' must hold the numbers of slices; evaluate again")
+    table["slice"] = index.astype("Int64")
+    if table.duplicated(["id", "slice"]).any():
+        raise UserError(f"{path}: has two rows for one pair or slice; evaluate again")
+    return table
+
+
+def _read_curve(path: Path) -> pd.DataFrame:
+    columns, rows = read_table(path, ("fraction",))
+    groups = [[f"{name}{suffix}" for name in CURVES[1:]] for suffix in ("", "_foreground")]
+    whole = [name for group in groups if group[0] in columns for name in group]
+    if not rows or not set(whole) <= set(columns):
+        raise UserError(f"{path}: no sparsification curves ({', '.join(CURVES)}); evaluate again")
+    table = pd.DataFrame([row for _, row in rows], columns=columns, dtype=str)
+    table = table.apply(lambda column: _numbers(path, column))
+    if table.isna().any(axis=None):
+        raise UserError(f"{path}: a curve has a gap; evaluate again")
+    return table
+
+
+def _numbers(path: Path, column: pd.Series[str]) -> pd.Series[float]:
+    """A column as numbers, NaN where a cell is empty."""
+    try:
+        numbers = pd.to_numeric(column).astype(float)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise UserError(f"{path}: the column '{column.name}' holds what is no number ({error})") from error
+    if (np.abs(numbers) > LARGEST).any():
+        raise UserError(f"{path}: the column '{column.name}' holds {numbers.abs().max():g}, which is no score")
+    return numbers
 
 
 def over_patients(table: pd.DataFrame, metrics: list[str]) -> dict[str, dict[str, float | int | None]]:

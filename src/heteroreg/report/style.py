@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -51,7 +52,9 @@ STYLE: Any = {
 @contextmanager
 def styled() -> Iterator[None]:
     """The project's style while a figure is made or saved; Matplotlib's settings are as before afterwards."""
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        # A name may hold letters that Matplotlib's font lacks. It measures them only: the browser draws them.
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
         yield
 
 

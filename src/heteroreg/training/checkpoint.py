@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from heteroreg.errors import UserError
 from heteroreg.files import atomic_file, write_text
+from heteroreg.text import read_json
 from heteroreg.training.config import SCHEMA_VERSION, newer
 
 STATE = "state.json"
@@ -72,16 +74,42 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise UserError(f"{folder}: holds no checkpoint; train first, or name another run")
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-        version = int(state["schema_version"])
-        if version > SCHEMA_VERSION:
+        state = read_json(path)
+    except UserError as error:
+        raise damaged(folder, error) from error
+    try:
+        version = state["schema_version"]
+        if isinstance(version, int) and version > SCHEMA_VERSION:
             raise UserError(newer(path, version))
+        _check_state(state)
         # The name alone: a checkpoint cannot point out of its folder.
-        return load_file(folder / Path(str(state["tensors"])).name), state
-    except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
-        raise UserError(
-            f"{folder}: the checkpoint is damaged ({error}); use the run's other checkpoint or train again"
-        ) from error
+        tensors = load_file(folder / Path(state["tensors"]).name)
+    except (ValueError, KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:
+        raise damaged(folder, error) from error
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise damaged(folder, f"{name} holds NaN or infinite values")
+    return tensors, state
+
+
+def damaged(folder: Path, reason: object) -> UserError:
+    """What to say of a checkpoint that cannot be used."""
+    return UserError(
+        f"{folder}: the checkpoint is damaged ({reason}); use the run's other checkpoint or train again"
+    )
+
+
+def _check_state(state: dict[str, Any]) -> None:
+    """Raises ValueError or KeyError unless the entries that the program relies on are sound."""
+    for name in ("schema_version", "step"):
+        if type(state[name]) is not int or not 0 <= state[name] < 2**53:
+            raise ValueError(f"{name} is {state[name]!r}")
+    if not isinstance(state["tensors"], str):
+        raise ValueError(f"tensors is {state['tensors']!r}")
+    for name in ("best", "score"):
+        value = state.get(name)
+        if value is not None and (type(value) not in (int, float) or not math.isfinite(value)):
+            raise ValueError(f"{name} is {value!r}")
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
@@ -90,13 +118,27 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str
     return {f"{prefix}.{index}.{key}": value for index, entries in state.items() for key, value in entries.items()}
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], prefix: str) -> None:
-    """Puts back what `optimizer_tensors` gave."""
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], prefix: str, where: Path
+) -> None:
+    """Puts back what `optimizer_tensors` gave.
+
+    Raises:
+        UserError: It is not the state of this optimiser.
+    """
+    shapes = [tuple(parameter.shape) for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in part(tensors, prefix).items():
-        index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    try:
+        for name, tensor in part(tensors, prefix).items():
+            index, key = name.split(".", 1)
+            if tensor.ndim and tuple(tensor.shape) != shapes[int(index)]:
+                raise ValueError(f"{prefix}.{name} has the shape {tuple(tensor.shape)}")
+            state.setdefault(int(index), {})[key] = tensor
+        if len({frozenset(entries) for entries in state.values()}) > 1:
+            raise ValueError(f"{prefix} lacks an entry")
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    except (ValueError, LookupError, RuntimeError) as error:
+        raise damaged(where, error) from error
 
 
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from heteroreg.data.preparation import Intensity, Preparation
 from heteroreg.errors import UserError
+from heteroreg.limits import MAX_VOXELS, max_voxels
 from heteroreg.methods import find_method, find_network
+from heteroreg.text import read_yaml
 
 SCHEMA_VERSION = 1
 
@@ -21,7 +24,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Section(BaseModel):
     """A part of the configuration: no unknown keys, no changes after it is made."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Config(Section):
@@ -36,7 +39,7 @@ class Config(Section):
     dims: Literal[2, 3] | None = Field(
         None, description="2: slices; 3: volumes; by default 2 for stacks of thick slices"
     )
-    seed: int = Field(0, ge=0, description="of everything that is random")
+    seed: int = Field(0, ge=0, lt=2**63, description="of everything that is random")
 
     steps: int = Field(1500, ge=1, description="updates")
     batch_size: int = Field(8, ge=1, description="pairs in an update, over all processes")
@@ -49,7 +52,7 @@ class Config(Section):
     )
     compile: bool = Field(False, description="compile the networks (torch.compile): for GPUs, slower on CPUs")
     head_sd: float = Field(1e-2, gt=0, description="initial weights of the displacement head; 1e-5 in the paper")
-    int_steps: int = Field(7, ge=0, description="squarings in the integration of the velocity")
+    int_steps: int = Field(7, ge=0, le=32, description="squarings in the integration of the velocity")
     augment: bool = Field(True, description="random flips and exchanges of equal axes")
 
     smoothness: float = Field(0.01, ge=0, description="λ, the weight of ‖∇v‖²")
@@ -75,10 +78,18 @@ class Config(Section):
 
     cohort: str | None = Field(None, description="the cohort that the run was trained on")
 
+    @field_validator("method")
+    @classmethod
+    def _is_method(cls, name: str) -> str:
+        return _found(find_method, name)
+
+    @field_validator("network")
+    @classmethod
+    def _is_network(cls, name: str) -> str:
+        return _found(find_network, name)
+
     @model_validator(mode="after")
     def _consistent(self) -> Config:
-        find_method(self.method)
-        find_network(self.network)
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size {self.batch_size} is no multiple of accumulate {self.accumulate}")
         if self.dims is not None:
@@ -88,6 +99,8 @@ class Config(Section):
                     raise ValueError(f"{name} needs {self.dims} positive numbers, one for each axis; got {value}")
         if self.size is not None and min(self.size) < 16:
             raise ValueError(f"size must be at least 16 along each axis; got {self.size}")
+        if self.batch_size * math.prod(self.size or ()) > max_voxels():
+            raise ValueError(f"batch_size and size make more voxels than {max_voxels()}; see {MAX_VOXELS}")
         return self
 
     @property
@@ -106,8 +119,9 @@ class Config(Section):
         merged: dict[str, Any] = {}
         for layer in layers:
             merged |= layer
-        method = find_method(str(merged.get("method", cls.model_fields["method"].default)))
-        return cls._checked({**method.defaults, **merged}, "configuration")
+        name = merged.get("method", cls.model_fields["method"].default)
+        defaults = find_method(name).defaults if isinstance(name, str) else {}
+        return cls._checked({**defaults, **merged}, "configuration")
 
     @classmethod
     def read(cls, path: Path) -> Config:
@@ -116,11 +130,7 @@ class Config(Section):
         Raises:
             UserError: It is missing or damaged, or of a newer schema.
         """
-        settings = read_settings(path)
-        version = settings.get("schema_version")
-        if isinstance(version, int) and version > SCHEMA_VERSION:
-            raise UserError(newer(path, version))
-        return cls._checked(settings, str(path))
+        return cls._checked(read_settings(path), str(path))
 
     @classmethod
     def _checked(cls, settings: Mapping[str, Any], where: str) -> Config:
@@ -134,9 +144,30 @@ class Config(Section):
                 problem = f"is no setting; there are {', '.join(cls.model_fields)}"
             raise UserError(f"{where}: {key}: {problem}") from error
 
+    @classmethod
+    def check_values(cls, settings: Mapping[str, Any], where: str) -> None:
+        """Checks each setting by itself, whatever others may be set elsewhere.
+
+        Raises:
+            UserError: A key is unknown or a value is not allowed.
+        """
+        try:
+            cls.model_validate(settings)
+        except ValidationError as error:
+            if any(one["loc"] for one in error.errors()):
+                cls._checked(settings, where)
+
     def yaml(self) -> str:
         """The configuration as YAML."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def _found(find: Callable[[str], object], name: str) -> str:
+    try:
+        find(name)
+    except UserError as error:
+        raise ValueError(str(error)) from error
+    return name
 
 
 def newer(path: Path, version: int) -> str:
@@ -148,17 +179,18 @@ def newer(path: Path, version: int) -> str:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Settings from a YAML file, keys to values, unchecked.
+    """Settings from a YAML file, keys to values, each a value that the setting may have.
 
     Raises:
-        UserError: The file is missing or no YAML mapping.
+        UserError: The file is missing or no YAML mapping, a key is unknown or a value is not allowed.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file; name a configuration")
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable as YAML ({error})") from error
-    if not isinstance(settings, dict):
+    settings = read_yaml(path)
+    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
         raise UserError(f"{path}: must hold settings as `key: value`")
+    version = settings.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise UserError(newer(path, version))
+    Config.check_values(settings, str(path))
     return settings

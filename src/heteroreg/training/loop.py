@@ -88,9 +88,12 @@ class State:
         checkpoint.restore_module(self.network, tensors, "network", folder)
         checkpoint.restore_module(self.objective, tensors, "objective", folder)
         for name, optimizer in self.optimizers.items():
-            checkpoint.restore_optimizer(optimizer, tensors, f"optimizer.{name}")
-        torch.set_rng_state(tensors["random"])
-        self.step, self.best = meta["step"], meta["best"]
+            checkpoint.restore_optimizer(optimizer, tensors, f"optimizer.{name}", folder)
+        try:
+            torch.set_rng_state(tensors["random"])
+        except (KeyError, RuntimeError, TypeError) as error:
+            raise checkpoint.damaged(folder, f"no state of the random numbers: {error}") from error
+        self.step, self.best = meta["step"], meta.get("best")
 
 
 def train(

@@ -42,7 +42,10 @@ class Run:
             raise UserError(
                 f"{folder}: is not the folder of a run (no {CONFIG}); name one that `heteroreg train` made"
             )
-        return cls(folder, Config.read(folder / CONFIG))
+        config = Config.read(folder / CONFIG)
+        if config.dims is None or config.size is None:
+            raise UserError(f"{folder / CONFIG}: has no dims or no size, which that of a run has; train again")
+        return cls(folder, config)
 
     @property
     def metrics(self) -> pd.DataFrame:

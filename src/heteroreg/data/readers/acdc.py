@@ -7,6 +7,7 @@ Bernard et al., IEEE Transactions on Medical Imaging 37, 2018.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from heteroreg.data.cohort import Pair
@@ -42,7 +43,7 @@ def _pair(folder: Path, split: str | None) -> Pair:
     files = {}
     for phase in ("ED", "ES"):
         number = info.get(phase.lower(), "")
-        if not number.isdigit():
+        if not re.fullmatch(r"[0-9]{1,4}", number):
             raise UserError(f"{info_file}: has no frame number '{phase}: N'; download the patient again")
         stem = f"{folder.name}_frame{int(number):02d}"
         image = image_file(folder, stem)

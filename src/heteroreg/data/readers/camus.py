@@ -13,6 +13,7 @@ from heteroreg.data.cohort import Pair
 from heteroreg.data.readers.layout import folders_named, image_file, read_info
 from heteroreg.data.readers.splits import PARTS, part_of
 from heteroreg.errors import UserError
+from heteroreg.text import read_text
 
 VIEWS = ("2CH", "4CH")
 ENDINGS = (".nii.gz", ".nii", ".mhd")
@@ -86,6 +87,6 @@ def _subgroups(source: Path) -> dict[str, str]:
         name.strip().lower(): PARTS[part]
         for file in files
         if (part := file.stem.removeprefix("subgroup_").lower()) in PARTS
-        for name in file.read_text(encoding="utf-8").splitlines()
+        for name in read_text(file).splitlines()
         if name.strip()
     }

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from heteroreg.errors import UserError
+from heteroreg.limits import TEXT_BYTES, require_small
 
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".png")
 
@@ -39,6 +40,7 @@ def image_file(folder: Path, stem: str, endings: tuple[str, ...] = IMAGE_ENDINGS
 
 def read_info(path: Path) -> dict[str, str]:
     """Reads `key: value` lines, as in ACDC's and CAMUS's `Info.cfg`; keys in lower case."""
+    require_small(path, TEXT_BYTES)
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     fields = (line.split(":", 1) for line in lines if ":" in line)
     return {key.strip().lower(): value.strip() for key, value in fields}

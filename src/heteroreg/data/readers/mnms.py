@@ -7,6 +7,7 @@ Campello et al., IEEE Transactions on Medical Imaging 40, 2021.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from heteroreg.data.nifti import read_voxels
 from heteroreg.data.readers.splits import part_of
 from heteroreg.errors import UserError
 from heteroreg.files import atomic_file
+from heteroreg.limits import TABLE_BYTES
+from heteroreg.text import read_text
 
 NEEDED = ("external code", "ed", "es")
 EXTRA = ("vendor", "centre", "pathology")
@@ -62,7 +65,12 @@ def read_mnms(source: Path, frames: Path) -> list[Pair]:
 
 def _read_table(source: Path) -> tuple[Path, dict[str, dict[str, str]]]:
     for file in [*sorted(source.glob("*.csv")), *sorted(source.glob("*/*.csv"))]:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig", sep=None, engine="python")
+        text = read_text(file, TABLE_BYTES)
+        separator = max(",;\t", key=text.partition("\n")[0].count)
+        try:
+            table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, sep=separator)
+        except ValueError as error:
+            raise UserError(f"{file}: not a readable CSV table ({error}); repair or remove it") from error
         table.columns = [str(column).strip().lower() for column in table.columns]
         if set(NEEDED) <= set(table.columns):
             rows = [{str(k): str(v).strip() for k, v in row.items()} for row in table.to_dict("records")]
@@ -79,7 +87,7 @@ def _pair(path: Path, code: str, row: dict[str, str], split: str | None, frames:
             number = float(row[phase.lower()])  # some copies of the table hold 9.0
         except ValueError:
             number = -1.0
-        if number < 0 or number != int(number):
+        if not 0 <= number < 10_000 or number != int(number):
             raise UserError(f"{table}: '{row[phase.lower()]}' in the column {phase} of {code} is no frame number")
         numbers[phase] = int(number)
     images = _extract(path, numbers, frames, code, "", table)

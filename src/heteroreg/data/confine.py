@@ -1,0 +1,51 @@
+"""Files that must lie in one folder: what an untrusted cohort may name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from heteroreg.data.headers import check_header
+from heteroreg.data.itk import READERS
+from heteroreg.errors import UserError
+
+
+def require_inside(folder: Path, name: str, where: str) -> None:
+    """Checks that a file lies in a folder, and so does what it refers to.
+
+    Links and `..` are followed first. A folder is a DICOM series: each of its files counts. A MetaImage or NRRD
+    header may name another file with the voxels: that counts too.
+
+    Args:
+        folder: The folder.
+        name: The file as it is named, relative to the folder.
+        where: Where it is named, for the message.
+
+    Raises:
+        UserError: It leads out of the folder, or is of a format that could refer to others.
+    """
+    try:
+        _require_inside(folder, folder / name, name, where)
+    except (OSError, ValueError, RuntimeError) as error:  # too long, no permission, or links in a circle
+        raise UserError(f"{where}: '{name}' is no path ({error}); correct it") from error
+
+
+def _require_inside(folder: Path, path: Path, name: str, where: str) -> None:
+    _require(folder, path, name, where)
+    if path.is_dir():
+        for file in path.iterdir():
+            _require(folder, file, f"{name}/{file.name}", where)
+        return
+    if not path.is_file():  # told when it is read
+        return
+    if not path.name.lower().endswith(tuple(READERS)):
+        raise UserError(
+            f"{where}: '{name}' ends in none of {', '.join(READERS)}, all that a confined cohort may name"
+        )
+    header = check_header(path)
+    if header is not None:
+        _require(folder, header.data, f"{name} with the data in {header.data}", where)
+
+
+def _require(folder: Path, path: Path, name: str, where: str) -> None:
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{where}: '{name}' lies outside the folder of the cohort, which is confined to it")

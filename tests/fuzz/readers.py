@@ -1,0 +1,162 @@
+"""The public functions that open files, each followed by a look at what came out."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from heteroreg.comparison import compare
+from heteroreg.data.cohort import Cohort
+from heteroreg.data.field import read_displacement
+from heteroreg.data.image import read_grid, read_image, read_labels
+from heteroreg.data.preparation import (
+    Preparation,
+    centre_crop,
+    check_labels,
+    check_pair,
+    cut,
+    resample,
+    scale_of,
+    slices_of,
+)
+from heteroreg.data.readers import import_cohort
+from heteroreg.errors import UserError
+from heteroreg.evaluation import Scores
+from heteroreg.report.page import render_page
+from heteroreg.training.config import Config, read_settings
+from heteroreg.training.loop import State
+from heteroreg.training.run import Run
+
+PREPARATION = Preparation(2, (1.5, 1.5))
+
+
+def image(path: Path, number: int) -> None:
+    """An image, and the pair of it with itself as training prepares it."""
+    grid = read_grid(path)
+    found = read_image(path)
+    assert found.grid == grid
+    assert found.array.ndim in (2, 3)
+    assert found.array.dtype == np.float32
+    assert found.array.size > 0
+    assert np.isfinite(found.array).all()
+    assert found.array.shape == found.grid.shape
+    check_labels(found, found)
+    check_pair(found, found, 2)
+    working = PREPARATION.working_grid(found.grid, found.name)
+    array = scale_of(found, PREPARATION.intensity)(resample(found, working).array)
+    block = centre_crop(working, (32, 32))
+    batch = slices_of(cut(array, working, block), 2)
+    assert batch.shape[1:] == (32, 32)
+    assert np.isfinite(batch).all()
+
+
+def series(path: Path, number: int) -> None:
+    """A DICOM series of three slices: none is left out."""
+    image(path, number)
+    assert read_image(path).grid.shape[2] == 3
+
+
+def labels(path: Path, number: int) -> None:
+    """A label map."""
+    found = read_labels(path)
+    assert found.array.dtype == np.int32
+    assert found.array.shape == found.grid.shape
+    assert found.array.min() >= 0
+
+
+def field(path: Path, number: int) -> None:
+    """A displacement field."""
+    displacement, grid = read_displacement(path)
+    assert displacement.shape == (grid.dims, *grid.shape)
+    assert np.isfinite(displacement).all()
+
+
+def cohort(path: Path, number: int) -> None:
+    """A table of pairs: what is written again is read as the same; an untrusted one stays in its folder."""
+    found = Cohort.read(path)
+    assert len({pair.id for pair in found}) == len(found) > 0
+    found.write(path.with_name("again.csv"))
+    again = Cohort.read(path.with_name("again.csv"))
+    assert [pair.id for pair in again] == [pair.id for pair in found]
+    assert [pair.extra for pair in again] == [
+        {key: value for key, value in pair.extra.items() if any(other.extra[key] for other in found)}
+        for pair in found
+    ]
+    for pair in Cohort.read(path, confine=True):
+        for file in (pair.moving, pair.fixed, pair.moving_labels, pair.fixed_labels, *pair.truth.values()):
+            assert file is None or file.resolve().is_relative_to(path.parent.resolve())
+
+
+def settings(path: Path, number: int) -> None:
+    """Settings, alone and over others."""
+    found = Config.build({"seed": abs(number)}, read_settings(path))
+    assert Config.model_validate(found.model_dump()) == found
+
+
+def run(path: Path, number: int) -> None:
+    """A run: its networks, and the state to go on from."""
+    found = Run.read(path)
+    network, objective = found.modules("last")
+    for parameter in (*network.parameters(), *objective.parameters()):
+        assert torch.isfinite(parameter).all()
+    optimizers = {"displacement": torch.optim.Adam(network.parameters())}
+    if list(objective.parameters()):
+        optimizers["variance"] = torch.optim.Adam(objective.parameters())
+    random = torch.get_rng_state()
+    state = State(network, objective, optimizers)
+    state.restore(found)
+    torch.set_rng_state(random)
+    assert isinstance(state.step, int)
+    assert state.step >= 0
+
+
+def evaluation(path: Path, number: int) -> None:
+    """An evaluation; every so often compared with itself, and as a page, which take the longest."""
+    scores = Scores.read(path)
+    assert len(scores.table)
+    if number % 3 and number >= 0:
+        return
+    other = path.with_name("other")
+    shutil.copytree(path, other)
+    comparison = compare([path, other])
+    assert comparison.to_markdown()
+    if number % 36 == 0 or number < 0:
+        assert "</html>" in render_page(comparison, "page")
+
+
+def _import(kind: str) -> Callable[[Path, int], None]:
+    def read(path: Path, number: int) -> None:
+        assert len(import_cohort(kind, path, path.with_name("out")))
+
+    return read
+
+
+READERS: dict[str, Callable[[Path, int], None]] = {
+    "image": image,
+    "series": series,
+    "labels": labels,
+    "field": field,
+    "cohort": cohort,
+    "settings": settings,
+    "run": run,
+    "evaluation": evaluation,
+    **{kind: _import(kind) for kind in ("acdc", "camus", "mnms")},
+}
+
+
+def problem_with(error: UserError, opened: Path) -> str | None:
+    """What is wrong with a refusal; None if it is one plain line that names the file."""
+    message = str(error)
+    if not message.isprintable():
+        return "the message is not one printable line"
+    if len(message) > 3000:
+        return "the message is too long to read"
+    if opened.parent.name not in message and opened.name not in message and "configuration: " not in message:
+        return f"the message does not name the file: {message[:300]}"
+    if any(word in message.lower() for word in ("bad_alloc", "allocat", "out of memory")):
+        return f"it was refused because memory ran out: {message[:300]}"
+    return None

@@ -1,0 +1,297 @@
+"""Small valid files of every format that the program reads."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import locale
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import SimpleITK as sitk
+from PIL import Image as Picture
+
+from heteroreg.classical import Undeformed
+from heteroreg.data.cohort import Cohort
+from heteroreg.data.field import write_displacement
+from heteroreg.data.grid import Grid
+from heteroreg.data.phantom import write_phantom
+from heteroreg.evaluation import evaluate
+from heteroreg.training import train
+
+GRID_2D = Grid.of_shape((20, 18), (1.5, 1.25))
+GRID_3D = Grid((12, 10, 6), (1.5, 1.25, 8.0), (-10.0, 5.0, 30.0), (1.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 1.0, 0.0))
+
+
+@dataclass(frozen=True)
+class Seed:
+    """A valid input.
+
+    Attributes:
+        format: What it is a file of.
+        reader: The name of the function in `readers` that opens it.
+        files: Path below the input's folder → content.
+        opened: The file or folder that the reader is given.
+        spoiled: The files that may be spoiled; one of them is, in each input.
+    """
+
+    format: str
+    reader: str
+    files: dict[str, bytes]
+    opened: str
+    spoiled: tuple[str, ...]
+
+
+def build(folder: Path) -> dict[str, list[Seed]]:
+    """Format → its seeds, made in `folder`."""
+    rng = np.random.default_rng(5)
+    made: dict[str, list[Seed]] = {}
+    for make in (nifti, metaimage, nrrd, png, dicom, fields, labels, cohorts, settings, runs, evaluations, imports):
+        place = folder / make.__name__
+        place.mkdir()
+        for seed in make(place, rng):
+            made.setdefault(seed.format, []).append(seed)
+    return made
+
+
+def collect(folder: Path) -> dict[str, bytes]:
+    """The files below a folder."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def _single(format_: str, reader: str, path: Path) -> Seed:
+    return Seed(format_, reader, {path.name: path.read_bytes()}, path.name, (path.name,))
+
+
+def _array(rng: np.random.Generator, shape: tuple[int, ...], dtype: str = "float32") -> np.ndarray:
+    return rng.integers(0, 200, size=shape).astype(dtype)
+
+
+def nifti(folder: Path, rng: np.random.Generator) -> list[Seed]:
+    """NIfTI-1, both byte orders, with intensity scaling, with an extension, compressed or not."""
+    affine = np.diag([-1.5, -1.25, 8.0, 1.0])
+    images = {
+        "float": nib.Nifti1Image(_array(rng, (12, 10, 6)), affine),
+        "flat": nib.Nifti1Image(_array(rng, (20, 18), "uint8"), affine),
+        "film": nib.Nifti1Image(_array(rng, (9, 8, 6, 1), "int16"), affine),
+        "big": nib.Nifti1Image(
+            _array(rng, (12, 10, 6), "int16"), affine, nib.Nifti1Header(endianness=">")
+        ),
+    }  # fmt: skip
+    images["float"].header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"a note of sixteen"))
+    images["film"].header.set_slope_inter(0.5, 3.0)
+    seeds = []
+    for name, image in images.items():
+        for format_, ending in (("nifti", ".nii"), ("nifti-gz", ".nii.gz")):
+            nib.save(image, folder / f"{name}{ending}")
+            seeds.append(_single(format_, "image", folder / f"{name}{ending}"))
+    return seeds
+
+
+def _itk(array: np.ndarray, grid: Grid) -> sitk.Image:
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
+    image.SetSpacing(grid.spacing)
+    image.SetOrigin(grid.origin)
+    image.SetDirection(grid.direction)
+    return image
+
+
+def metaimage(folder: Path, rng: np.random.Generator) -> list[Seed]:
+    """Header and data in one file or in two, compressed or not."""
+    seeds = []
+    for name, grid, dtype in (("flat", GRID_2D, "uint8"), ("volume", GRID_3D, "float32")):
+        for compressed in (False, True):
+            for ending in (".mha", ".mhd"):
+                place = folder / f"{name}{compressed}{ending[1:]}"
+                place.mkdir()
+                image = _itk(_array(rng, grid.shape, dtype), grid)
+                sitk.WriteImage(image, str(place / f"a{ending}"), useCompression=compressed)
+                files = collect(place)
+                seeds.append(Seed("metaimage", "image", files, f"a{ending}", (f"a{ending}", *files)))
+    return seeds
+
+
+def nrrd(folder: Path, rng: np.random.Generator) -> list[Seed]:
+    """Raw and compressed, and a header with the data beside it."""
+    seeds = []
+    for name, grid, dtype in (("flat", GRID_2D, "int16"), ("volume", GRID_3D, "float32")):
+        for compressed in (False, True):
+            path = folder / f"{name}{compressed}.nrrd"
+            sitk.WriteImage(_itk(_array(rng, grid.shape, dtype), grid), str(path), useCompression=compressed)
+            seeds.append(_single("nrrd", "image", path))
+    head, _, data = seeds[0].files["flatFalse.nrrd"].partition(b"\n\n")
+    files = {"a.nhdr": head + b"\ndata file: a.raw\n", "a.raw": data}
+    seeds.append(Seed("nrrd", "image", files, "a.nhdr", ("a.nhdr", *files)))
+    return seeds
+
+
+def png(folder: Path, rng: np.random.Generator) -> list[Seed]:
+    """Grey of 8 and 16 bits, colour, colour with transparency, a palette, one bit."""
+    grey = rng.integers(0, 256, size=(18, 20), dtype=np.uint8)
+    pictures = {
+        "grey": Picture.fromarray(grey),
+        "deep": Picture.fromarray(grey.astype(np.uint16) * 200),
+        "colour": Picture.fromarray(rng.integers(0, 256, size=(18, 20, 3), dtype=np.uint8)),
+        "clear": Picture.fromarray(rng.integers(0, 256, size=(18, 20, 4), dtype=np.uint8)),
+        "palette": Picture.fromarray(grey).quantize(16),
+        "bit": Picture.fromarray(grey).convert("1"),
+    }
+    for name, picture in pictures.items():
+        picture.save(folder / f"{name}.png")
+    return [_single("png", "image", folder / f"{name}.png") for name in pictures]
+
+
+def dicom(folder: Path, rng: np.random.Generator) -> list[Seed]:
+    """Series of three slices: plain and compressed."""
+    before = locale.setlocale(locale.LC_ALL)
+    seeds = []
+    for name, compressed in (("plain", False), ("compressed", True)):
+        place = folder / name / "series"
+        place.mkdir(parents=True)
+        array = _array(rng, (16, 12, 3), "int16")
+        for k in range(3):
+            writer = sitk.ImageFileWriter()
+            writer.KeepOriginalImageUIDOn()
+            writer.SetUseCompression(compressed)
+            image = _itk(array[:, :, k : k + 1], Grid.of_shape((16, 12, 1), (1.5, 1.25, 8.0)))
+            tags = {
+                "0008|0060": "MR", "0020|000e": "1.2.3", "0020|000d": "1.2", "0008|0018": f"1.2.3.{k}",
+                "0020|0013": str(k), "0020|0032": f"-10\\5\\{8 * k}", "0020|0037": "1\\0\\0\\0\\1\\0",
+                "0008|0016": "1.2.840.10008.5.1.4.1.1.4", "0018|0050": "8", "0010|0010": "Doe^Jo",
+                "0020|0052": "1.2.5", "0008|0012": "20240102", "0008|0013": "030405",
+                "0008|0020": "20240102", "0008|0030": "030405",
+            }  # fmt: skip
+            for tag, value in tags.items():
+                image.SetMetaData(tag, value)
+            writer.SetFileName(str(place / f"{k}.dcm"))
+            writer.Execute(image)
+        files = collect(folder / name)
+        seeds.append(Seed("dicom", "series", files, "series", tuple(files)))
+    locale.setlocale(locale.LC_ALL, before)  # GDCM leaves "C" behind
+    return seeds
+
+
+def fields(folder: Path, rng: np.random.Generator) -> list[Seed]:
+    """ITK displacement fields."""
+    seeds = []
+    for grid in (GRID_2D, GRID_3D):
+        for ending in (".nii.gz", ".nii", ".mha", ".nrrd"):
+            path = folder / f"field{grid.dims}{ending}"
+            write_displacement(rng.normal(size=(grid.dims, *grid.shape)), grid, path)
+            seeds.append(_single("field", "field", path))
+    return seeds
+
+
+def labels(folder: Path, rng: np.random.Generator) -> list[Seed]:
+    """Label maps, one with a mask for each label along a fourth axis."""
+    seeds = []
+    for ending, dtype in ((".nii.gz", "uint8"), (".nii", "float32"), (".nrrd", "uint8"), (".mha", "int16")):
+        path = folder / f"labels{ending}"
+        sitk.WriteImage(_itk(rng.integers(0, 4, GRID_3D.shape).astype(dtype), GRID_3D), str(path))
+        seeds.append(_single("labels", "labels", path))
+    masks = rng.integers(0, 2, (12, 10, 6, 3)).astype(np.uint8)
+    nib.save(nib.Nifti1Image(masks, np.eye(4)), folder / "masks.nii")
+    return [*seeds, _single("labels", "labels", folder / "masks.nii")]
+
+
+def cohorts(folder: Path, rng: np.random.Generator) -> list[Seed]:
+    """Tables of pairs."""
+    plain = "id,moving,fixed\na,a_ED.nii.gz,a_ES.nii.gz\nb,sub/b ED.nii,sub/b ES.nii\n"
+    rich = (
+        "id,patient,split,moving,fixed,moving_labels,fixed_labels,true_displacement,scanner\r\n"
+        'p1,"Müller, 1",train,x/a.mha,x/b.mha,x/c.mha,x/d.mha,x/u.nii.gz,A\r\n'
+        'p2,p2,val,x/a.nrrd,x/b.nrrd,,,,"B ""2"""\r\n'
+        "p3,p2,test,series,x/心.png,,,,\r\n"
+    )
+    return [
+        Seed("cohort", "cohort", {"pairs.csv": text.encode()}, "pairs.csv", ("pairs.csv",))
+        for text in (plain, rich)
+    ]
+
+
+def settings(folder: Path, rng: np.random.Generator) -> list[Seed]:
+    """Settings as a user writes them."""
+    texts = (
+        "method: hetero\nsteps: 400\nsize: [32, 32]\nspacing: [1.5, 1.5]\nsmoothness: 0.02\nclip: null\n",
+        "# as published\nmethod: hetero-paper\nlearning_rate: 1e-4\nwarm_start: 0.0667\naugment: false\n"
+        "schedule: constant\nintensity: minmax\nbatch_size: 8\naccumulate: 2\n",
+    )
+    return [Seed("settings", "settings", {"s.yaml": text.encode()}, "s.yaml", ("s.yaml",)) for text in texts]
+
+
+def runs(folder: Path, rng: np.random.Generator) -> list[Seed]:
+    """Runs: their configuration, and the state and the tensors of their checkpoints."""
+    cohort = write_phantom(folder / "cohort", pairs=4, size=32)
+    assert cohort is not None
+    seeds = []
+    for method in ("mse", "hetero"):
+        train(cohort, folder / method, method=method, steps=1, batch_size=2)
+        files = {
+            name: content
+            for name, content in collect(folder / method).items()
+            if name == "config.yaml" or name.startswith("checkpoints/last")
+        }
+        files = {f"run/{name}": content for name, content in files.items()}
+        place = str(folder / "cohort").encode()
+        files["run/config.yaml"] = files["run/config.yaml"].replace(place, b"cohort")
+        for format_, ending in (("config", ".yaml"), ("state", ".json"), ("safetensors", ".safetensors")):
+            spoiled = tuple(name for name in files if name.endswith(ending))
+            seeds.append(Seed(format_, "run", files, "run", spoiled))
+    return seeds
+
+
+def evaluations(folder: Path, rng: np.random.Generator) -> list[Seed]:
+    """Evaluations: scores, summary, curves and the cases of the gallery."""
+    cohort = write_phantom(folder / "cohort", pairs=5, size=32)
+    assert cohort is not None
+    scores = evaluate(Undeformed(), Cohort(cohort.pairs, "cohort"), gallery=1)
+    scores.table["seconds"] = 0.5  # the same in every run
+    scores.summary["metrics"]["seconds"] = {"mean": 0.5, "sd": 0.0, "patients": 5}
+    scores.save(folder / "scores")
+    files = {f"scores/{name}": content for name, content in collect(folder / "scores").items()}
+    files["scores/sparsification.csv"] = (
+        b"fraction,mse,oracle,random\n0.0,0.02,0.02,0.02\n0.5,0.012,0.01,0.02\n0.9,0.002,0.001,0.02\n"
+    )
+    return [
+        Seed(format_, "evaluation", files, "scores", tuple(name for name in files if name.endswith(ending)))
+        for format_, ending in (("scores", ".csv"), ("summary", ".json"), ("gallery", ".npz"))
+    ]
+
+
+def imports(folder: Path, rng: np.random.Generator) -> list[Seed]:
+    """The text files of the public data sets; the images beside them are empty, since they are not opened."""
+    acdc = {
+        "acdc/patient001/Info.cfg": b"ED: 1\nES: 12\nGroup: DCM\nHeight: 184.0\n",
+        "acdc/patient001/patient001_frame01.nii.gz": b"",
+        "acdc/patient001/patient001_frame12.nii.gz": b"",
+    }
+    camus = {
+        "camus/patient0001/Info_2CH.cfg": b"ED: 1\nES: 18\nNbFrame: 18\nImageQuality: Good\nLVef: 56\n",
+        "camus/patient0001/patient0001_2CH_ED.nii.gz": b"",
+        "camus/patient0001/patient0001_2CH_ES.nii.gz": b"",
+        "camus/database_split/subgroup_training.txt": b"patient0001\npatient0002\n",
+    }
+    buffer = io.BytesIO()
+    file_map = nib.Nifti1Image.make_file_map({"image": buffer})
+    nib.Nifti1Image(_array(rng, (8, 8, 3, 4), "int16"), np.eye(4)).to_file_map(file_map)
+    import gzip
+
+    mnms = {
+        "mnms/info.csv": b"External code,ED,ES,Vendor,Centre,Pathology\nA0S9V9,0,2,A,1,NOR\nB1C2D3,,,B,2,HCM\n",
+        "mnms/Training/A0S9V9_sa.nii.gz": gzip.compress(buffer.getvalue(), mtime=0),
+    }
+    return [
+        Seed("import", kind, files, kind, tuple(name for name in files if not name.endswith(".nii.gz")))
+        for kind, files in (("acdc", acdc), ("camus", camus), ("mnms", mnms))
+    ]
+
+
+def quietly(make: Callable[[Path], dict[str, list[Seed]]], folder: Path) -> dict[str, list[Seed]]:
+    """The seeds, without what the libraries say while they are made."""
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        return make(folder)
