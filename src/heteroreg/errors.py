@@ -8,10 +8,14 @@ class UserError(Exception):
 
     The message is one line: it names the file or option, says what is wrong, and what to do. The command
     prints it without a traceback and exits with 2; a Python caller may catch it.
+
+    Attributes:
+        elsewhere: The same error is told by another process of the same work; this one ends silently.
     """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, elsewhere: bool = False) -> None:
         super().__init__(" ".join(message.split()))
+        self.elsewhere = elsewhere
 
 
 class StoppedError(Exception):
@@ -22,8 +26,10 @@ class StoppedError(Exception):
 
     Attributes:
         signal: The number of the signal.
+        elsewhere: As in `UserError`.
     """
 
-    def __init__(self, message: str, signal: int) -> None:
+    def __init__(self, message: str, signal: int, elsewhere: bool = False) -> None:
         super().__init__(message)
         self.signal = signal
+        self.elsewhere = elsewhere
