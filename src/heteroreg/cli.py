@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from enum import StrEnum
@@ -275,8 +276,9 @@ def _register_cohort(
     pairs = pairs.split(split)
     # With several processes each goes to its own device later.
     registrar = load(model, device="cpu" if devices * nodes > 1 else None)
-    options = {"devices": devices, "nodes": nodes, "strategy": strategy}
-    table = register_cohort(registrar, pairs, out, **options, show=not quiet)
+    table = register_cohort(
+        registrar, pairs, out, devices=devices, nodes=nodes, strategy=strategy, show=not quiet,
+    )  # fmt: skip
     failed = table["error"][table["error"] != ""]
     if _first_process():
         for text in failed:
@@ -399,6 +401,8 @@ def methods(
 def main() -> None:
     """The entry point: the one place where a mistake of the user's becomes one line and exit code 2."""
     warnings.showwarning = _warn
+    # PyTorch, loaded later, then says nothing but errors: a process that is lost gets our one line, not its stack.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         app()
     except (UserError, OSError) as error:

@@ -21,11 +21,12 @@ import torch
 from heteroreg.batch import register_cohort
 from heteroreg.cli import main
 from heteroreg.data.cohort import Cohort
-from heteroreg.errors import UserError
+from heteroreg.errors import StoppedError, UserError
 from heteroreg.evaluation import evaluate
 from heteroreg.model import load
 from heteroreg.processes import start
 from heteroreg.training import Run, checkpoint, train
+from heteroreg.training.loop import State
 
 FLOAT = {"precision": "32-true", "log_every": 1}
 SETTINGS = {**FLOAT, "method": "hetero", "steps": 4, "batch_size": 4}
@@ -48,6 +49,7 @@ import heteroreg as hr
 cohort, out, trainings = hr.Cohort.read(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
 for name, settings in trainings.items():
     hr.train(cohort, f"{out}/{name}", config=settings, devices=2)
+hr.train(cohort, f"{out}/resumed", resume=True, devices=2)
 registrar = hr.load(f"{out}/hetero-in-parts")
 scores = hr.evaluate(registrar, cohort, out=f"{out}/scores", devices=2)
 table = hr.register_cohort(registrar, cohort, f"{out}/registered", devices=2)
@@ -75,10 +77,28 @@ def without_seconds(table: Path) -> list[list[str]]:
     return [row[:timed] + row[timed + 1 :] for row in rows]
 
 
+def half_way(cohort: Cohort, out: Path) -> None:
+    """A run of one process that was asked to stop after its second checkpoint."""
+    save, saved = State.save, []
+
+    def save_and_stop(self: State, run: Run) -> None:
+        save(self, run)
+        saved.append(self.step)
+        if len(saved) == 2:
+            raise StoppedError("stop", 15)
+
+    with pytest.MonkeyPatch.context() as patch, one_thread():
+        patch.setattr(State, "save", save_and_stop)
+        with pytest.raises(StoppedError):
+            train(cohort, out, config={**SHORT, "checkpoint_every": 1})
+    assert saved == [1, 2]
+
+
 @pytest.fixture(scope="module")
 def of_two(cohort_2d: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes that torchrun started have trained, evaluated and registered."""
     out = tmp_path_factory.mktemp("two")
+    half_way(cohort_2d, out / "resumed")
     (out / "script.py").write_text(SCRIPT)
     trainings = json.dumps({name: settings for name, (settings, _) in TRAININGS.items()})
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -103,6 +123,16 @@ def test_two_processes_learn_what_one_learns(name: str, of_two: Path, cohort_2d:
     for tensor in first:
         if tensor.startswith(("network.", "objective.")):
             assert float((first[tensor] - second[tensor]).abs().mean()) < 2e-5, tensor
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_where_one_stopped(of_two: Path, cohort_2d: Cohort, tmp_path: Path) -> None:
+    with one_thread():
+        whole = train(cohort_2d, tmp_path / "whole", config=SHORT)
+    resumed = Run.read(of_two / "resumed")
+    assert resumed.metrics["step"].tolist() == [1, 2, 3, 4]
+    columns = ["loss", "data", "smoothness", "variance", "val_loss"]
+    np.testing.assert_allclose(whole.metrics[columns], resumed.metrics[columns], rtol=2e-4, atol=1e-8)
 
 
 @pytest.mark.slow
