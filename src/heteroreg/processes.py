@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import time
@@ -65,9 +66,16 @@ def start(precision: str = "32-true", devices: int = 1, nodes: int = 1, strategy
                 plugins=[LightningEnvironment()] if devices * nodes == 1 else None,
             )
         fabric.launch()
+        atexit.register(_leave)
     except (ValueError, RuntimeError, TypeError, MisconfigurationException) as error:
         raise UserError(f"{asked}: not possible here ({error})") from error
     return fabric
+
+
+def _leave() -> None:
+    """Ends the talk between processes. Left to the end of the interpreter, its threads now and then abort it."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def require_places(devices: int, nodes: int) -> None:
