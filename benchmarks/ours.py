@@ -99,7 +99,7 @@ class Step:
         Raises:
             ArithmeticError: One was not.
         """
-        step = self.watch.first_bad_step()
+        step = self.watch.first_bad_step(self.fabric)
         if step is not None:
             raise ArithmeticError(f"{self.config.method}, {self.config.precision}: no number at step {step}")
 

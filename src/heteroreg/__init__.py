@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from heteroreg import losses, networks
+    from heteroreg.batch import register_cohort
     from heteroreg.comparison import compare
     from heteroreg.data.cohort import Cohort, Pair
     from heteroreg.data.image import Image
@@ -32,6 +33,7 @@ _WHERE = {
     "compare": "heteroreg.comparison",
     "evaluate": "heteroreg.evaluation",
     "load": "heteroreg.model",
+    "register_cohort": "heteroreg.batch",
     "train": "heteroreg.training",
 }
 _MODULES = ("losses", "networks")
@@ -52,6 +54,7 @@ __all__ = [
     "load",
     "losses",
     "networks",
+    "register_cohort",
     "train",
 ]
 

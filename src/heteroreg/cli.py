@@ -63,6 +63,9 @@ Out = Annotated[Path, typer.Option("--out", help="Folder to write.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceback of an error.")]
 Confine = Annotated[bool, typer.Option("--confine", help="COHORT is not trusted: it may name its own folder only.")]
+Devices = Annotated[int, typer.Option(min=1, help="Processes on each machine.")]
+Nodes = Annotated[int, typer.Option(min=1, help="Machines.")]
+Strategy = Annotated[str, typer.Option(help="How processes work together: auto or ddp.")]
 CohortPath = Annotated[Path, typer.Argument(metavar="COHORT", help="pairs.csv, or the folder that holds it.")]
 
 
@@ -184,9 +187,9 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     config: Annotated[Path | None, typer.Option(help="A YAML file of settings.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting.")] = None,
-    devices: Annotated[int, typer.Option(min=1, help="Processes on each machine.")] = 1,
-    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
-    strategy: Annotated[str, typer.Option(help="How processes work together: auto, ddp, …")] = "auto",
+    devices: Devices = 1,
+    nodes: Nodes = 1,
+    strategy: Strategy = "auto",
     precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed, …")] = None,
     confine: Confine = False,
     quiet: Quiet = False,
@@ -214,28 +217,88 @@ def train(
 
 @app.command()
 def register(
-    moving: Annotated[Path, typer.Argument(metavar="MOVING")],
-    fixed: Annotated[Path, typer.Argument(metavar="FIXED")],
+    moving: Annotated[Path, typer.Argument(metavar="MOVING", help="The image to move, or a cohort.")],
     model: Annotated[Path, typer.Option(help="The run to register with.")],
     out: Out,
+    fixed: Annotated[
+        Path | None, typer.Argument(metavar="FIXED", help="The image to move it onto; not with a cohort.")
+    ] = None,
     moving_labels: Annotated[
         Path | None, typer.Option(help="Label map of the moving image, to carry along.")
     ] = None,
+    split: Annotated[str, typer.Option(help="Of a cohort: train, val, test, or all.")] = "all",
+    devices: Devices = 1,
+    nodes: Nodes = 1,
+    strategy: Strategy = "auto",
     quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001
 ) -> None:
-    """Register one pair, of any size and spacing.
+    """Register one pair, of any size and spacing, or every pair of a cohort.
 
     Example: `heteroreg register ED.nii.gz ES.nii.gz --model runs/hetero --out registered`
+
+    Of a cohort, each pair gets a folder of its own in `--out`, and what is there already is left as it is:
+    `heteroreg register cohorts/acdc --model runs/hetero --out registered --split test`
     """
     from heteroreg.files import require_free
     from heteroreg.model import load
 
+    if fixed is None:
+        _register_cohort(moving, model, out, moving_labels, split, devices, nodes, strategy, quiet)
+        return
+    if split != "all" or devices * nodes > 1:
+        raise UserError("--split, --devices and --nodes: are for cohorts; a single pair needs one process")
     require_free(out, "summary.json")
     registration = load(model).register(moving, fixed, moving_labels)
     registration.save(out)
     moved = registration.summary()["displacement_mm"]
     _say(quiet, f"wrote {out}: displacement {moved['mean']:.1f} mm on average, {moved['max']:.1f} mm at most")
+
+
+def _register_cohort(
+    path: Path,
+    model: Path,
+    out: Path,
+    labels: Path | None,
+    split: str,
+    devices: int,
+    nodes: int,
+    strategy: str,
+    quiet: bool,
+) -> None:
+    from heteroreg.batch import TABLE, register_cohort
+    from heteroreg.data.cohort import Cohort
+    from heteroreg.model import load
+    from heteroreg.processes import require_places
+
+    if labels is not None:
+        raise UserError("--moving-labels: is for a single pair; a cohort names its label maps itself")
+    require_places(devices, nodes)
+    try:
+        pairs = Cohort.read(path)
+    except UserError as error:
+        if path.suffix.lower() == ".csv" or (path / "pairs.csv").is_file():
+            raise
+        raise UserError(
+            f"{path}: is no cohort; name two images, MOVING and FIXED, or a pairs.csv or its folder"
+        ) from error
+    pairs = pairs.split(split)
+    # With several processes each goes to its own device later.
+    registrar = load(model, device="cpu" if devices * nodes > 1 else None)
+    table = register_cohort(
+        registrar, pairs, out, devices=devices, nodes=nodes, strategy=strategy, show=not quiet,
+    )  # fmt: skip
+    failed = table["error"][table["error"] != ""]
+    if _first_process():
+        for text in failed:
+            print(f"heteroreg: {text}", file=sys.stderr)
+    if len(failed):
+        raise UserError(
+            f"{out / TABLE}: {len(failed)} of {len(table)} pairs failed, the others are registered; mend or take "
+            "out the failed ones and give the same command again",
+            elsewhere=not _first_process(),
+        )
+    _say(quiet, f"wrote {out}: {len(table)} pairs, listed in {out / TABLE}")
 
 
 @app.command()
@@ -273,6 +336,9 @@ def evaluate(
         Mode, typer.Option(help="Sound metrics, or those of the paper's own figures.")
     ] = Mode.standard,
     confine: Confine = False,
+    devices: Devices = 1,
+    nodes: Nodes = 1,
+    strategy: Strategy = "auto",
     quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001
 ) -> None:
@@ -284,10 +350,17 @@ def evaluate(
     from heteroreg.data.cohort import Cohort
     from heteroreg.evaluation import evaluate as run
     from heteroreg.model import load
+    from heteroreg.processes import require_places
 
+    require_places(devices, nodes)
     pairs = Cohort.read(cohort, confine=confine).split(split)
-    registrar = Undeformed() if model == "undeformed" else load(model)
-    scores = run(registrar, pairs, metrics=metrics.value, out=out, show=not quiet)
+    # With several processes each goes to its own device later.
+    device = "cpu" if devices * nodes > 1 else None
+    registrar = Undeformed() if model == "undeformed" else load(model, device=device)
+    scores = run(
+        registrar, pairs, metrics=metrics.value, out=out, devices=devices, nodes=nodes, strategy=strategy,
+        show=not quiet,
+    )  # fmt: skip
     means = {name: value["mean"] for name, value in scores.summary["metrics"].items()}
     dice = [f"{name} {mean:.4f}" for name, mean in means.items() if name.startswith("dice_") and mean is not None]
     _say(quiet, f"wrote {out}: {', '.join(dice) or 'no labels to score'}")
@@ -338,18 +411,20 @@ def methods(
 def main() -> None:
     """The entry point: the one place where a mistake of the user's becomes one line and exit code 2."""
     warnings.showwarning = _warn
+    # PyTorch, loaded later, then says nothing but errors: a process that is lost gets our one line, not its stack.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         with handled(interrupt):
             app()
     except (UserError, OSError) as error:
+        if getattr(error, "elsewhere", False):  # another process of the same work says it
+            raise SystemExit(0) from None
         if {"-v", "--verbose"} & set(sys.argv):
             raise
         print(f"heteroreg: {_line(error)}", file=sys.stderr)
         raise SystemExit(2) from None
     except StoppedError as stopped:
-        # Of several processes all stop together. The first one tells, and it alone gives the code: the others'
-        # would have it killed while it ends.
-        if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+        if stopped.elsewhere:
             raise SystemExit(0) from None
         print(f"heteroreg: {stopped}", file=sys.stderr)
         raise SystemExit(128 + stopped.signal) from None
@@ -381,8 +456,14 @@ def _settings(pairs: list[str]) -> dict[str, Any]:
 
 
 def _say(quiet: bool, text: str) -> None:
-    if not quiet:
+    if not quiet and _first_process():
         print(text)
+
+
+def _first_process() -> bool:
+    """Whether this process is the one of several that speaks."""
+    processes = sys.modules.get("heteroreg.processes")  # commands that start no others do not load it
+    return processes is None or bool(processes.is_first())
 
 
 if __name__ == "__main__":

@@ -13,9 +13,12 @@ class UserError(Exception):
 
     Messages quote names and cells from files. Whatever those hold, the line can be printed: characters that
     would steer a terminal are written as escapes, and the middle of a very long message is left out.
+
+    Attributes:
+        elsewhere: The same error is told by another process of the same work; this one ends silently.
     """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, elsewhere: bool = False) -> None:
         if len(message) > 20 * LONGEST:  # what is quoted may be megabytes
             message = message[: 10 * LONGEST] + message[-10 * LONGEST :]
         line = " ".join(message.split())
@@ -23,6 +26,7 @@ class UserError(Exception):
         if len(line) > LONGEST:
             line = f"{line[: LONGEST * 2 // 3]} … {line[-LONGEST // 3 :]}"
         super().__init__(line)
+        self.elsewhere = elsewhere
 
 
 class StoppedError(Exception):
@@ -33,8 +37,10 @@ class StoppedError(Exception):
 
     Attributes:
         signal: The number of the signal.
+        elsewhere: As in `UserError`.
     """
 
-    def __init__(self, message: str, signal: int) -> None:
+    def __init__(self, message: str, signal: int, elsewhere: bool = False) -> None:
         super().__init__(message)
         self.signal = signal
+        self.elsewhere = elsewhere

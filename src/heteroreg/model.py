@@ -62,9 +62,13 @@ class ModelRegistrar:
     ) -> None:
         self.run = run
         self.precision = precision
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        network, objective = run.modules(checkpoint)
-        self.network, self.objective = network.to(self.device), objective.to(self.device)
+        self.network, self.objective = run.modules(checkpoint)
+        self.to(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+
+    def to(self, device: torch.device) -> None:
+        """Computes on that device from now on."""
+        self.device = device
+        self.network, self.objective = self.network.to(device), self.objective.to(device)
 
     @property
     def name(self) -> str:

@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from heteroreg.data.field import to_millimetres, write_displacement
@@ -108,4 +109,13 @@ class Registrar(Protocol):
 
     def register(self, moving: Image, fixed: Image, moving_labels: Image | None = None) -> Registration:
         """Registers one pair; carries the moving labels along where they are given."""
+        ...
+
+
+@runtime_checkable
+class Movable(Protocol):
+    """A registrar that computes on a device, which can be another one."""
+
+    def to(self, device: torch.device) -> None:
+        """Computes on that device from now on."""
         ...

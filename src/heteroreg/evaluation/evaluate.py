@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,10 +20,21 @@ from heteroreg.evaluation.scores import MARKER, Scores, over_patients
 from heteroreg.evaluation.uncertainty import FRACTIONS
 from heteroreg.evaluation.view import Inputs, view_of
 from heteroreg.files import require_free
+from heteroreg.processes import lost_process, shared, start, together
 from heteroreg.progress import progress
-from heteroreg.registration import Registrar
+from heteroreg.registration import Movable, Registrar
 
 CURVES = ("mse", "oracle", "random")
+Rows = list[tuple[dict[str, Any], Row]]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What comes of one pair."""
+
+    rows: Rows
+    case: Case | None
+    info: Mapping[str, Any]
 
 
 def evaluate(
@@ -34,12 +46,17 @@ def evaluate(
     out: str | Path | None = None,
     gallery: int = 6,
     slicewise: bool | None = None,
+    devices: int = 1,
+    nodes: int = 1,
+    strategy: str = "auto",
     show: bool = False,
 ) -> Scores:
     """Registers every pair of a cohort and scores the outcome.
 
     One row for each pair; one for each slice along the last axis where the registration says that slices were
     registered on their own. Means are over patients, a patient being the mean of its rows.
+
+    Several processes take every n-th pair each; every one of them gets the scores, the first writes them.
 
     Args:
         registrar: What registers.
@@ -51,42 +68,53 @@ def evaluate(
         gallery: Keeps this many registrations for looking at, spread evenly over the cohort.
         slicewise: Scores slices (True) or whole images (False) whatever the registration says. The way to
             compare a 3D model with a 2D one: both by slices, or both whole.
+        devices: Processes on each machine.
+        nodes: Machines.
+        strategy: How processes are started, as in `train`.
         show: Shows the progress on stderr.
 
     Raises:
         UserError: A file of the cohort is missing, damaged or does not fit its neighbours; a label occurs
-            nowhere; `out` exists and holds something else.
+            nowhere; `out` exists and holds something else; another process ended.
     """
     _check(cohort, metrics, labels)
     if out is not None:
         require_free(Path(out), MARKER)  # before the work, not after it
+    fabric = start(devices=devices, nodes=nodes, strategy=strategy)
+    if fabric.world_size > 1 and isinstance(registrar, Movable):
+        registrar.to(fabric.device)
     shown = set(spread(gallery, len(cohort)))
     cache = ImageCache()
-    rows: list[tuple[dict[str, Any], Row]] = []
-    cases: list[Case] = []
-    info: Mapping[str, Any] = {}
-    with progress(f"evaluate {registrar.name}", len(cohort), show=show) as report:
-        for index, pair in enumerate(cohort):
-            inputs = Inputs.read(pair, cache)
-            start = time.perf_counter()
-            registration = registrar.register(inputs.moving, inputs.fixed, inputs.moving_labels)
-            seconds = time.perf_counter() - start
-            info = registration.info
-            view = view_of(registration, inputs)
-            by_slice = registration.slicewise if slicewise is None else slicewise
-            views = [view.at(k) for k in range(view.slices)] if by_slice and view.fixed.ndim == 3 else [view]
-            for one in views:
-                row = score(one, labels, metrics)
-                row.values["seconds"] = seconds
-                rows.append((_cells(pair, one.slice), row))
-            if index in shown:
-                cases.append(Case.of(pair.id, view))
-            report(index + 1)
-    _check_found(labels, cohort, [row for _, row in rows])
-    scores = Scores(_table(rows), {}, _sparsification(rows), tuple(cases))
-    scores.summary.update(_summary(registrar, cohort, metrics, info, scores, rows))
-    if out is not None:
-        scores.save(out)
+
+    def one(index: int) -> _Part:
+        pair = cohort[index]
+        inputs = Inputs.read(pair, cache)
+        began = time.perf_counter()
+        registration = registrar.register(inputs.moving, inputs.fixed, inputs.moving_labels)
+        seconds = time.perf_counter() - began
+        view = view_of(registration, inputs)
+        by_slice = registration.slicewise if slicewise is None else slicewise
+        views = [view.at(k) for k in range(view.slices)] if by_slice and view.fixed.ndim == 3 else [view]
+        rows = [(_cells(pair, part.slice), score(part, labels, metrics)) for part in views]
+        for _, row in rows:
+            row.values["seconds"] = seconds
+        return _Part(rows, Case.of(pair.id, view) if index in shown else None, registration.info)
+
+    where = Path(cohort.name if out is None else out)
+    title, show = f"evaluate {registrar.name}", show and fabric.is_global_zero
+    with (
+        lost_process(where, fabric, then="start again"),
+        progress(title, len(cohort), show=show) as report,
+    ):
+        parts = shared(one, range(len(cohort)), fabric, report)
+        rows = [row for part in parts for row in part.rows]
+        with together(fabric):
+            _check_found(labels, cohort, [row for _, row in rows])
+            cases = tuple(part.case for part in parts if part.case is not None)
+            scores = Scores(_table(rows), {}, _sparsification(rows), cases)
+            scores.summary.update(_summary(registrar, cohort, metrics, parts[-1].info, scores, rows))
+            if out is not None and fabric.is_global_zero:
+                scores.save(out)
     return scores
 
 
@@ -114,7 +142,7 @@ def _cells(pair: Pair, index: int | None) -> dict[str, Any]:
     return known | ({} if pair.split is None else {"split": pair.split}) | dict(pair.extra)
 
 
-def _table(rows: list[tuple[dict[str, Any], Row]]) -> pd.DataFrame:
+def _table(rows: Rows) -> pd.DataFrame:
     # A label that is scored nowhere still has its columns: empty says more than absent.
     seen = {label for _, row in rows for label in row.present | row.one_sided}
     names = {name for _, row in rows for name in row.values} | {f"dice_{label}" for label in seen} | set(ALWAYS)
@@ -124,7 +152,7 @@ def _table(rows: list[tuple[dict[str, Any], Row]]) -> pd.DataFrame:
     return pd.concat([cells, values], axis=1)
 
 
-def _sparsification(rows: list[tuple[dict[str, Any], Row]]) -> pd.DataFrame | None:
+def _sparsification(rows: Rows) -> pd.DataFrame | None:
     """Mean curves: over the rows of a patient, then over patients, as every other mean."""
     parts = []
     for suffix in ("", "_foreground"):
@@ -147,7 +175,7 @@ def _summary(
     mode: Mode,
     info: Mapping[str, Any],
     scores: Scores,
-    rows: list[tuple[dict[str, Any], Row]],
+    rows: Rows,
 ) -> dict[str, Any]:
     splits = cohort.splits
     labels = sorted({label for _, row in rows for label in row.present | row.one_sided})
@@ -171,7 +199,7 @@ def _summary(
     }
 
 
-def _label_counts(label: int, rows: list[tuple[dict[str, Any], Row]]) -> dict[str, int]:
+def _label_counts(label: int, rows: Rows) -> dict[str, int]:
     return {
         "rows": sum(label in row.present for _, row in rows),
         "missed": sum(label in row.missed for _, row in rows),

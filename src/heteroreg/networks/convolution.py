@@ -71,8 +71,10 @@ class Convolution(nn.Sequential):
                 before = [0, 0] * (dims - 1 - axis) + [1, 0]
                 after = [0, 0] * (dims - 1 - axis) + [0, 1]
                 kernel = F.pad(kernel, before) + F.pad(kernel, after)
-            # What is transposed has its kernel turned round.
-            kernel = kernel.transpose(0, 1).flip(*range(2, dims + 2)).contiguous(memory_format=CHANNELS_LAST[dims])
+            # What is transposed has its kernel turned round. The axes in a tuple: torch.compile (2.13) reads an
+            # unpacked range wrongly.
+            axes = tuple(range(2, dims + 2))
+            kernel = kernel.transpose(0, 1).flip(axes).contiguous(memory_format=CHANNELS_LAST[dims])
             result: Tensor = TRANSPOSED[dims](coarse.to(precision), kernel, stride=2, padding=1)
             result.add_(CONVOLVED[dims](fine.to(precision), weight[:, inner:], bias, padding=1))
             activated: Tensor = self[1](result)

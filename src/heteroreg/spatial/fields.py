@@ -60,6 +60,7 @@ def resize_displacement(displacement: Tensor, shape: Sequence[int]) -> Tensor:
     if tuple(old) == tuple(shape):
         return displacement
     factors = [(new - 1) / max(n - 1, 1) for new, n in zip(shape, old, strict=True)]
-    scale = torch.tensor(factors, dtype=displacement.dtype, device=displacement.device)
+    # Filled on the device: copying a list there would make a GPU wait.
+    scale = torch.stack([displacement.new_full((), factor) for factor in factors])
     resized = F.interpolate(displacement, size=tuple(shape), mode=INTERPOLATION[len(old)], align_corners=True)
     return resized * scale.view(1, -1, *[1] * len(old))

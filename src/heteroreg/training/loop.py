@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +23,7 @@ from heteroreg.data.samples import Samples
 from heteroreg.errors import StoppedError, UserError
 from heteroreg.files import remove_leftovers, require_free, write_text
 from heteroreg.losses import smoothness
-from heteroreg.processes import lost_process, start
+from heteroreg.processes import lost_process, require_places, start, together
 from heteroreg.progress import progress
 from heteroreg.spatial import warp
 from heteroreg.training import checkpoint
@@ -131,6 +131,7 @@ def train(
             or another process of the training ended.
         StoppedError: SIGTERM or Ctrl-C asked for it; the run is saved and can be resumed.
     """
+    require_places(devices, nodes)
     cohort = cohort if isinstance(cohort, Cohort) else Cohort.read(cohort)
     learn = cohort.split("train") if cohort.splits else cohort
     check = cohort.split("val") if "val" in cohort.splits else None
@@ -139,28 +140,26 @@ def train(
     config_ = run.config
 
     fabric = start(config_.precision, devices, nodes, strategy)
-    if config_.batch_size % (config_.accumulate * fabric.world_size):
-        raise UserError(
-            f"batch_size {config_.batch_size}: cannot be cut into {config_.accumulate} parts for each of "
-            f"{fabric.world_size} processes; choose a multiple of {config_.accumulate * fabric.world_size}"
-        )
+    torch.backends.cudnn.benchmark = True  # samples are all of one size
     torch.manual_seed(config_.seed)
-    assert config_.size is not None
-    load = partial(
-        load_samples,
-        preparation=config_.preparation,
-        size=config_.size,
-        cache=cache,
-        part=(fabric.global_rank, fabric.world_size),
-        show=show and fabric.is_global_zero,
-    )
-    samples = load(learn, centre_label=config_.centre_label)
-    held_out = load(check, centre_label=config_.centre_label, labels=True) if check else None
-    if fabric.is_global_zero:
-        remove_leftovers(run.folder)
-        for name in ("last", "best"):
-            checkpoint.tidy(run.checkpoint(name))
-        if not known:
+    with together(fabric):
+        _require_parts(config_, fabric.world_size)
+        assert config_.size is not None
+        load = partial(
+            load_samples,
+            preparation=config_.preparation,
+            size=config_.size,
+            cache=cache,
+            part=(fabric.global_rank, fabric.world_size),
+            show=show and fabric.is_global_zero,
+        )
+        samples = load(learn, centre_label=config_.centre_label)
+        held_out = load(check, centre_label=config_.centre_label, labels=True) if check else None
+        if fabric.is_global_zero:
+            remove_leftovers(run.folder)
+            for name in ("last", "best"):
+                checkpoint.tidy(run.checkpoint(name))
+        if fabric.is_global_zero and not known:
             write_text(run.folder / CONFIG, config_.yaml())
 
     network, objective = build(config_)
@@ -193,7 +192,7 @@ def train(
             stopping = stop.agreed(fabric, meeting=due["log"])
             if any(due.values()) or stopping:
                 saving = due["checkpoint"] or due["validate"] or stopping
-                _require_finite(watch, state if saving else None, run, samples)
+                _require_finite(fabric, watch, state if saving else None, run, samples)
             if due["log"] or due["validate"]:
                 row = {name: float(torch.as_tensor(fabric.all_reduce(value))) for name, value in figures.items()}
                 row["seconds"] = time.monotonic() - began
@@ -221,6 +220,7 @@ def train(
                     f"{run.folder}: stopped and saved after step {state.step} of {config_.steps}; "
                     "go on with --resume",
                     stopping,
+                    elsewhere=not fabric.is_global_zero,
                 )
         fabric.barrier()
     return run
@@ -242,7 +242,7 @@ def _update(
         optimizer.zero_grad(set_to_none=True)
         for group in optimizer.param_groups:
             group["lr"] = rate
-    for first in range(begin, begin + own, share):
+    for first in _parts(fabric, state, range(begin, begin + own, share), stage):
         chosen = indices[first : first + share]
         images = samples.images(chosen)
         if config.augment:
@@ -266,15 +266,15 @@ def _update(
             figures["variance"] = losses.variance
             goal = goal + losses.variance if stage.variance else goal
         if goal.requires_grad:  # a method whose variance has no loss of its own learns nothing in its phase
-            with _together(fabric, state, last=first + share == begin + own):
-                fabric.backward(goal / config.accumulate)
+            fabric.backward(goal / config.accumulate)
         for name, value in figures.items():
             total[name] = total.get(name, torch.zeros_like(value)) + value.detach() / config.accumulate
 
     learning = {"displacement": stage.displacement, "variance": stage.variance}
     norms = []
     for name, module in (("displacement", state.network), ("variance", state.objective)):
-        if learning[name] and name in state.optimizers:
+        learned = any(parameter.grad is not None for parameter in module.parameters())
+        if learning[name] and learned and name in state.optimizers:
             norm = fabric.clip_gradients(
                 module, state.optimizers[name], max_norm=config.clip or math.inf, error_if_nonfinite=False
             )
@@ -284,14 +284,28 @@ def _update(
     return total | {"learning_rate": torch.tensor(rate)}
 
 
-def _together(fabric: Fabric, state: State, last: bool) -> ExitStack:
-    """Processes add up their gradients in the last part of a batch alone, not in each."""
-    stack = ExitStack()
-    if fabric.world_size > 1:
-        for name, module in (("displacement", state.network), ("variance", state.objective)):
-            if name in state.optimizers:
-                stack.enter_context(fabric.no_backward_sync(module, enabled=not last))  # type: ignore[arg-type]
-    return stack
+def _parts(fabric: Fabric, state: State, begins: range, stage: Phase) -> Iterator[int]:
+    """Where each part of a batch begins.
+
+    Processes add up the gradients of what learns in the last part alone. Distributed training wants to know
+    before the forward pass.
+    """
+    learning = {"displacement": (state.network, stage.displacement), "variance": (state.objective, stage.variance)}
+    for begin in begins:
+        with ExitStack() as stack:
+            for name, (module, learns) in learning.items():
+                alone = begin != begins[-1] or not learns
+                if fabric.world_size > 1 and name in state.optimizers and alone:
+                    stack.enter_context(fabric.no_backward_sync(module))  # type: ignore[arg-type]
+            yield begin
+
+
+def _require_parts(config: Config, processes: int) -> None:
+    if config.batch_size % (config.accumulate * processes):
+        raise UserError(
+            f"batch_size {config.batch_size}: cannot be cut into {config.accumulate} parts for each of "
+            f"{processes} processes; choose a multiple of {config.accumulate * processes}"
+        )
 
 
 def _open(folder: Path, learn: Cohort, resume: bool, settings: Mapping[str, Any]) -> tuple[Run, bool]:
@@ -336,16 +350,17 @@ def _due(config: Config, step: int, validated: bool) -> dict[str, bool]:
     return due | {"validate": due["validate"] and validated}
 
 
-def _require_finite(watch: Watch, state: State | None, run: Run, samples: Samples) -> None:
+def _require_finite(fabric: Fabric, watch: Watch, state: State | None, run: Run, samples: Samples) -> None:
     """Stops a training whose loss, gradient or state is no number, before it reaches a checkpoint.
 
     Args:
+        fabric: The processes.
         watch: Has seen every loss and gradient.
         state: What is to be saved, if it is.
         run: The run.
         samples: What is trained on.
     """
-    step, what = watch.first_bad_step(), "the loss or its gradient"
+    step, what = watch.first_bad_step(fabric), "the loss or its gradient"
     if step is None and state is not None:
         if all(bool(tensor.isfinite().all()) for tensor in state.learned().values()):
             return
@@ -356,7 +371,8 @@ def _require_finite(watch: Watch, state: State | None, run: Run, samples: Sample
     pairs = sorted({samples.ids[int(samples.pair[index])] for index in indices})
     raise UserError(
         f"{run.folder}: {what} is no number at step {step}, with the pairs {', '.join(pairs)}; "
-        "the last checkpoint is kept. Try a lower learning_rate, and `heteroreg check` on the cohort"
+        "the last checkpoint is kept. Try a lower learning_rate, and `heteroreg check` on the cohort",
+        elsewhere=not fabric.is_global_zero,
     )
 
 

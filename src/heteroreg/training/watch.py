@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
 
@@ -28,7 +29,7 @@ class Watch:
         finite = torch.stack([figure.detach().isfinite().all() for figure in figures]).all()
         self._first = torch.where(finite, self._first, self._first.clamp(max=step))
 
-    def first_bad_step(self) -> int | None:
-        """The first step with a figure that is no number, if there was one. Waits for the device."""
-        step = int(self._first)
+    def first_bad_step(self, fabric: Fabric) -> int | None:
+        """The first step in which any process had a figure that is no number. Waits for device and processes."""
+        step = int(torch.as_tensor(fabric.all_reduce(self._first.clone(), reduce_op="min")))
         return None if step == self.NEVER else step

@@ -1,0 +1,49 @@
+"""Names for files and folders from ids that may hold anything."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+
+LONGEST = 80  # bytes: file systems take 255, and temporary names are longer
+DIGITS = 16
+# Names of devices that Windows gives to no file.
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+
+def folder_names(ids: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
+    """A name for each id that every file system takes, in one folder without collisions.
+
+    An id of letters, digits, `-`, `_` and inner dots is its own name. Of any other the rest becomes `_`, and a
+    digest of the id is added, so that no two ids get one name: also not where a file system takes upper and lower
+    case for the same.
+
+    Args:
+        ids: All different.
+        taken: Names that lie in the folder already.
+    """
+    folded = Counter(_folded(name) for name in [*ids, *taken])
+    return [name if _is_safe(name) and folded[_folded(name)] == 1 else _altered(name) for name in ids]
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold()
+
+
+def _is_safe(name: str) -> bool:
+    return (
+        re.fullmatch(r"\w([\w.-]*[\w-])?", name) is not None
+        and RESERVED.fullmatch(name) is None
+        and re.search(rf"-[0-9a-f]{{{DIGITS}}}$", name, re.IGNORECASE) is None  # what only altered names end in
+        and len(name.encode()) <= LONGEST
+    )
+
+
+def _altered(name: str) -> str:
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:DIGITS]
+    plain = re.sub(r"[^\w-]+", "_", name).strip("_-")
+    short = plain.encode()[: LONGEST - DIGITS - 1].decode(errors="ignore")
+    return f"{short or 'pair'}-{digest}"
