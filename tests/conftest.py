@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from heteroreg.training import Run, train
 
 REAL = "HETEROREG_DATA"
 
+# Where the tests run in the background, Ctrl-C is ignored; those that send it need it heard.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(min(2, torch.get_num_threads()))
 
 

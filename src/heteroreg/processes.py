@@ -10,7 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -184,7 +184,8 @@ def _end_with_the_first(what: Path | str, then: str, done: threading.Event) -> N
     first = int(os.environ[FIRST])
     while not done.wait(LOOK):
         if os.getppid() != first:
-            print(f"heteroreg: {_lost(what, 'the first is gone', then)}", file=sys.stderr, flush=True)
+            with suppress(OSError, ValueError):  # nobody may be left to read it
+                print(f"heteroreg: {_lost(what, 'the first is gone', then)}", file=sys.stderr, flush=True)
             os._exit(2)
 
 

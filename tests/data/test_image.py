@@ -210,7 +210,11 @@ def test_the_grid_is_read_without_the_voxels(ending, rng, tmp_path):
         path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(UserError):
         read_image(path)
-    assert read_grid(path) == whole
+    if ending == ".mha":  # its header says how many bytes follow
+        with pytest.raises(UserError, match="promises"):
+            read_grid(path)
+    else:
+        assert read_grid(path) == whole
 
 
 def test_the_grid_is_that_of_the_image(rng, tmp_path):
@@ -229,7 +233,7 @@ def test_what_is_no_image_has_no_grid(rng, tmp_path):
     with pytest.raises(UserError, match=r"a\.nii\.gz: no such file"):
         read_grid(tmp_path / "a.nii.gz")
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(UserError, match=r"notes\.txt: its header could not be read"):
+    with pytest.raises(UserError, match=r"notes\.txt: could not be read"):
         read_grid(tmp_path / "notes.txt")
     with pytest.raises(UserError, match=r"has 4 axes \(9, 8, 7, 5\)"):
         read_grid(nifti(tmp_path / "film.nii.gz", rng.normal(size=(9, 8, 7, 5)).astype(np.float32)))

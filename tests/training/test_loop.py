@@ -291,7 +291,7 @@ def test_no_motion_is_pointed_out(cohort_2d, tmp_path, monkeypatch):
 def test_a_run_is_recognised(tmp_path):
     with pytest.raises(UserError, match=r"is not the folder of a run \(no config.yaml\)"):
         Run.read(tmp_path)
-    (tmp_path / "config.yaml").write_text("method: mse\ndims: 2\n")
+    (tmp_path / "config.yaml").write_text("method: mse\ndims: 2\nsize: [32, 32]\n")
     with pytest.raises(UserError, match="holds no checkpoint"):
         Run.read(tmp_path).modules()
 

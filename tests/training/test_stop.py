@@ -198,16 +198,14 @@ def test_the_command_says_so(cohort_2d, tmp_path, monkeypatch, capsys):
     assert text == f"heteroreg: {tmp_path / 'run'}: stopped and saved after step 3 of 8; go on with --resume\n"
 
 
-def test_of_several_processes_the_first_tells(cohort_2d, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_of_several_processes_the_first_tells(elsewhere, cohort_2d, tmp_path, monkeypatch, capsys):
     def stopped(*_args, **_kwargs):
-        raise StoppedError("stopped", signal.SIGTERM)
+        raise StoppedError("stopped", signal.SIGTERM, elsewhere=elsewhere)
 
     monkeypatch.setattr("heteroreg.training.train", stopped)
-    arguments = ("train", cohort_2d.name, "--out", tmp_path / "run")
-    monkeypatch.setenv("LOCAL_RANK", "0")
-    assert command(monkeypatch, capsys, *arguments) == (143, "heteroreg: stopped\n")
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    assert command(monkeypatch, capsys, *arguments) == (0, "")
+    outcome = command(monkeypatch, capsys, "train", cohort_2d.name, "--out", tmp_path / "run")
+    assert outcome == ((0, "") if elsewhere else (143, "heteroreg: stopped\n"))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from heteroreg.processes import start
 from heteroreg.training.watch import Watch
 
 CPU = torch.device("cpu")
@@ -13,7 +14,7 @@ def test_numbers_are_well():
     watch = Watch(CPU)
     for step in range(1, 4):
         watch.note(step, [GOOD, torch.zeros(3, 2), torch.tensor(1e38)])
-    assert watch.first_bad_step() is None
+    assert watch.first_bad_step(start()) is None
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -25,18 +26,18 @@ def test_the_first_bad_step_is_remembered(bad, place):
     watch.note(5, figures[::-1] if place == 0 else figures)
     watch.note(6, [torch.tensor(math.nan)])  # a later one does not hide it
     watch.note(7, [GOOD])  # nor does a good one
-    assert watch.first_bad_step() == 5
+    assert watch.first_bad_step(start()) == 5
 
 
 def test_nothing_is_asked_of_the_figures_but_to_be_looked_at():
     watch = Watch(CPU)
     figure = torch.ones(2, requires_grad=True) * 3
     watch.note(1, [figure])
-    assert watch.first_bad_step() is None
+    assert watch.first_bad_step(start()) is None
     figure.sum().backward()  # the graph is as it was
 
 
 def test_low_precision_overflows_to_infinity():
     watch = Watch(CPU)
     watch.note(2, [torch.tensor(70000.0).to(torch.float16)])
-    assert watch.first_bad_step() == 2
+    assert watch.first_bad_step(start()) == 2
