@@ -22,7 +22,7 @@ import heteroreg.data.dataset as dataset
 from heteroreg.data.cache import DEFAULT_LIMIT, SampleCache
 from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.data.dataset import load_samples
-from heteroreg.data.image import Image, read_image, write_image
+from heteroreg.data.image import Image, write_image
 from heteroreg.data.preparation import Preparation
 from heteroreg.data.samples import Samples
 from heteroreg.errors import UserError
