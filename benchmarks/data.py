@@ -41,6 +41,7 @@ def measure(plan: Plan) -> list[dict[str, Any]]:
         calls: dict[str, tuple[int, Callable[[], object]]] = {
             f"decode the two images of {stack}, .nii.gz": (1, partial(_decode, pair)),
             "decode and prepare them": (1, partial(prepare, [pair], config)),
+            "take them from the cache": (1, partial(prepare, [pair], config, folder / "cache")),
             f"score a pair of {side}×{side} with labels": (
                 plan.evaluated,
                 partial(_evaluate, Undeformed(), cohort),

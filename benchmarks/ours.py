@@ -16,6 +16,7 @@ from torch import Tensor
 
 from benchmarks.case import SMALL
 from benchmarks.synthetic import cohort
+from heteroreg.data.cache import SampleCache
 from heteroreg.data.cohort import Pair
 from heteroreg.data.dataset import load_samples
 from heteroreg.data.samples import Samples
@@ -117,7 +118,7 @@ def networks(registrar: ModelRegistrar, moving: Tensor, fixed: Tensor) -> Estima
     return registrar._forward(moving, fixed)
 
 
-def prepare(pairs: Sequence[Pair], config: Config) -> Samples:
-    """Reads pairs as training does at its start, each file decoded anew."""
+def prepare(pairs: Sequence[Pair], config: Config, cache: Path | None = None) -> Samples:
+    """Reads pairs as training does at its start: from a cache, or each file decoded anew."""
     assert config.size is not None
-    return load_samples(pairs, config.preparation, config.size)
+    return load_samples(pairs, config.preparation, config.size, cache=SampleCache(cache))
