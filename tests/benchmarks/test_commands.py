@@ -48,7 +48,7 @@ def test_registration_and_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     published = ways["2D 32×32", "as published, networks, one pair"]
     assert stack["speedup"] == pytest.approx(published["ms"] / stack["ms"])
     times = [row["ms"] for row in results["data"]]
-    assert len(times) == 4
+    assert len(times) == 5
     assert all(time > 0 and math.isfinite(time) for time in times)
 
 
