@@ -78,7 +78,10 @@ def metrics_rows(out: Path) -> int:
 
 def test_a_process_that_dies(cohort_2d, tmp_path, capsys):
     generator = random.Random(SEED)
+    began = time.monotonic()
     whole = begin(cohort_2d.name, tmp_path / "whole", tmp_path / "errors")
+    assert wait_for(lambda: metrics_rows(tmp_path / "whole") > 0, 2 * PATIENCE)
+    start = time.monotonic() - began  # until the first step, here and now; the second process begins half-way
     assert whole.wait(2 * PATIENCE) == 0, (tmp_path / "errors").read_text()
     assert (tmp_path / "errors").read_text() == ""
     expected = Run.read(tmp_path / "whole")
@@ -90,7 +93,7 @@ def test_a_process_that_dies(cohort_2d, tmp_path, capsys):
         first = begin(cohort_2d.name, out, errors)
         second = second_of(first)
         if death.endswith("at the start"):
-            time.sleep(generator.uniform(0, 8))
+            time.sleep(generator.uniform(0, 0.4 * start))
         else:
             row = max(row, step) + generator.randrange(1, 6)
             assert wait_for(lambda row=row: metrics_rows(out) >= row, PATIENCE)
