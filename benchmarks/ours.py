@@ -22,8 +22,7 @@ from heteroreg.data.dataset import load_samples
 from heteroreg.data.samples import Samples
 from heteroreg.model import Estimate, ModelRegistrar, load
 from heteroreg.training.config import Config
-from heteroreg.training.loop import State, _update, train
-from heteroreg.training.run import build
+from heteroreg.training.loop import _update, set_up, train
 from heteroreg.training.schedule import phase
 from heteroreg.training.watch import Watch
 
@@ -75,17 +74,7 @@ class Step:
         torch.manual_seed(0)
         self.fabric = Fabric(accelerator="cpu", devices=1, precision=precision)  # type: ignore[arg-type]
         self.fabric.launch()
-        network, objective = build(self.config)
-        if self.config.compile:
-            network.compile()
-            objective.compile()
-        network, optimizer = self.fabric.setup(network, torch.optim.Adam(network.parameters()))
-        optimizers = {"displacement": optimizer}
-        if any(True for _ in objective.parameters()):
-            objective, optimizers["variance"] = self.fabric.setup(
-                objective, torch.optim.Adam(objective.parameters())
-            )
-        self.state = State(network, objective, optimizers)
+        self.state = set_up(self.fabric, self.config)
         self.watch = Watch(self.fabric.device)
 
     def __call__(self) -> None:

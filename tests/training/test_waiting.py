@@ -18,7 +18,6 @@ from heteroreg.methods import METHODS, Method
 from heteroreg.processes import start
 from heteroreg.training import loop
 from heteroreg.training.config import Config
-from heteroreg.training.run import build
 from heteroreg.training.schedule import Phase
 from heteroreg.training.watch import Watch
 
@@ -71,18 +70,13 @@ def waits_of_a_step(
     config = Config.build({"method": method, "dims": 2, "size": (32, 48), "batch_size": 2} | settings)
     fabric = start("bf16-mixed")
     samples = load_samples(cohort, config.preparation, config.size or ())
-    network, objective = build(config)
-    network, optimizer = fabric.setup(network, torch.optim.Adam(network.parameters()))
-    optimizers = {"displacement": optimizer}
-    if any(True for _ in objective.parameters()):
-        objective, optimizers["variance"] = fabric.setup(objective, torch.optim.Adam(objective.parameters()))
+    state = loop.set_up(fabric, config)
     waits = Waits()
 
     def begin(*_: Any) -> None:
         waits.__enter__()
 
-    network.register_forward_pre_hook(begin)
-    state = loop.State(network, objective, optimizers)
+    state.network.register_forward_pre_hook(begin)
     figures = loop._update(fabric, state, samples, config, stage, Window(waits))
     assert math.isfinite(float(figures["loss"]))
     return waits.found

@@ -119,7 +119,7 @@ def train(
             resumed ends bit for bit as one that was not, the `seconds` of its figures aside.
         devices: Processes on each machine.
         nodes: Machines.
-        strategy: How processes work together, by the names of Lightning Fabric; `auto` is DDP.
+        strategy: How processes work together: `ddp`, or `auto`, which is DDP where there are several.
         show: Show progress.
         **settings: Further settings, over those of `config`; see `Config`.
 
@@ -162,18 +162,8 @@ def train(
         if fabric.is_global_zero and not known:
             write_text(run.folder / CONFIG, config_.yaml())
 
-    network, objective = build(config_)
-    if config_.compile:
-        network.compile()
-        objective.compile()
-    optimizers: dict[str, torch.optim.Optimizer] = {}
     with lost_process(run.folder, fabric):
-        network, optimizers["displacement"] = fabric.setup(network, torch.optim.Adam(network.parameters()))
-        if any(True for _ in objective.parameters()):
-            objective, optimizers["variance"] = fabric.setup(objective, torch.optim.Adam(objective.parameters()))
-        else:
-            objective = objective.to(fabric.device)
-    state = State(network, objective, optimizers)
+        state = set_up(fabric, config_)
     if resume:
         state.restore(run)
 
@@ -224,6 +214,21 @@ def train(
                 )
         fabric.barrier()
     return run
+
+
+def set_up(fabric: Fabric, config: Config) -> State:
+    """The untrained estimators with their optimisers, on the device and in the precision of the processes."""
+    network, objective = build(config)
+    if config.compile:
+        network.compile()
+        objective.compile()
+    optimizers: dict[str, torch.optim.Optimizer] = {}
+    network, optimizers["displacement"] = fabric.setup(network, torch.optim.Adam(network.parameters()))
+    if any(True for _ in objective.parameters()):
+        objective, optimizers["variance"] = fabric.setup(objective, torch.optim.Adam(objective.parameters()))
+    else:
+        objective = objective.to(fabric.device)
+    return State(network, objective, optimizers)
 
 
 def _update(
