@@ -5,6 +5,12 @@ from __future__ import annotations
 LONGEST = 1500  # characters: what is longer is a damaged file quoted at length
 
 
+def one_line(text: str) -> str:
+    """A text on one line that can be printed: what would steer a terminal is written as escapes."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
+
+
 class UserError(Exception):
     """Something outside the program is wrong and the user can mend it.
 
@@ -21,8 +27,7 @@ class UserError(Exception):
     def __init__(self, message: str, elsewhere: bool = False) -> None:
         if len(message) > 20 * LONGEST:  # what is quoted may be megabytes
             message = message[: 10 * LONGEST] + message[-10 * LONGEST :]
-        line = " ".join(message.split())
-        line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
+        line = one_line(message)
         if len(line) > LONGEST:
             line = f"{line[: LONGEST * 2 // 3]} … {line[-LONGEST // 3 :]}"
         super().__init__(line)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from heteroreg.errors import one_line
 from heteroreg.evaluation.metrics import Metric, metric
 
 if TYPE_CHECKING:
@@ -53,9 +54,7 @@ def heading(described: Metric, mode: str) -> str:
 
 def shown(name: str) -> str:
     """A name as Markdown that shows it: on one line, and none of its characters a mark, a link or a tag."""
-    line = " ".join(name.split())
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
-    return re.sub(r"[\\`*<>\[\]|&~$]", r"\\\g<0>", line)
+    return re.sub(r"[\\`*<>\[\]|&~$]", r"\\\g<0>", one_line(name))
 
 
 def _table(comparison: Comparison, columns: Sequence[Metric], cells: dict[tuple[str, str], Any]) -> str:
