@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import re
 from pathlib import Path
 
+from heteroreg.data.headers import check_header
 from heteroreg.errors import UserError
 
-# Formats that may keep their voxels in files of their own, and where their headers name them.
-DETACHED = {
-    ".mhd": rb"^ElementDataFile\s*=\s*(.+?)\s*$",
-    ".mha": rb"^ElementDataFile\s*=\s*(.+?)\s*$",
-    ".nhdr": rb"^data ?file:\s*(.+?)\s*$",
-    ".nrrd": rb"^data ?file:\s*(.+?)\s*$",
-}
+# Endings of one image in two files, which name each other by the rest of their names.
 TWINS = (".hdr", ".img", ".img.gz")
-HEADER = 65536
 
 
 class Fingerprints:
@@ -61,18 +53,13 @@ def files_of(path: Path) -> list[Path] | None:
     if twin:
         stem = path.name[: -len(twin)].lower()
         return sorted(f for f in path.parent.iterdir() if f.name.lower() in {stem + ending for ending in TWINS})
-    pattern = DETACHED.get(path.suffix.lower())
-    if pattern is None:
+    try:
+        header = check_header(path)
+    except UserError:
+        return None  # what is wrong with it is told when it is read
+    if header is None or header.data == path:
         return [path]
-    with path.open("rb") as handle:
-        header = handle.read(HEADER)
-    if path.suffix.lower() in (".nrrd", ".nhdr"):
-        header = re.split(rb"\r?\n\r?\n", header, maxsplit=1)[0]  # voxels follow the empty line
-    found = re.search(pattern, header, re.MULTILINE | re.IGNORECASE)
-    if found is None or found[1] in (b"LOCAL", b"Local", b"local"):
-        return [path]
-    data = path.parent / os.fsdecode(found[1])
-    return [path, data] if data.is_file() else None
+    return [path, header.data] if header.data.is_file() else None
 
 
 def _digest(path: Path) -> str | None:
