@@ -40,18 +40,20 @@ class Convolution(nn.Sequential):
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, outputs, *shape) of features (N, inputs, *shape)."""
-        with exact_if_small(features.shape[2:], features.device):
-            result: Tensor = self[1](self[0](features.to(_precision(self, features))))
-            return result
+        result: Tensor = self[1](self._convolved(features))
+        return result
 
     def pooled(self, features: Tensor) -> Tensor:
         """The same followed by max-pooling (N, outputs, *shape / 2), pooled before it is activated.
 
         The activation rises everywhere, so that the order changes nothing but the work: 1/2^d of the activations.
         """
+        result: Tensor = self[1](POOLINGS[self.dims](self._convolved(features), 2))
+        return result
+
+    def _convolved(self, features: Tensor) -> Tensor:
         with exact_if_small(features.shape[2:], features.device):
-            convolved = self[0](features.to(_precision(self, features)))
-            result: Tensor = self[1](POOLINGS[self.dims](convolved, 2))
+            result: Tensor = self[0](features.to(_precision(self, features)))
             return result
 
     def joined(self, coarse: Tensor, fine: Tensor) -> Tensor:
