@@ -33,7 +33,7 @@ BYTES = {
     sitk.sitkInt32: 4, sitk.sitkUInt64: 8, sitk.sitkInt64: 8, sitk.sitkFloat32: 4, sitk.sitkFloat64: 8,
 }  # fmt: skip
 # Between a nanometre and a kilometre, and no further than a planet: beyond, positions have no digits left.
-SPACING, FURTHEST = (1e-6, 1e6), 1e10
+SPACING = (1e-6, 1e6)
 
 
 def grid_of(image: Any) -> Grid:
@@ -119,7 +119,7 @@ def check_grid(path: object, grid: Grid) -> None:
     spacing, origin, axes = np.array(grid.spacing), np.array(grid.origin), grid.axes
     if not ((spacing >= SPACING[0]) & (spacing <= SPACING[1])).all():
         raise UserError(f"{path}: its header says a spacing of {grid.spacing} mm; correct it")
-    if not (np.abs(origin) <= FURTHEST).all():
+    if not (np.abs(origin) <= nifti.FURTHEST).all():
         raise UserError(f"{path}: its header says an origin of {grid.origin} mm; correct it")
     if not (np.abs(axes) <= 2).all() or not abs(np.linalg.det(axes)) > 1e-3:
         raise UserError(f"{path}: its header says axes that span no space ({grid.direction}); correct it")
