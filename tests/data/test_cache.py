@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,21 +54,6 @@ def pairs(tmp_path, rng):
 @pytest.fixture
 def folder(tmp_path):
     return tmp_path / "cache"
-
-
-@pytest.fixture
-def decoded(monkeypatch):
-    """How often each file was decoded."""
-    counts: Counter[str] = Counter()
-    for name in ("read_image", "read_labels"):
-        read = getattr(dataset, name)
-
-        def count(path, read=read):
-            counts[path.name] += 1
-            return read(path)
-
-        monkeypatch.setattr(dataset, name, count)
-    return counts
 
 
 def load(pairs, folder, preparation=SLICES, size=SIZE, limit=DEFAULT_LIMIT, labels=True, **options):

@@ -1,5 +1,4 @@
 import errno
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -34,19 +33,6 @@ def pairs(tmp_path, rng):
             write_image(Image.from_array(labels, (1.5, 1.5, 8.0)), files[f"{name}_labels"])
         result.append(Pair(f"pair{k}", patient=f"patient{k}", **files))
     return result
-
-
-def counted(monkeypatch):
-    counts = Counter()
-    for name in ("read_image", "read_labels"):
-        read = getattr(dataset, name)
-
-        def count(path, read=read):
-            counts[path.name] += 1
-            return read(path)
-
-        monkeypatch.setattr(dataset, name, count)
-    return counts
 
 
 def test_stacks_become_slices(pairs):
@@ -139,28 +125,26 @@ def test_training_sees_the_intensities_that_registration_will(pairs, tmp_path, r
     np.testing.assert_allclose(samples.images(range(3))[:, :1].numpy(), batch.numpy(), atol=1e-6)
 
 
-def test_each_file_is_decoded_once(pairs, monkeypatch, tmp_path):
-    counts = counted(monkeypatch)
+def test_each_file_is_decoded_once(pairs, decoded, tmp_path):
     third = Pair("again", pairs[0].fixed, pairs[0].moving, pairs[0].fixed_labels, pairs[0].moving_labels)
     for _ in range(2):
         cache = SampleCache(tmp_path / "cache")
         load_samples([*pairs, third], Preparation(2), (16, 16), centre_label=2, labels=True, cache=cache)
-    assert len(counts) == 8
-    assert set(counts.values()) == {1}
+    assert len(decoded) == 8
+    assert set(decoded.values()) == {1}
 
 
-def test_training_decodes_each_file_once(cohort_2d, monkeypatch, tmp_path):
+def test_training_decodes_each_file_once(cohort_2d, decoded, monkeypatch, tmp_path):
     from heteroreg.training import train
 
-    counts = counted(monkeypatch)
     monkeypatch.setenv("HETEROREG_CACHE", str(tmp_path / "cache"))
     train(cohort_2d, tmp_path / "run", steps=1, batch_size=2)
-    assert set(counts.values()) == {1}
+    assert set(decoded.values()) == {1}
     # Five pairs to learn from, and one to validate with its labels.
-    assert len(counts) == 5 * 2 + 4
-    counts.clear()
+    assert len(decoded) == 5 * 2 + 4
+    decoded.clear()
     train(cohort_2d, tmp_path / "again", steps=1, batch_size=2)
-    assert not counts
+    assert not decoded
 
 
 def test_images_are_let_go_of_after_their_last_pair(pairs, monkeypatch):
@@ -191,8 +175,7 @@ def test_a_disk_that_fails_is_told_with_the_file(pairs, monkeypatch):
         load_samples(pairs, Preparation(2), (16, 16), cache=SampleCache(None))
 
 
-def test_the_cache_forgets_what_was_used_longest_ago(pairs, monkeypatch):
-    counts = counted(monkeypatch)
+def test_the_cache_forgets_what_was_used_longest_ago(pairs, decoded):
     size = read_image(pairs[0].moving).array.nbytes  # 20·18·3·4 bytes
     cache = ImageCache(limit=2 * size)
     first, second, third = pairs[0].moving, pairs[0].fixed, pairs[0].moving_labels
@@ -201,9 +184,9 @@ def test_the_cache_forgets_what_was_used_longest_ago(pairs, monkeypatch):
     cache.image(first)
     cache.labels(third)  # one too many: the second goes
     cache.image(first)
-    assert counts[first.name] == 1
+    assert decoded[first.name] == 1
     cache.image(second)
-    assert counts[second.name] == 2
+    assert decoded[second.name] == 2
 
 
 def test_an_image_larger_than_the_cache_is_read_all_the_same(pairs):

@@ -32,7 +32,7 @@ BYTES = {
     sitk.sitkUInt8: 1, sitk.sitkInt8: 1, sitk.sitkUInt16: 2, sitk.sitkInt16: 2, sitk.sitkUInt32: 4,
     sitk.sitkInt32: 4, sitk.sitkUInt64: 8, sitk.sitkInt64: 8, sitk.sitkFloat32: 4, sitk.sitkFloat64: 8,
 }  # fmt: skip
-# Between a nanometre and a kilometre, and no further than a planet: beyond, positions have no digits left.
+# Between a nanometre and a kilometre.
 SPACING = (1e-6, 1e6)
 
 

@@ -27,7 +27,7 @@ logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)
 HEADER = 540  # bytes of the longer of the two kinds
 # Bytes behind the voxels that are put up with: some writers fill up the last block.
 PADDING = 1024**2
-# Nothing that is placed in space lies further away, in mm.
+# Nothing that is placed in space lies further away, in mm: beyond a planet's size positions have no digits left.
 FURTHEST = 1e10
 
 
