@@ -12,14 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.case import Plan
+from benchmarks.case import PRECISIONS, Plan
 from benchmarks.measure import alternate, spread
 from benchmarks.ours import networks, registrar
 from benchmarks.published import Published
 from benchmarks.synthetic import images
-from heteroreg.model import ModelRegistrar
+from heteroreg.model import ModelRegistrar, load
 
 METHOD = "hetero"
+PUBLISHED = "as published, networks, one pair"
 
 
 def measure(plan: Plan) -> list[dict[str, Any]]:
@@ -40,27 +41,38 @@ def _register(model: ModelRegistrar, pair: Sequence[NDArray[np.float32]], spacin
 
 def _measure(plan: Plan, shape: tuple[int, ...], count: int, folder: Path) -> list[dict[str, Any]]:
     dims = len(shape)
-    model = registrar(folder, dims, METHOD, plan.settings)
+    run = registrar(folder, dims, METHOD, plan.settings).run.folder
     moving, fixed = (torch.from_numpy(images(shape, count, seed)[:, None]) for seed in (0, 1))
     one = moving[0, 0].numpy(), fixed[0, 0].numpy()
-    calls: dict[str, tuple[int, Callable[[], object]]] = {
-        "as published, networks, one pair": (1, partial(Published(shape).register, moving[:1], fixed[:1])),
-        "networks, one pair": (1, partial(networks, model, moving[:1], fixed[:1])),
-        "register, one pair": (1, partial(_register, model, one, 1.0)),
+    calls: dict[tuple[str, str], tuple[int, Callable[[], object]]] = {
+        (PUBLISHED, "32-true"): (1, partial(Published(shape).register, moving[:1], fixed[:1]))
     }
-    if count > 1:
-        # A stack of thick slices, which a 2D model takes apart.
-        stack = [images.movedim(0, -1)[0].numpy() for images in (moving, fixed)]
-        spacing = (1.0,) * dims + (8.0,)
+    for precision in PRECISIONS:
+        model = load(run, precision=precision)
         calls |= {
-            f"networks, batch of {count}": (count, partial(networks, model, moving, fixed)),
-            f"register, stack of {count}": (count, partial(_register, model, stack, spacing)),
+            ("networks, one pair", precision): (1, partial(networks, model, moving[:1], fixed[:1])),
+            ("register, one pair", precision): (1, partial(_register, model, one, 1.0)),
         }
-    seconds = alternate({name: call for name, (_, call) in calls.items()}, plan.repeats)
-    times = {name: spread([s / calls[name][0] for s in values]) for name, values in seconds.items()}
-    published = next(iter(times.values()))["ms"]
+        if count > 1:
+            # A stack of thick slices, which a 2D model takes apart.
+            stack = [images.movedim(0, -1)[0].numpy() for images in (moving, fixed)]
+            spacing = (1.0,) * dims + (8.0,)
+            calls |= {
+                (f"networks, batch of {count}", precision): (count, partial(networks, model, moving, fixed)),
+                (f"register, stack of {count}", precision): (count, partial(_register, model, stack, spacing)),
+            }
+    seconds = alternate({"/".join(key): call for key, (_, call) in calls.items()}, plan.repeats)
+    times = {key: spread([s / pairs for s in seconds["/".join(key)]]) for key, (pairs, _) in calls.items()}
+    published = times[PUBLISHED, "32-true"]["ms"]
     case = f"{dims}D {'×'.join(map(str, shape))}"
     return [
-        {"case": case, "way": name, "pairs": calls[name][0], **time, "speedup": published / time["ms"]}
-        for name, time in times.items()
+        {
+            "case": case,
+            "way": way,
+            "precision": precision,
+            "pairs": calls[way, precision][0],
+            **time,
+            "speedup": published / time["ms"],
+        }
+        for (way, precision), time in times.items()
     ]

@@ -103,10 +103,11 @@ def _step(rows: Sequence[Row]) -> str:
 def _registration(rows: Sequence[Row]) -> str:
     columns = [
         ("", text("way")),
+        ("", _precision),
         ("ms for a pair", _milliseconds),
         ("× faster than published", number("speedup", 2)),
     ]
-    return _by_case(columns, rows, 1)
+    return _by_case(columns, rows, 2)
 
 
 def _data(rows: Sequence[Row]) -> str:
@@ -222,7 +223,8 @@ def _targets(results: Mapping[str, Any]) -> str:
             aim(f"{name}: of the limit", row["percent_of_limit"], 60, "≥", 0, " %")
     for row in results.get("registration", []):
         if row["pairs"] > 1:
-            aim(f"{row['case'][:2]} {row['way']}: × faster than published, per pair", row["speedup"], 4, "≥")
+            name = f"{row['case'][:2]} {row['way']}, {_precision(row)}"
+            aim(f"{name}: × faster than published, per pair", row["speedup"], 4, "≥")
     for row in results.get("memory", []):
         if row["variant"] == "hetero" and "share_of_published" in row:
             name = f"{row['case'][:2]} memory of a step, `hetero`, {_precision(row)}"
