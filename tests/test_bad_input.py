@@ -223,6 +223,13 @@ def test_output_folder_that_holds_something_else(work: Path, command: Command, n
     assert [path.name for path in mine.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("option", [("--pairs", 3), ("--size", 48), ("--dims", 2), ("--layout", "acdc")])
+def test_what_a_cohort_determines_itself(work: Path, command: Command, option: tuple[str, object]) -> None:
+    outcome = command("phantom", work / "new", "--on", work / "cohort", *map(str, option))
+    one_line(outcome, f"{option[0]}: is that of the cohort with --on")
+    assert not (work / "new").exists()
+
+
 def test_run_that_exists(work: Path, command: Command) -> None:
     one_line(command("train", work / "cohort", "--out", work / "run"), "run", "--resume")
 

@@ -97,6 +97,14 @@ def test_import_what_phantom_writes(command: Command, tmp_path: Path, layout: st
     assert "0 problems" in command("check", tmp_path / "cohort")
 
 
+def test_noise_over_another_cohort(command: Command, tmp_path: Path) -> None:
+    command("phantom", tmp_path / "clean", "--pairs", 3, "--size", 48, "--strength", 0, "--quiet")
+    on = ("phantom", tmp_path / "noisy", "--on", tmp_path / "clean", "--artefacts", "--noise-strength", 0.5)
+    assert "3 pairs" in command(*on)
+    assert "0 problems" in command("check", tmp_path / "noisy")
+    assert {"moving_artefact", "fixed_artefact"} <= set(Cohort.read(tmp_path / "noisy")[0].extra)
+
+
 def test_import_of_a_folder(command: Command, tmp_path: Path) -> None:
     command("phantom", tmp_path / "raw", "--pairs", 3, "--size", 48, "--quiet")
     files = tmp_path / "files"

@@ -99,6 +99,7 @@ def demo(
 
 @app.command()
 def phantom(
+    context: typer.Context,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
     pairs: Annotated[int, typer.Option(min=1, help="Pairs to make.")] = 24,
     dims: Annotated[int, typer.Option(min=2, max=3, help="2 or 3.")] = 2,
@@ -106,20 +107,35 @@ def phantom(
     noise: Annotated[Noise, typer.Option(help="Kind of noise.")] = Noise.gaussian,
     artefacts: Annotated[bool, typer.Option(help="Add a shadow, drop-out and clutter.")] = False,
     strength: Annotated[float, typer.Option(min=0, help="Strength of noise and artefacts.")] = 1.0,
+    noise_strength: Annotated[float | None, typer.Option(min=0, help="Of the noise, where it differs.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     layout: Annotated[Layout, typer.Option(help="A cohort, or the layout of a public data set.")] = Layout.pairs,
+    on: Annotated[Path | None, typer.Option(metavar="COHORT", help="Lay them over its images instead.")] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001
 ) -> None:
     """Write a cohort of beating hearts with known motion and noise.
 
     Example: `heteroreg phantom hearts --pairs 40 --noise rician --artefacts`
-    """
-    from heteroreg.data.phantom import write_phantom
 
+    With `--on`, the same noise and artefacts are laid over the images of a real cohort:
+    `heteroreg phantom acdc-artefacts --on cohorts/acdc --artefacts --noise-strength 0.2`
+    """
+    from heteroreg.data.phantom import write_overlay, write_phantom
+
+    if on is not None:
+        for name in ("pairs", "dims", "size", "layout"):
+            if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE":
+                raise UserError(f"--{name}: is that of the cohort with --on; leave it out")
+        cohort = write_overlay(
+            out, on, noise=noise.value, artefacts=artefacts, strength=strength, noise_strength=noise_strength,
+            seed=seed, show=not quiet,
+        )  # fmt: skip
+        _say(quiet, f"wrote {len(cohort)} pairs to {out}")
+        return
     write_phantom(
         out, pairs=pairs, dims=dims, size=size, noise=noise.value, artefacts=artefacts, strength=strength,
-        seed=seed, layout=layout.value,
+        noise_strength=noise_strength, seed=seed, layout=layout.value,
     )  # fmt: skip
     _say(quiet, f"wrote {pairs} pairs to {out}")
 

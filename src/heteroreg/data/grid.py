@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+# A stack whose slices are this many times thicker than its pixels is one of 2D images, not a volume.
+THICK = 3.0
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -56,6 +59,11 @@ class Grid:
     def matrix(self) -> Array:
         """Direction · diag(spacing): turns a displacement in voxels into one in mm (d, d)."""
         return np.asarray(self.axes * np.asarray(self.spacing))
+
+    @property
+    def thick_slices(self) -> bool:
+        """Whether it is a stack of slices that were acquired one by one, far apart."""
+        return self.dims == 3 and self.spacing[2] > THICK * max(self.spacing[:2])
 
     def physical(self, index: Array) -> Array:
         """Positions in mm of (fractional) indices, along the last axis of `index` (…, d)."""

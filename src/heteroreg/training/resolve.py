@@ -11,8 +11,6 @@ from heteroreg.data.cohort import Cohort
 from heteroreg.data.image import read_grid
 from heteroreg.training.config import Config
 
-# A stack whose slices are this many times thicker than its pixels is registered slice by slice.
-THICK = 3.0
 # Longest side of a sample, by dimension: what one workstation trains in a night.
 LONGEST = {2: 256, 3: 128}
 MULTIPLE = 16
@@ -26,9 +24,7 @@ def resolve(config: Config, cohort: Cohort) -> Config:
     image, rounded up to a multiple of 16, up to the longest sample. Headers are read, not voxels.
     """
     fixed = [read_grid(pair.fixed) for pair in cohort]
-    dims = config.dims or (
-        2 if fixed[0].dims == 2 or fixed[0].spacing[2] > THICK * max(fixed[0].spacing[:2]) else 3
-    )
+    dims = config.dims or (2 if fixed[0].dims == 2 or fixed[0].thick_slices else 3)
     usable = [grid for grid in fixed if grid.dims >= dims]  # an unfit image is reported when it is loaded
     spacings = np.array([grid.spacing[:dims] for grid in usable]) if usable else np.ones((1, dims))
     shapes = np.array([grid.shape[:dims] for grid in usable]) if usable else np.full((1, dims), MULTIPLE)

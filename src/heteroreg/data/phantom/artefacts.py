@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from heteroreg.data.phantom.noise import intensity_range
-from heteroreg.errors import UserError
+from heteroreg.data.phantom.noise import intensity_range, require_strength
 
 Floats = NDArray[np.floating[Any]]
 
@@ -34,8 +33,7 @@ def add_artefacts(
     Raises:
         UserError: A negative strength.
     """
-    if not strength >= 0:
-        raise UserError(f"--strength {strength}: must not be negative; 0 is none, 1 the usual")
+    require_strength(strength)
     span = intensity_range(image)
     chosen = rng.permutation(3)[: rng.integers(1, 4)]
     touched = np.zeros(image.shape, dtype=bool)

@@ -10,7 +10,7 @@ from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.data.field import write_displacement
 from heteroreg.data.image import Image, write_image
 from heteroreg.data.phantom.layouts import LAYOUTS
-from heteroreg.data.phantom.noise import KINDS
+from heteroreg.data.phantom.noise import KINDS, require_strength
 from heteroreg.data.phantom.pair import SMALLEST, PhantomPair, make_pair
 from heteroreg.errors import UserError
 from heteroreg.files import atomic_folder, write_text
@@ -28,6 +28,7 @@ def write_phantom(
     noise: str = "gaussian",
     artefacts: bool = False,
     strength: float = 1.0,
+    noise_strength: float | None = None,
     seed: int = 0,
     layout: str = "pairs",
 ) -> Cohort | None:
@@ -44,6 +45,7 @@ def write_phantom(
         noise: `gaussian`, `rician` or `speckle`.
         artefacts: Whether to add artefacts, in each image on its own.
         strength: A factor on noise and artefacts.
+        noise_strength: A factor on the noise alone; `strength` by default.
         seed: Another seed gives other hearts.
         layout: `pairs` is a cohort with its truth; `acdc`, `camus` and `mnms` are the phantom as those data
             sets are downloaded, without the truth.
@@ -54,9 +56,10 @@ def write_phantom(
     Raises:
         UserError: A value that is not allowed, or `out` exists and holds something else.
     """
-    _check(pairs, dims, size, noise, strength, layout)
+    _check(pairs, dims, size, noise, (strength, noise_strength), layout)
     out = Path(out)
     look = {"size": size, "noise": noise, "artefacts": artefacts, "strength": strength}
+    look |= {} if noise_strength is None else {"noise_strength": noise_strength}
     with atomic_folder(out, marker=MARKER) as folder:
         if layout == "pairs":
             _write_pairs(folder, pairs, dims, seed, look)
@@ -67,7 +70,9 @@ def write_phantom(
     return Cohort.read(out) if layout == "pairs" else None
 
 
-def _check(pairs: int, dims: int, size: int, noise: str, strength: float, layout: str) -> None:
+def _check(
+    pairs: int, dims: int, size: int, noise: str, strengths: tuple[float | None, float | None], layout: str
+) -> None:
     if pairs < 1:
         raise UserError(f"--pairs {pairs}: must be 1 or more")
     if dims not in SPACING:
@@ -76,8 +81,9 @@ def _check(pairs: int, dims: int, size: int, noise: str, strength: float, layout
         raise UserError(f"--size {size}: too small for a heart; use {SMALLEST} or more")
     if noise not in KINDS:
         raise UserError(f"--noise {noise}: unknown; use {', '.join(KINDS)}")
-    if not 0 <= strength < float("inf"):
-        raise UserError(f"--strength {strength}: must not be negative; 0 is none, 1 the usual")
+    for option, value in zip(("--strength", "--noise-strength"), strengths, strict=True):
+        if value is not None:
+            require_strength(value, option)
     if layout not in ("pairs", *LAYOUTS):
         raise UserError(f"--layout {layout}: unknown; use pairs, {', '.join(LAYOUTS)}")
 

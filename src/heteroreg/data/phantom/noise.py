@@ -77,8 +77,7 @@ def random_noise(
     """
     if kind not in KINDS:
         raise UserError(f"--noise {kind}: unknown; use {', '.join(KINDS)}")
-    if not strength >= 0:
-        raise UserError(f"--strength {strength}: must not be negative; 0 is none, 1 the usual")
+    require_strength(strength)
     low = float(clean.min())
     span = intensity_range(clean)
     uneven = smooth_map(rng, clean.shape)
@@ -89,6 +88,16 @@ def random_noise(
         return Noise(kind, signal, signal * ratio)
     relative = np.clip((clean - low) / span, 0.0, 1.0)
     return Noise(kind, clean, strength * span * (0.02 + 0.16 * uneven) * (0.4 + 0.6 * relative))
+
+
+def require_strength(value: float, option: str = "--strength") -> None:
+    """Checks a factor on noise or artefacts.
+
+    Raises:
+        UserError: It is negative or not finite.
+    """
+    if not 0 <= value < float("inf"):
+        raise UserError(f"{option} {value}: must not be negative; 0 is none, 1 the usual")
 
 
 def add_noise(

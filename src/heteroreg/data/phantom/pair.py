@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
-from heteroreg.data.phantom.artefacts import add_artefacts
 from heteroreg.data.phantom.heart import random_heart
 from heteroreg.data.phantom.motion import contract, random_beat, random_wander
-from heteroreg.data.phantom.noise import KINDS, add_noise
+from heteroreg.data.phantom.noise import KINDS
+from heteroreg.data.phantom.observe import observe
 from heteroreg.data.phantom.render import random_look
 from heteroreg.errors import UserError
 
@@ -91,6 +91,7 @@ def make_pair(
     noise: str = "gaussian",
     artefacts: bool = False,
     strength: float = 1.0,
+    noise_strength: float | None = None,
     view: str = "short-axis",
     echo: bool | None = None,
 ) -> PhantomPair:
@@ -106,6 +107,7 @@ def make_pair(
         noise: `gaussian`, `rician` or `speckle`.
         artefacts: Whether to add artefacts, in each image on its own.
         strength: A factor on noise and artefacts.
+        noise_strength: A factor on the noise alone; `strength` by default.
         view: `short-axis`, or a plane along the heart's long axis, `2CH` or `4CH`, with the apex at y = 0.
         echo: Whether tissues are as bright as in echo rather than cine MRI; by default where noise is speckle.
 
@@ -148,7 +150,7 @@ def make_pair(
         cleans.append(look(heart, p, full))
         labels.append(Image(heart.labels(p, apical=apical), grid))
     observed = [
-        _observe(clean, rng, noise, artefacts, strength)
+        observe(clean, rng, noise=noise, artefacts=artefacts, strength=strength, noise_strength=noise_strength)
         for clean, rng in zip(cleans, (of_moving, of_fixed), strict=True)
     ]
 
@@ -156,31 +158,19 @@ def make_pair(
         return None if array is None else Image(array.astype(np.uint8 if array.dtype == bool else np.float32), grid)
 
     return PhantomPair(
-        moving=image(observed[0][0]),
-        fixed=image(observed[1][0]),
+        moving=image(observed[0].image),
+        fixed=image(observed[1].image),
         moving_labels=labels[0],
         fixed_labels=labels[1],
         true_displacement=displacement,
-        moving_noise_sd=image(observed[0][1]),
-        fixed_noise_sd=image(observed[1][1]),
+        moving_noise_sd=image(observed[0].noise_sd),
+        fixed_noise_sd=image(observed[1].noise_sd),
         moving_clean=image(cleans[0]),
         fixed_clean=image(cleans[1]),
-        moving_artefact=image(observed[0][2]),
-        fixed_artefact=image(observed[1][2]),
+        moving_artefact=image(observed[0].artefact),
+        fixed_artefact=image(observed[1].artefact),
         noise=noise,
     )
-
-
-def _observe(
-    clean: Floats, rng: np.random.Generator, noise: str, artefacts: bool, strength: float
-) -> tuple[Floats, Floats, NDArray[np.bool_] | None]:
-    """What is measured, the sd of its noise, and where artefacts are. They come first: noise knows the signal."""
-    noise_rng, artefact_rng = rng.spawn(2)
-    mask = None
-    if artefacts:
-        clean, mask = add_artefacts(clean, artefact_rng, strength=strength)
-    noisy, sd = add_noise(clean, noise_rng, kind=noise, strength=strength)
-    return noisy, sd, mask
 
 
 def _random_placement(rng: np.random.Generator, view: str, dims: int) -> Placement:
