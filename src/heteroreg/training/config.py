@@ -58,6 +58,9 @@ class Config(Section):
     smoothness: float = Field(0.01, ge=0, description="λ, the weight of ‖∇v‖²")
     gamma: float = Field(0.5, ge=0, description="γ, the confidence in the noise estimate")
     beta: float = Field(0.5, ge=0, le=1, description="β of the variance loss")
+    alpha: float = Field(
+        1e-3, gt=0, description="α, how much the displacement is let to be uncertain (hetero-z, sigma-z)"
+    )
     warm_start: Share = Field(0.0, description="share of the steps in which the weight is 1")
     variance_alone: Share = Field(
         0.0, description="share of the steps after that in which only the variance learns"
