@@ -14,9 +14,7 @@ SHAPES = [(3, 4), (5, 1), (3, 4, 5)]
 def laplacian(shape):
     """D and L = D - A of the grid graph, voxels in C order, edge by edge."""
     index = np.arange(math.prod(shape)).reshape(shape)
-    pairs = [
-        (np.delete(index, -1, axis).ravel(), np.delete(index, 0, axis).ravel()) for axis in range(len(shape))
-    ]
+    pairs = [(np.delete(index, -1, axis).ravel(), np.delete(index, 0, axis).ravel()) for axis in range(len(shape))]
     first, second = (np.concatenate(side) for side in zip(*pairs, strict=True))
     adjacency = sparse.coo_array((np.ones(len(first)), (first, second)), shape=(index.size,) * 2)
     adjacency = (adjacency + adjacency.T).tocsr()
