@@ -24,8 +24,8 @@ def posterior(grid, mean, variance, *, steps=0, slicewise=False, fixed=None, cou
 
 
 def test_the_spread_of_a_known_distribution():
-    # Without integration u is the velocity, times 2 where it has half the resolution: at every second voxel of 17 x 9
-    # u_i has the standard deviation 2·0.3 = 0.6 voxels. In mm along axes of 1 and 2 mm: √(0.6² + 1.2²) = 1.3416.
+    # Without integration u is the velocity, times 2 where it has half the resolution: at every second voxel of
+    # 17 x 9 u_i has the standard deviation 2·0.3 = 0.6 voxels. In mm along axes of 1 and 2 mm: √(0.6² + 1.2²).
     grid = Grid.of_shape((17, 9), (1.0, 2.0))
     q = posterior(grid, 0.5, 0.3**2)
     samples = np.stack(list(q.sample(2000, seed=1)))

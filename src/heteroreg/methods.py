@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from inspect import signature
 from typing import Any
 
 from torch import Tensor, nn
@@ -126,6 +127,11 @@ def find_network(name: str) -> Callable[..., nn.Module]:
         UserError: There is none; the message lists the near names.
     """
     return NETWORKS[_known(name, NETWORKS, "network")]
+
+
+def can_be_uncertain(network: str) -> bool:
+    """Whether the network of that name can estimate log σ_z²: it takes the keyword `uncertain`."""
+    return "uncertain" in signature(find_network(network)).parameters
 
 
 def _known(name: str, table: Mapping[str, object], kind: str) -> str:

@@ -47,8 +47,8 @@ def test_the_degree_is_that_of_the_graph(shape):
 
 def test_by_hand():
     # 2 x 2 pixels, D = 2 everywhere, λ = 3, σ² = 1/2 in both components: λ·D·σ² - log σ² = 3 + log 2.
-    # μ_0 rises by 1 along the first axis, μ_1 = 0: differences along axis 0 are 1 (component 0) and 0, mean of squares
-    # 1/2; along axis 1 all 0. λ·½·(1/2 + 0)/2 = 3/8. Times ½·d = 1.
+    # μ_0 rises by 1 along the first axis, μ_1 = 0: differences along axis 0 are 1 (component 0) and 0, mean of
+    # squares 1/2; along axis 1 all 0. λ·½·(1/2 + 0)/2 = 3/8. Times ½·d = 1.
     mean = torch.tensor([[[[0.0, 0.0], [1.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]]])
     log_variance = torch.full_like(mean, math.log(0.5))
     assert float(kullback_leibler(mean, log_variance, 3.0)) == pytest.approx(3 + math.log(2) + 3 / 8)

@@ -91,9 +91,10 @@ def displacement_agreement(sd: NDArray[Any], error: NDArray[Any], dims: int) -> 
         dims: d, the axes along which voxels can move.
 
     Returns:
-        `displacement_sd_correlation`: Pearson's correlation of σ̂_z and |e|. `displacement_sd_ratio`: RMS of σ̂_z over
-        that of |e|; 1 is right. `displacement_coverage_68` and `displacement_coverage_95`: the share of voxels whose
-        error lies within the interval of that level. NaN where not defined: no voxels, a constant map, no error.
+        `displacement_sd_correlation`: Pearson's correlation of σ̂_z and |e|. `displacement_sd_ratio`: RMS of σ̂_z
+        over that of |e|; 1 is right. `displacement_coverage_68` and `displacement_coverage_95`: the share of voxels
+        whose error lies within the interval of that level. NaN where not defined: no voxels, a constant map, no
+        error.
     """
     sd = np.asarray(sd, dtype=np.float64).ravel()
     error = np.asarray(error, dtype=np.float64).ravel()
@@ -116,8 +117,8 @@ def spread(sd: NDArray[Any]) -> dict[str, float]:
         sd: σ̂_z in mm, any shape.
 
     Returns:
-        `displacement_sd_mean`, in mm. `displacement_sd_cv`: standard deviation of the map over its mean; near 0 it is
-        constant, and tells nothing of places. NaN where there are no voxels, or the mean is 0.
+        `displacement_sd_mean`, in mm. `displacement_sd_cv`: standard deviation of the map over its mean; near 0 it
+        is constant, and tells nothing of places. NaN where there are no voxels, or the mean is 0.
     """
     sd = np.asarray(sd, dtype=np.float64).ravel()
     mean = float(sd.mean()) if sd.size else math.nan

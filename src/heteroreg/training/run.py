@@ -82,8 +82,9 @@ def build(config: Config) -> tuple[nn.Module, nn.Module]:
     """The displacement estimator and the objective of a resolved configuration, untrained."""
     assert config.dims is not None
     method = find_method(config.method)
+    options = {"uncertain": True} if method.uncertain else {}  # not every network knows the keyword
     network = find_network(config.network)(
-        config.dims, int_steps=config.int_steps, head_sd=config.head_sd, uncertain=method.uncertain
+        config.dims, int_steps=config.int_steps, head_sd=config.head_sd, **options
     )
     objective = method.objective(config.dims, config.gamma, config.beta)
     return network, objective
