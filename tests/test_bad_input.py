@@ -255,3 +255,17 @@ def test_verbose_shows_the_traceback(work: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("sys.argv", ["heteroreg", "check", str(work / "none"), "-v"])
     with pytest.raises(Exception, match="no such file"):
         main()
+
+
+def test_samples_of_a_model_without_uncertainty(command: Command, work: Path) -> None:
+    pair = Cohort.read(work / "cohort").split("train")[0]
+    for images in ((pair.moving, pair.fixed), (work / "cohort",)):
+        code, _, err = command("register", *images, "--model", work / "run", "--out", work / "out", "--samples", 4)
+        assert code == 2
+        assert err.count("\n") == 1
+        assert "run: mse says nothing of the displacement's uncertainty; train with hetero-z or" in err
+        assert not (work / "out").exists()
+    code, _, err = command("register", pair.moving, pair.fixed, "--model", work / "run", "--out", work / "out",
+                           "--samples", 1)  # fmt: skip
+    assert code == 2
+    assert "--samples" in err

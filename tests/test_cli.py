@@ -16,6 +16,7 @@ from heteroreg import __version__
 from heteroreg.cli import main
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.image import read_image, read_labels
+from heteroreg.evaluation import Scores
 
 Command = Callable[..., str]
 
@@ -86,6 +87,33 @@ def test_the_whole_path(command: Command, tmp_path: Path) -> None:
     )
     same = read_labels(tmp_path / "l.nii.gz").array == read_labels(out / "moved_labels.nii.gz").array
     assert same.mean() > 0.999  # the field in the file is rounded to float32
+
+
+def test_a_registration_with_its_uncertainty(command: Command, cohort_2d: Cohort, tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "registered"
+    short = ["--steps", 2, "--set", "batch_size=2", "--quiet"]
+    command("train", cohort_2d.name, "--out", run, "--method", "vxm-diff", *short)
+    pair = cohort_2d.split("test")[0]
+    assert pair.moving_labels is not None
+    images = [pair.moving, pair.fixed, "--model", run, "--out", out, "--moving-labels", pair.moving_labels]
+    printed = command("register", *images, "--samples", 4)
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["samples"] == 4
+    low, high = summary["labels"]["2"]["interval_95"]
+    assert f"area of label 2: {summary['labels']['2']['area_mm2']:.1f} mm² [{low:.1f}-{high:.1f}]" in printed
+    expected = {"displacement_sd.nii.gz", *(f"label_probability_{label}.nii.gz" for label in (1, 2, 3))}
+    assert expected <= {path.name for path in out.iterdir()}
+    command("evaluate", cohort_2d.name, "--model", run, "--out", tmp_path / "scores", "--quiet")
+    scores = pd.read_csv(tmp_path / "scores" / "scores.csv")
+    assert (scores["displacement_sd_mean"] > 0).all()
+    assert scores["displacement_coverage_95"].between(0, 1).all()
+    (case, *_) = Scores.read(tmp_path / "scores").cases
+    assert case.displacement_sd is not None
+    assert case.displacement_sd.shape == case.fixed.shape
+    table = command("register", cohort_2d.name, "--model", run, "--out", tmp_path / "all", "--split", "test",
+                    "--samples", 3)  # fmt: skip
+    assert "2 pairs" in table
+    assert len(list((tmp_path / "all").glob("*/label_probability_1.nii.gz"))) == 2
 
 
 @pytest.mark.parametrize("layout", ["acdc", "camus", "mnms"])

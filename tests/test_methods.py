@@ -1,7 +1,14 @@
 import pytest
+import torch
 
 from heteroreg.errors import UserError
-from heteroreg.losses import CollaborativeLoss, JointLikelihood, MeanSquaredError
+from heteroreg.losses import (
+    CollaborativeLoss,
+    JointLikelihood,
+    MeanSquaredError,
+    kullback_leibler,
+    smoothness,
+)
 from heteroreg.methods import METHODS, NETWORKS, find_method, find_network
 from heteroreg.networks import CoarseVariance, UNetVariance
 
@@ -11,6 +18,9 @@ EXPECTED = {
     "beta-nll": (JointLikelihood, UNetVariance),
     "hetero-paper": (CollaborativeLoss, UNetVariance),
     "hetero": (CollaborativeLoss, CoarseVariance),
+    "vxm-diff": (MeanSquaredError, None),
+    "sigma-z": (MeanSquaredError, None),
+    "hetero-z": (CollaborativeLoss, CoarseVariance),
 }
 
 
@@ -56,3 +66,30 @@ def test_near_names_are_offered():
     with pytest.raises(UserError, match="no network is called 'unet'"):
         find_network("unet")
     assert find_network("voxelmorph") is NETWORKS["voxelmorph"]
+
+
+def test_these_know_how_uncertain_they_are():
+    assert {name for name, method in METHODS.items() if method.uncertain} == {"vxm-diff", "sigma-z", "hetero-z"}
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_every_network_can_be_uncertain(name):
+    images = torch.rand(2, 1, 1, 32, 32)
+    assert NETWORKS[name](2)(*images).velocity_log_variance is None
+    uncertain = NETWORKS[name](2, uncertain=True)(*images)
+    assert uncertain.velocity_log_variance.shape == uncertain.velocity.shape
+
+
+def test_the_likelihood_of_vxm_diff_as_a_whole():
+    # In 2D: σ_I²·(MSE/σ_I² + KL) = MSE + what smoothness and uncertainty add.
+    torch.manual_seed(0)
+    moved, fixed = torch.rand(2, 1, 1, 8, 8)
+    mean, log_variance = torch.randn(2, 1, 2, 4, 4)
+    method = METHODS["vxm-diff"]
+    found = (
+        method.objective(2, 0.5, 0.5)(moved, fixed).displacement
+        + method.smoothness_weight(2, 15.0) * smoothness(mean)
+        + method.uncertainty(log_variance, 15.0, 1.0)
+    )
+    published = (fixed - moved).square().mean() / 0.02**2 + kullback_leibler(mean, log_variance, 15.0)
+    torch.testing.assert_close(found, 0.02**2 * published)

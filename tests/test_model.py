@@ -1,5 +1,6 @@
 """A trained model as a registrar: on any grid, of any size, in the units of the images."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -11,12 +12,13 @@ from scipy.spatial.transform import Rotation
 
 import heteroreg as hr
 from heteroreg.data.grid import Grid
-from heteroreg.data.image import Image, read_labels, write_image
+from heteroreg.data.image import Image, read_image, read_labels, write_image
 from heteroreg.data.preparation import scale_of
 from heteroreg.errors import UserError
 from heteroreg.model import ModelRegistrar, at_least
 from heteroreg.spatial import compose, warp
 from heteroreg.training import train
+from heteroreg.transform import warp_image
 
 TURN = tuple(Rotation.from_euler("xyz", (25, -40, 10), degrees=True).as_matrix().ravel().tolist())
 EYE = tuple(np.eye(3).ravel().tolist())
@@ -318,3 +320,94 @@ def test_grids_are_lengthened_at_the_far_end():
     grid = Grid.of_shape((20, 9, 4), (1.0, 2.0, 3.0))
     assert at_least(grid, 16, 2) == replace(grid, shape=(20, 16, 4))
     assert at_least(grid, 16, 3) == replace(grid, shape=(20, 16, 16))
+
+
+@pytest.fixture(scope="module")
+def uncertain(cohort_2d, tmp_path_factory):
+    settings = {"steps": 30, "batch_size": 4, "head_sd": 0.2, "validate_every": 30, "learning_rate": 1e-2}
+    run = train(cohort_2d, tmp_path_factory.mktemp("runs") / "uncertain", method="hetero-z", **settings)
+    return hr.load(run.folder, precision="32-true", samples=8)
+
+
+def test_the_uncertainty_is_that_of_the_samples(uncertain):
+    grid = Grid.of_shape((40, 36), (1.5, 2.0))
+    registration = uncertain.register(picture(grid, shift=1.5), picture(grid))
+    samples = np.stack(list(registration.sample(8)))
+    assert samples.shape == (8, 2, 40, 36)
+    variance = samples.astype(float).var(0, ddof=1) * np.array([1.5**2, 2.0**2]).reshape(2, 1, 1)
+    np.testing.assert_allclose(registration.displacement_sd.array, np.sqrt(variance.sum(0)), rtol=1e-3, atol=1e-5)
+    assert registration.displacement_sd.grid.same_as(grid)
+    assert float(registration.displacement_sd.array.min()) > 0
+    # The mean of many is the displacement, which is that of the mean velocity.
+    many = np.mean(list(registration.sample(300, seed=3)), axis=0)
+    sd = registration.displacement_sd.array.mean()
+    assert np.abs(many - registration.displacement).mean() < 0.2 * sd
+    # Samples of a displacement are not of the images: the same again.
+    again = uncertain.register(picture(grid, shift=1.5), picture(grid))
+    np.testing.assert_array_equal(again.displacement_sd.array, registration.displacement_sd.array)
+
+
+def test_a_stack_has_an_uncertainty_in_its_planes(uncertain):
+    grid = STACKS["oblique"][0]
+    registration = uncertain.register(picture(grid, shift=1.5), picture(grid))
+    assert registration.displacement_sd.array.shape == grid.shape
+    (sample,) = registration.sample(1)
+    assert sample.shape == (3, *grid.shape)
+    assert registration.displacement_sd.array.min() > 0
+
+
+def test_labels_with_intervals(uncertain, cohort_2d, tmp_path):
+    pair = cohort_2d.split("test")[0]
+    registration = uncertain.register(pair.moving, pair.fixed, pair.moving_labels)
+    registration.save(tmp_path / "out")
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["samples"] == 8
+    assert summary["displacement_sd_mm"]["mean"] == pytest.approx(registration.displacement_sd.array.mean())
+    pixel = np.prod(registration.grid.spacing)
+    warped = [
+        warp_image(read_labels(pair.moving_labels), sample, registration.grid, labels=True).array
+        for sample in registration.sample(8)
+    ]
+    for label in (1, 2, 3):
+        areas = [np.sum(array == label) * pixel for array in warped]
+        entry = summary["labels"][str(label)]
+        assert entry["area_mm2"] == pytest.approx(np.sum(registration.moved_labels.array == label) * pixel)
+        assert entry["interval_95"] == pytest.approx(np.percentile(areas, [2.5, 97.5]))
+        share = read_image(tmp_path / "out" / f"label_probability_{label}.nii.gz")
+        np.testing.assert_allclose(share.array, np.mean([array == label for array in warped], axis=0))
+    assert read_image(tmp_path / "out" / "displacement_sd.nii.gz").grid.same_as(registration.grid)
+
+
+def test_a_volume_model_can_be_uncertain(cohort_3d, tmp_path):
+    settings = {"steps": 2, "batch_size": 1, "validate_every": 2}
+    run = train(cohort_3d, tmp_path / "run", method="vxm-diff", dims=3, **settings)
+    pair = cohort_3d.split("test")[0]
+    registration = hr.load(run.folder, samples=2).register(pair.moving, pair.fixed, pair.moving_labels)
+    assert registration.displacement_sd.array.shape == registration.grid.shape
+    entry = registration.summary()["labels"]["1"]
+    volume = np.sum(registration.moved_labels.array == 1) * np.prod(registration.grid.spacing) / 1000
+    assert entry["volume_ml"] == pytest.approx(volume)
+    assert hr.load(run.folder).samples == 16
+
+
+def test_who_knows_no_uncertainty_says_who_does(flat, run_2d, cohort_2d):
+    image = picture(Grid.of_shape((32, 32), 1.5))
+    registration = flat.register(image, image)
+    assert registration.displacement_sd is None
+    able = "says nothing of the displacement's uncertainty; train with hetero-z or sigma-z or vxm-diff"
+    with pytest.raises(UserError, match=f"hetero {able}"):
+        registration.sample(3)
+    with pytest.raises(UserError, match=f"hetero {able}"):
+        hr.load(run_2d.folder, samples=4)
+    pair = cohort_2d.split("test")[0]
+    labelled = flat.register(pair.moving, pair.fixed, pair.moving_labels)
+    assert labelled.label_samples is None
+    assert set(labelled.summary()["labels"]["1"]) == {"area_mm2"}
+
+
+def test_too_few_samples_are_refused(uncertain):
+    with pytest.raises(UserError, match="1 samples: a standard deviation needs at least 2"):
+        hr.load(uncertain.run.folder, samples=1)
+    image = picture(Grid.of_shape((32, 32), 1.5))
+    with pytest.raises(UserError, match="0 samples: draw at least 1"):
+        uncertain.register(image, image).sample(0)

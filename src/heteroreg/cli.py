@@ -242,6 +242,9 @@ def register(
     moving_labels: Annotated[
         Path | None, typer.Option(help="Label map of the moving image, to carry along.")
     ] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=2, help="Of the displacement, where the method has its uncertainty.")
+    ] = None,
     split: Annotated[str, typer.Option(help="Of a cohort: train, val, test, or all.")] = "all",
     devices: Devices = 1,
     nodes: Nodes = 1,
@@ -257,18 +260,22 @@ def register(
     `heteroreg register cohorts/acdc --model runs/hetero --out registered --split test`
     """
     from heteroreg.files import require_free
+    from heteroreg.label_volumes import in_words
     from heteroreg.model import load
 
     if fixed is None:
-        _register_cohort(moving, model, out, moving_labels, split, devices, nodes, strategy, quiet)
+        _register_cohort(moving, model, out, moving_labels, samples, split, devices, nodes, strategy, quiet)
         return
     if split != "all" or devices * nodes > 1:
         raise UserError("--split, --devices and --nodes: are for cohorts; a single pair needs one process")
     require_free(out, "summary.json")
-    registration = load(model).register(moving, fixed, moving_labels)
+    registration = load(model, samples=samples).register(moving, fixed, moving_labels)
     registration.save(out)
-    moved = registration.summary()["displacement_mm"]
+    summary = registration.summary()
+    moved = summary["displacement_mm"]
     _say(quiet, f"wrote {out}: displacement {moved['mean']:.1f} mm on average, {moved['max']:.1f} mm at most")
+    for line in in_words(summary.get("labels", {}), registration.grid.dims):
+        _say(quiet, line)
 
 
 def _register_cohort(
@@ -276,6 +283,7 @@ def _register_cohort(
     model: Path,
     out: Path,
     labels: Path | None,
+    samples: int | None,
     split: str,
     devices: int,
     nodes: int,
@@ -300,7 +308,7 @@ def _register_cohort(
         ) from error
     pairs = pairs.split(split)
     # With several processes each goes to its own device later.
-    registrar = load(model, device="cpu" if devices * nodes > 1 else None)
+    registrar = load(model, device="cpu" if devices * nodes > 1 else None, samples=samples)
     table = register_cohort(
         registrar, pairs, out, devices=devices, nodes=nodes, strategy=strategy, show=not quiet,
     )  # fmt: skip

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from inspect import signature
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from heteroreg.errors import UserError
-from heteroreg.losses import CollaborativeLoss, JointLikelihood, MeanSquaredError
+from heteroreg.losses import CollaborativeLoss, JointLikelihood, MeanSquaredError, spread_penalty
+from heteroreg.losses.kullback_leibler import IMAGE_SD, mean_divergence_weight, variance_divergence
 from heteroreg.networks import CoarseVariance, HalfVoxelMorph, UNetVariance, VoxelMorph
 
 
@@ -24,12 +26,22 @@ class Method:
         objective: Makes the objective from the number of dimensions and the settings γ and β. An objective
             maps (moved, fixed) to `Losses` and has a `variance_estimator` or None.
         defaults: Settings of the training configuration that differ from its own defaults.
+        uncertainty: The part of the regulariser that concerns the uncertainty of the displacement, of log σ_z² of
+            the velocity and the settings λ and α; None where the method does without, and so does its network.
+        smoothness_weight: What `smoothness` of the velocity counts in the loss, of the number of dimensions and λ.
     """
 
     name: str
     summary: str
     objective: Callable[[int, float, float], nn.Module]
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    uncertainty: Callable[[Tensor, float, float], Tensor] | None = None
+    smoothness_weight: Callable[[int, float], float] = lambda _dims, smoothness: smoothness
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether the displacement has an uncertainty, which the network has to estimate."""
+        return self.uncertainty is not None
 
 
 METHODS = {
@@ -66,6 +78,33 @@ METHODS = {
             ),
             {"gamma": 0.25},  # chosen on validation pairs, see docs/results.md
         ),
+        Method(
+            "vxm-diff",
+            "probabilistic VoxelMorph: a distribution of velocities close to a smooth prior (Dalca 2019)",
+            lambda _dims, _gamma, _beta: MeanSquaredError(),
+            {"smoothness": 20.0},
+            # The published loss is MSE/σ_I² + KL. Times σ_I² it has the same optimum, and the rate, the clipping of
+            # the gradient and the size of the loss are those of the other methods.
+            uncertainty=lambda log_variance, smoothness, _alpha: (
+                IMAGE_SD**2 * variance_divergence(log_variance, smoothness)
+            ),
+            smoothness_weight=lambda dims, smoothness: IMAGE_SD**2 * mean_divergence_weight(dims, smoothness),
+        ),
+        Method(
+            "sigma-z",
+            "squared error with an uncertainty of the displacement (σ_z)",
+            lambda _dims, _gamma, _beta: MeanSquaredError(),
+            uncertainty=lambda log_variance, _smoothness, alpha: spread_penalty(log_variance, alpha),
+        ),
+        Method(
+            "hetero-z",
+            "`hetero` with an uncertainty of the displacement (σ_z)",
+            lambda dims, gamma, beta: CollaborativeLoss(
+                CoarseVariance(dims), gamma, beta, normalisation="balanced", signal="none"
+            ),
+            {"gamma": 0.25},  # that of `hetero`
+            uncertainty=lambda log_variance, _smoothness, alpha: spread_penalty(log_variance, alpha),
+        ),
     )
 }
 
@@ -88,6 +127,11 @@ def find_network(name: str) -> Callable[..., nn.Module]:
         UserError: There is none; the message lists the near names.
     """
     return NETWORKS[_known(name, NETWORKS, "network")]
+
+
+def can_be_uncertain(network: str) -> bool:
+    """Whether the network of that name can estimate log σ_z²: it takes the keyword `uncertain`."""
+    return "uncertain" in signature(find_network(network)).parameters
 
 
 def _known(name: str, table: Mapping[str, object], kind: str) -> str:

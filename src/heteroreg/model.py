@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,14 +16,18 @@ from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
 from heteroreg.data.inputs import ImageLike, as_image
 from heteroreg.data.preparation import Scale, check_labels, check_pair, resample, scale_of, slices_of
+from heteroreg.errors import UserError
+from heteroreg.methods import find_method
+from heteroreg.posterior import VelocityPosterior, standard_deviation, whole
 from heteroreg.processes import autocast
-from heteroreg.registration import Registration
+from heteroreg.registration import Registration, no_uncertainty
 from heteroreg.spatial import warp
 from heteroreg.training.run import Run
 from heteroreg.transform import resample_displacement, resample_map, warp_image
 
 SMALLEST = 16  # voxels along an axis that a network takes
 BATCH = 16
+SAMPLES = {2: 32, 3: 16}  # of the displacement, by the network's dimension: those of a volume take longer
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,16 @@ class Estimate:
         backward: Likewise.
         log_variance: log σ̂_I² (1, 1, *shape) of intensities in [0, 1], if there is a variance estimator.
         weight: (1, 1, *shape), if the objective weighs.
+        velocity: The mean velocity of the image or of each of its slices (N, d, *coarse).
+        velocity_log_variance: log σ̂_z² of it, likewise, if the network estimates it.
     """
 
     forward: Tensor
     backward: Tensor
     log_variance: Tensor | None
     weight: Tensor | None
+    velocity: Tensor
+    velocity_log_variance: Tensor | None
 
 
 class ModelRegistrar:
@@ -55,12 +63,27 @@ class ModelRegistrar:
         device: Where to compute; a GPU if there is one by default.
         precision: `32-true`, `bf16-mixed`, or `auto`: bf16 where it is faster. It concerns the networks alone;
             positions are float32 in any case.
+        samples: Of the displacement, for its standard deviation and the figures of the labels; by default 32 for a
+            2D and 16 for a 3D network.
+
+    Raises:
+        UserError: Samples are asked of a model that has no displacement uncertainty, or fewer than 2.
     """
 
     def __init__(
-        self, run: Run, checkpoint: str = "best", device: str | None = None, precision: str = "auto"
+        self,
+        run: Run,
+        checkpoint: str = "best",
+        device: str | None = None,
+        precision: str = "auto",
+        samples: int | None = None,
     ) -> None:
         self.run = run
+        if samples is not None and not find_method(run.config.method).uncertain:
+            raise no_uncertainty(f"{run.folder}: {run.config.method}")
+        if samples is not None and samples < 2:
+            raise UserError(f"{samples} samples: a standard deviation needs at least 2")
+        self.samples = SAMPLES[run.config.preparation.dims] if samples is None else samples
         self.precision = precision
         self.network, self.objective = run.modules(checkpoint)
         self.to(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
@@ -111,6 +134,11 @@ class ModelRegistrar:
                 else fixed.with_array(resample_map(values, working, fixed.grid)[0, 0].numpy())
             )
 
+        posterior = self._posterior(estimate, working, fixed.grid)
+        displacement_sd = None
+        if posterior is not None:
+            drawn = posterior.sample(self.samples, seed=0)
+            displacement_sd = fixed.with_array(standard_deviation(drawn, displacement, fixed.grid))
         spread = None if estimate.log_variance is None else (0.5 * estimate.log_variance).exp()
         noise_sd = on_fixed(None if spread is None else spread * (scale.high - scale.low))
         return Registration(
@@ -121,7 +149,11 @@ class ModelRegistrar:
             inverse_displacement=inverse,
             noise_sd=noise_sd,
             weight=on_fixed(estimate.weight),
+            displacement_sd=displacement_sd,
             moved_labels=None if labels is None else warp_image(labels, displacement, fixed.grid, labels=True),
+            moving_labels=labels,
+            posterior=posterior,
+            samples=0 if posterior is None else self.samples,
             slicewise=slicewise,
             info={
                 "model": str(self.run.folder),
@@ -146,36 +178,63 @@ class ModelRegistrar:
         ]
         slicewise = working.dims > preparation.dims
 
-        def whole(of: Callable[[Estimate], Tensor | None]) -> Tensor | None:
-            """The results of all slices as one volume (C, *shape)."""
+        def joined(of: Callable[[Estimate], Tensor | None]) -> Tensor | None:
+            """The results of all slices as one batch."""
             tensors = [tensor for tensor in map(of, parts) if tensor is not None]
-            if not tensors:
-                return None
-            joined = torch.cat(tensors).cpu()
-            return joined.movedim(0, -1) if slicewise else joined[0]
+            return torch.cat(tensors).cpu() if tensors else None
 
-        forward, backward = whole(lambda p: p.forward), whole(lambda p: p.backward)
-        assert forward is not None
-        assert backward is not None
-        if slicewise:  # nothing moves through the plane
-            forward, backward = (torch.cat([field, torch.zeros_like(field[:1])]) for field in (forward, backward))
-        log_variance, weight = whole(lambda p: p.log_variance), whole(lambda p: p.weight)
+        def field(of: Callable[[Estimate], Tensor]) -> Tensor:
+            return whole(torch.cat([of(part) for part in parts]).cpu(), slicewise=slicewise)
+
+        def scalars(of: Callable[[Estimate], Tensor | None]) -> Tensor | None:
+            """A map of the whole image (1, 1, *shape)."""
+            batch = joined(of)
+            if batch is None:
+                return None
+            return (batch.movedim(0, -1) if slicewise else batch[0])[None]
+
         return Estimate(
-            forward,
-            backward,
-            None if log_variance is None else log_variance[None],
-            None if weight is None else weight[None],
+            forward=field(lambda part: part.forward),
+            backward=field(lambda part: part.backward),
+            log_variance=scalars(lambda part: part.log_variance),
+            weight=scalars(lambda part: part.weight),
+            velocity=torch.cat([part.velocity for part in parts]).cpu(),
+            velocity_log_variance=joined(lambda part: part.velocity_log_variance),
+        )
+
+    def _posterior(self, estimate: Estimate, working: Grid, fixed: Grid) -> VelocityPosterior | None:
+        if estimate.velocity_log_variance is None:
+            return None
+        return VelocityPosterior(
+            mean=estimate.velocity,
+            log_variance=estimate.velocity_log_variance,
+            int_steps=cast("int", self.network.int_steps),
+            working=working,
+            fixed=fixed,
+            slicewise=working.dims > self.run.config.preparation.dims,
+            device=self.device,
         )
 
     def _forward(self, moving: Tensor, fixed: Tensor) -> Estimate:
         with autocast(self.precision, self.device):
             displacement = self.network(moving, fixed)
             losses = self.objective(warp(moving, displacement.forward), fixed)
-        return Estimate(displacement.forward, displacement.backward, losses.log_variance, losses.weight)
+        return Estimate(
+            displacement.forward,
+            displacement.backward,
+            losses.log_variance,
+            losses.weight,
+            displacement.velocity,
+            displacement.velocity_log_variance,
+        )
 
 
 def load(
-    folder: str | Path, checkpoint: str = "best", device: str | None = None, precision: str = "auto"
+    folder: str | Path,
+    checkpoint: str = "best",
+    device: str | None = None,
+    precision: str = "auto",
+    samples: int | None = None,
 ) -> ModelRegistrar:
     """Opens a trained run as a registrar.
 
@@ -184,11 +243,13 @@ def load(
         checkpoint: `best` on the validation pairs, or `last`.
         device: Where to compute; a GPU if there is one by default.
         precision: `32-true`, `bf16-mixed`, or `auto`: bf16 where it is faster.
+        samples: Of the displacement, where the model has its uncertainty; see `ModelRegistrar`.
 
     Raises:
-        UserError: The folder is not a run, or its checkpoint is damaged or of a newer version.
+        UserError: The folder is not a run, or its checkpoint is damaged or of a newer version; samples are asked of
+            a model that has none.
     """
-    return ModelRegistrar(Run.read(folder), checkpoint, device, precision)
+    return ModelRegistrar(Run.read(folder), checkpoint, device, precision, samples)
 
 
 def at_least(grid: Grid, smallest: int, dims: int) -> Grid:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,7 +16,11 @@ from numpy.typing import NDArray
 from heteroreg.data.field import to_millimetres, write_displacement
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, write_image
+from heteroreg.errors import UserError
 from heteroreg.files import atomic_folder, write_text
+from heteroreg.label_volumes import MEASURES, LabelSamples, labels_of, size
+from heteroreg.methods import METHODS
+from heteroreg.posterior import Posterior
 
 Floats = NDArray[np.floating[Any]]
 
@@ -33,8 +38,12 @@ class Registration:
         noise_sd: σ̂_I, the predicted standard deviation of the noise, in the fixed image's intensity units;
             None where the model has none.
         weight: The weight of each voxel in the method's data term; None where the method weighs all alike.
-        displacement_sd: σ̂_z, standard deviation of the displacement in mm; None where the model has none.
+        displacement_sd: σ̂_z, standard deviation of the displacement in mm: the RMS length of the deviation of
+            samples from their mean; None where the model has none.
         moved_labels: The moving label map on the fixed grid, where one was given.
+        moving_labels: The same on its own grid, as it was given.
+        posterior: What to draw displacements from; None where the model has no displacement uncertainty.
+        samples: How many samples `displacement_sd` and the figures of the labels are made of.
         slicewise: Whether each slice along the last axis was registered on its own, in its plane.
         info: What made it: model, method, seconds, …
     """
@@ -48,6 +57,9 @@ class Registration:
     weight: Image | None = None
     displacement_sd: Image | None = None
     moved_labels: Image | None = None
+    moving_labels: Image | None = None
+    posterior: Posterior | None = None
+    samples: int = 0
     slicewise: bool = False
     info: Mapping[str, Any] = field(default_factory=dict)
 
@@ -61,11 +73,42 @@ class Registration:
         """The displacement (d, *shape) in mm along the axes of space (LPS)."""
         return to_millimetres(self.displacement, self.grid)
 
+    def sample(self, n: int, seed: int = 0) -> Iterator[Floats]:
+        """Draws displacements from the distribution that the model predicts, one at a time.
+
+        `displacement_sd`, and the figures of the labels, are made of `sample(samples)`.
+
+        Args:
+            n: How many, at least 1.
+            seed: The same seed gives the same displacements.
+
+        Yields:
+            Displacements (d, *shape), as `displacement`.
+
+        Raises:
+            UserError: The model has no displacement uncertainty, or n is too small.
+        """
+        if self.posterior is None:
+            raise no_uncertainty(f"registration of {self.moving.name}: {self.info.get('method', 'its registrar')}")
+        if n < 1:
+            raise UserError(f"{n} samples: draw at least 1")
+        return self.posterior.sample(n, seed)
+
+    @cached_property
+    def label_samples(self) -> LabelSamples | None:
+        """What `sample(samples)` makes of the labels; None without labels or displacement uncertainty.
+
+        Computed when it is asked for first: it takes a warp of the labels for each sample.
+        """
+        if self.moving_labels is None or self.posterior is None:
+            return None
+        return LabelSamples.of(self.moving_labels, self.sample(self.samples), self.grid)
+
     def save(self, folder: str | Path) -> None:
         """Writes the registration as a folder, whole or not at all.
 
         `moved`, `displacement`, `inverse_displacement` and, where there are any, `noise_sd`, `weight`,
-        `displacement_sd` and `moved_labels`, each as `.nii.gz`, and `summary.json`.
+        `displacement_sd`, `moved_labels` and `label_probability_<label>`, each as `.nii.gz`, and `summary.json`.
 
         Raises:
             UserError: The folder exists and holds something else.
@@ -81,6 +124,9 @@ class Registration:
             for name, image in images.items():
                 if image is not None:
                     write_image(image, temporary / f"{name}.nii.gz")
+            for label, share in (self.label_samples.probability if self.label_samples else {}).items():
+                image = self.fixed.with_array(share)
+                write_image(image, temporary / f"label_probability_{label}.nii.gz")
             write_displacement(self.displacement, self.grid, temporary / "displacement.nii.gz")
             write_displacement(self.inverse_displacement, self.grid, temporary / "inverse_displacement.nii.gz")
             write_text(temporary / "summary.json", json.dumps(self.summary(), indent=2) + "\n")
@@ -88,6 +134,13 @@ class Registration:
     def summary(self) -> dict[str, Any]:
         """The figures of the registration: what was registered by what, how far voxels move."""
         length = np.linalg.norm(self.displacement_mm, axis=0)
+        extra: dict[str, Any] = {}
+        if self.displacement_sd is not None:
+            sd = self.displacement_sd.array
+            extra["displacement_sd_mm"] = {"mean": float(sd.mean()), "max": float(sd.max())}
+            extra["samples"] = self.samples
+        if self.moved_labels is not None:
+            extra["labels"] = self._label_sizes(self.moved_labels)
         return {
             "kind": "registration",
             "moving": self.moving.name,
@@ -95,8 +148,26 @@ class Registration:
             "shape": list(self.grid.shape),
             "spacing_mm": list(self.grid.spacing),
             "displacement_mm": {"mean": float(length.mean()), "max": float(length.max())},
+            **extra,
             **self.info,
         }
+
+    def _label_sizes(self, moved_labels: Image) -> dict[str, dict[str, Any]]:
+        """For each label its area or volume on the fixed grid, and where 95 % of the samples have it."""
+        labels, samples = labels_of(self.moving_labels or moved_labels), self.label_samples
+        key = MEASURES[self.grid.dims].key
+        sizes: dict[str, dict[str, Any]] = {}
+        for label in labels:
+            sizes[str(label)] = {key: size(moved_labels.array == label, self.grid)}
+            if samples is not None:
+                sizes[str(label)]["interval_95"] = list(samples.interval(label))
+        return sizes
+
+
+def no_uncertainty(what: str) -> UserError:
+    """What to say where samples are asked of a model that has none."""
+    able = sorted(name for name, method in METHODS.items() if method.uncertain)
+    return UserError(f"{what} says nothing of the displacement's uncertainty; train with {' or '.join(able)}")
 
 
 class Registrar(Protocol):

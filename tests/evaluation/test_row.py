@@ -140,3 +140,17 @@ def test_truth_by_label_and_over_the_foreground():
     assert row.values["epe_1"] == 3
     assert row.values["noise_correlation"] == pytest.approx(1)
     assert row.values["noise_ratio"] == pytest.approx(2)
+
+
+def test_uncertainty_of_the_displacement_over_the_foreground():
+    sd = np.full((16, 16), 100.0)
+    sd[5:10, 4:8] = 1.0  # where moved or fixed are not zero
+    row = score(view(displacement_sd=sd), None, "standard").values
+    assert row["displacement_sd_mean"] == 1
+    assert row["displacement_sd_cv"] == 0
+    assert "displacement_coverage_68" not in row  # no truth
+    row = score(view(displacement_sd=sd, end_point_error=np.full((16, 16), 0.5)), None, "standard").values
+    assert row["displacement_sd_ratio"] == 2
+    assert row["displacement_coverage_68"] == row["displacement_coverage_95"] == 1
+    assert np.isnan(row["displacement_sd_correlation"])
+    assert not [name for name in score(view(), None, "standard").values if name.startswith("displacement")]

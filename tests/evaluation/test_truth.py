@@ -3,7 +3,13 @@ import pytest
 from scipy import ndimage, stats
 
 from heteroreg.data.grid import Grid
-from heteroreg.evaluation.truth import end_point_error, expected_noise_sd, noise_agreement
+from heteroreg.evaluation.truth import (
+    displacement_agreement,
+    end_point_error,
+    expected_noise_sd,
+    noise_agreement,
+    spread,
+)
 
 
 def test_end_point_error_is_in_mm_and_counts_every_axis():
@@ -62,3 +68,41 @@ def test_no_correlation_with_a_constant(predicted, true):
 
 def test_no_ratio_without_noise():
     assert np.isnan(noise_agreement(np.ones(4), np.zeros(4))["noise_ratio"])
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_right_uncertainty_covers_what_it_says(dims):
+    # Errors drawn from what the map says: σ̂_z²/d along each axis.
+    random = np.random.default_rng(5)
+    sd = random.gamma(4, size=20_000)
+    error = np.linalg.norm(random.normal(size=(dims, sd.size)) * sd / np.sqrt(dims), axis=0)
+    result = displacement_agreement(sd, error, dims)
+    assert result["displacement_coverage_68"] == pytest.approx(0.68, abs=0.015)
+    assert result["displacement_coverage_95"] == pytest.approx(0.95, abs=0.01)
+    assert result["displacement_sd_ratio"] == pytest.approx(1, abs=0.02)
+    assert result["displacement_sd_correlation"] == pytest.approx(stats.pearsonr(sd, error)[0])
+
+
+def test_coverage_by_hand():
+    # In 2D |e|²/(σ²/2) is exponential with mean 2: the bound at p is σ·√(-ln(1 - p)), 1.0674 and 1.7308 for σ = 1.
+    error = np.array([1.06, 1.07, 1.73, 1.74])
+    result = displacement_agreement(np.ones(4), error, 2)
+    assert result["displacement_coverage_68"] == 0.25
+    assert result["displacement_coverage_95"] == 0.75
+    # RMS 2 over RMS √((1 + 7)/2) = 2.
+    ratio = displacement_agreement(np.array([2.0, 2.0]), np.array([1.0, np.sqrt(7)]), 2)["displacement_sd_ratio"]
+    assert ratio == pytest.approx(1)
+
+
+def test_an_uncertainty_without_voxels_or_errors_is_not_scored():
+    assert all(np.isnan(value) for value in displacement_agreement(np.zeros(0), np.zeros(0), 2).values())
+    assert np.isnan(displacement_agreement(np.ones(3), np.zeros(3), 2)["displacement_sd_ratio"])
+    assert np.isnan(displacement_agreement(np.ones(3), np.arange(3.0), 2)["displacement_sd_correlation"])
+    assert all(np.isnan(value) for value in spread(np.zeros(0)).values())
+
+
+def test_spread_by_hand():
+    # Mean 2, standard deviation 1: half of it. A constant map has none, a map of zeros no mean to compare with.
+    assert spread(np.array([1.0, 3.0])) == {"displacement_sd_mean": 2, "displacement_sd_cv": 0.5}
+    assert spread(np.full(4, 3.0))["displacement_sd_cv"] == 0
+    assert np.isnan(spread(np.zeros(4))["displacement_sd_cv"])

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from heteroreg.networks import HalfVoxelMorph, VoxelMorph
-from heteroreg.networks.voxelmorph import displacement_of
+from heteroreg.networks.displacement import displacement_of
 from heteroreg.spatial import compose, integrate, resize_displacement
 
 SHAPES = [(16, 16), (17, 17), (31, 31), (33, 47), (64, 16), (16, 16, 16), (17, 19, 21), (16, 31, 18)]
@@ -39,7 +39,7 @@ def test_any_size_gives_fields_of_that_size(shape, network):
     field = moving_network(d, network=network)(*images(shape))
     assert field.forward.shape == field.backward.shape == (2, d, *shape)
     assert field.velocity.shape == (2, d, *[(n + 1) // 2 for n in shape])
-    assert field.log_variance is None
+    assert field.velocity_log_variance is None
     assert all(torch.isfinite(t).all() for t in field[:3])
     assert float(field.forward.abs().max()) > 0.1
 

@@ -2,7 +2,7 @@ import pytest
 import yaml
 
 from heteroreg.errors import UserError
-from heteroreg.methods import METHODS, Method
+from heteroreg.methods import METHODS, NETWORKS, Method
 from heteroreg.training import Config
 from heteroreg.training.config import SCHEMA_VERSION, read_settings
 
@@ -100,3 +100,15 @@ def test_settings_that_only_fit_others_are_left_to_the_whole(tmp_path):
     assert read_settings(tmp_path / "s.yaml") == {"batch_size": 9, "accumulate": 3}
     (tmp_path / "s.yaml").write_text("accumulate: 3\n")  # no multiple of the usual batch, but of one set elsewhere
     assert Config.build(read_settings(tmp_path / "s.yaml"), {"batch_size": 9}).accumulate == 3
+
+
+def test_a_network_without_uncertainty_is_named(monkeypatch):
+    monkeypatch.setitem(NETWORKS, "plain", lambda dims, int_steps, head_sd: None)
+    assert Config.build({"method": "hetero", "network": "plain"}).network == "plain"
+    with pytest.raises(UserError, match=r"method sigma-z needs .* voxelmorph or voxelmorph-half.*; not plain"):
+        Config.build({"method": "sigma-z", "network": "plain"})
+
+
+def test_the_default_lambda_of_vxm_diff_is_its_own():
+    assert 10 <= Config.build({"method": "vxm-diff"}).smoothness <= 25
+    assert Config.build({"method": "sigma-z"}).smoothness == Config.build({"method": "mse"}).smoothness

@@ -53,8 +53,11 @@ def test_a_run_is_as_promised(method, cohort_2d, tmp_path):
     has_variance_loss = method.startswith("hetero")
     assert metrics["variance"].notna().all() == has_variance_loss
     assert list(run.folder.glob("events.out.tfevents*"))
+    # By hand, of vxm-diff: σ_I²·½·d·λ·½·(½ smoothness) = 4e-4·2·λ/8 of the smoothness, in 2D.
+    weight = run.config.smoothness * (4e-4 * 2 / 8 if method == "vxm-diff" else 1)
+    uncertainty = metrics["uncertainty"] if METHODS[method].uncertain else 0
     np.testing.assert_allclose(
-        metrics["loss"], metrics["data"] + run.config.smoothness * metrics["smoothness"], rtol=1e-4
+        metrics["loss"], metrics["data"] + weight * metrics["smoothness"] + uncertainty, rtol=1e-4
     )
     network, objective = run.modules()
     assert not network.training
@@ -305,3 +308,41 @@ def test_a_best_checkpoint_that_a_kill_left_unfinished_does_not_hide_the_last(co
     run = train(cohort_2d, tmp_path / "run", **SHORT)
     (run.checkpoint("best") / checkpoint.STATE).unlink()
     run.modules("best")
+
+
+@pytest.mark.parametrize("method", ["vxm-diff", "sigma-z", "hetero-z"])
+def test_the_uncertainty_is_trained_and_logged(method, cohort_2d, tmp_path):
+    run = train(cohort_2d, tmp_path / "run", method=method, **SHORT, learning_rate=1e-2)
+    sd = run.metrics["velocity_sd"].dropna()
+    assert sd.iloc[0] == pytest.approx(math.exp(-5), rel=1e-3)  # a bias of -10
+    assert sd.iloc[-1] > sd.iloc[0]  # all of them ask for more than next to none
+    assert "network.log_variance_head.weight" in tensors(run)
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        # log σ² = -10 everywhere at the start. 1e-3·(e⁻¹⁰ + 10).
+        ("sigma-z", 1e-3 * (math.exp(-10) + 10)),
+        # σ_I²·½·2·(λ·D̄·e⁻¹⁰ + 10) with D̄ = 4·(16·15·2)/(2·16·16), twice the edges over the voxels of 16 × 16.
+        ("vxm-diff", 4e-4 * (20 * 3.75 * math.exp(-10) + 10)),
+    ],
+)
+def test_the_first_uncertainty_by_hand(method, expected, cohort_2d, tmp_path):
+    settings = {"alpha": 1e-3} if method == "sigma-z" else {"smoothness": 20.0}
+    run = train(cohort_2d, tmp_path / "run", method=method, steps=1, batch_size=2, log_every=1, **settings)
+    assert run.metrics["uncertainty"][0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_validation_draws_no_samples(cohort_2d, tmp_path):
+    settings = {**SHORT, "method": "sigma-z", "learning_rate": 1e-2}
+    runs = [train(cohort_2d, tmp_path / str(k), validate_every=every, **settings) for k, every in enumerate((1, 6))]
+    first, second = map(tensors, runs)
+    assert all(torch.equal(first[name], second[name]) for name in first if name.startswith("network."))
+
+
+@pytest.mark.parametrize("alpha", [0, -1, float("nan")])
+def test_an_alpha_that_holds_nothing_is_refused(alpha, cohort_2d, tmp_path):
+    with pytest.raises(UserError, match="alpha"):
+        train(cohort_2d, tmp_path / "run", method="sigma-z", alpha=alpha)
+    assert not (tmp_path / "run").exists()

@@ -42,6 +42,8 @@ TRAININGS = {
     "mse": ({**SHORT, "method": "mse"}, {}),
     "nll": ({**SHORT, "method": "nll"}, {}),
     "hetero-in-parts": ({**SHORT, "method": "hetero", "accumulate": 2}, {"accumulate": 1}),
+    # Each part of a batch has noise of its own, whichever process computes it.
+    "sampled": ({**SHORT, "method": "sigma-z", "learning_rate": 1e-2}, {"accumulate": 2}),
     "paper": ({**PAPER, "batch_size": 4}, {"accumulate": 2}),
     "paper-in-parts": ({**PAPER, "batch_size": 8, "accumulate": 2}, {"accumulate": 4}),
 }

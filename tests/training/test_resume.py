@@ -69,8 +69,10 @@ def assert_same(first, second):
         {"method": "mse"},
         {"method": "hetero"},
         {"method": "hetero", "accumulate": 2, "warm_start": 0.25, "variance_alone": 0.25},
+        {"method": "vxm-diff"},
+        {"method": "hetero-z", "accumulate": 2},
     ],
-    ids=["mse", "hetero", "accumulated"],
+    ids=["mse", "hetero", "accumulated", "vxm-diff", "hetero-z"],
 )
 def test_a_killed_run_ends_bit_for_bit_as_one_that_was_not(settings, cohort_2d, tmp_path):
     settings |= {"steps": 12, "batch_size": 4, "log_every": 1, "validate_every": 4, "checkpoint_every": 3}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from heteroreg.training import Config
-from heteroreg.training.schedule import Phase, augment, batch_indices, learning_rate, phase
+from heteroreg.training.schedule import Phase, augment, batch_indices, learning_rate, phase, seed_step
 
 
 def config(**settings):
@@ -98,3 +98,13 @@ def test_augmentation_is_the_same_for_the_same_step_and_in_parts():
     torch.testing.assert_close(torch.cat([augment(images[:4], 7, 21), augment(images[4:], 7, 21, first=4)]), whole)
     assert not torch.equal(augment(images, 7, 22), whole)
     assert not torch.equal(augment(images, 8, 21), whole)
+
+
+def test_noise_follows_from_seed_step_and_place_alone():
+    def drawn(*where):
+        seed_step(*where)
+        return tuple(torch.randn(4).tolist())
+
+    places = [*itertools.product((0, 1), (0, 1, 2), (0, 4)), (2**63 - 1, 10**6, 10**4)]
+    assert len({drawn(*place) for place in places}) == len(places)
+    assert drawn(3, 5, 2) == drawn(3, 5, 2)

@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from heteroreg.comparison.compare import Comparison
 
 REGULARITY = ("folding_percent", "sd_log_jacobian", "seconds")
-TRUTH = ("epe", "noise_correlation", "noise_rank_correlation", "noise_ratio")
+UNCERTAINTY = ("displacement_sd_mean", "displacement_sd_cv")
+TRUTH = (
+    "epe",
+    "noise_correlation",
+    "noise_rank_correlation",
+    "noise_ratio",
+    "displacement_sd_correlation",
+    "displacement_sd_ratio",
+    "displacement_coverage_68",
+    "displacement_coverage_95",
+)
 ARROWS = {True: " ↑", False: " ↓", None: ""}
 DIGITS = {"folding_percent": 3, "sd_log_jacobian": 3}
 NOTHING = "–"
@@ -32,7 +42,8 @@ def to_markdown(comparison: Comparison) -> str:
     groups = [(f"Label {label}", [n for n, one in known.items() if one.label == label]) for label in labels]
     groups += [
         ("Regularity and time", [name for name in plain if name in REGULARITY]),
-        ("Noise", [name for name in plain if name not in REGULARITY + TRUTH]),
+        ("Noise", [name for name in plain if name not in REGULARITY + UNCERTAINTY + TRUTH]),
+        ("Displacement uncertainty", [name for name in plain if name in UNCERTAINTY]),
         ("Against the truth", [name for name in plain if name in TRUTH]),
     ]
     cells = {(line["row"], line["metric"]): line for line in comparison.table.to_dict("records")}

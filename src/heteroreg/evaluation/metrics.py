@@ -46,12 +46,18 @@ _PLAIN = (
     Metric("coverage_68", "Coverage of 68 % (%)", None, 100),
     Metric("coverage_90", "Coverage of 90 % (%)", None, 100),
     Metric("coverage_95", "Coverage of 95 % (%)", None, 100),
+    Metric("displacement_sd_mean", "Displacement SD (mm)", None),
+    Metric("displacement_sd_cv", "Displacement SD, spread / mean", None),
     Metric("epe", "EPE (mm)", False),
 )
 _AFTER_EPE = (
     Metric("noise_correlation", "Noise correlation", True),
     Metric("noise_rank_correlation", "Noise rank correlation", True),
     Metric("noise_ratio", "Noise ratio", None),
+    Metric("displacement_sd_correlation", "Displacement SD, correlation with the error", True),
+    Metric("displacement_sd_ratio", "Displacement SD / error", None),
+    Metric("displacement_coverage_68", "Displacement coverage of 68 % (%)", None, 100),
+    Metric("displacement_coverage_95", "Displacement coverage of 95 % (%)", None, 100),
     Metric("seconds", "Seconds", False),
 )
 _LABEL_EPE = Metric("epe", "EPE (mm)", False)

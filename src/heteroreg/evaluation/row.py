@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from heteroreg.evaluation.overlap import dice, jaccard
 from heteroreg.evaluation.regularity import determinant, folding_percent, sd_log_jacobian
 from heteroreg.evaluation.surface import surface_distances
-from heteroreg.evaluation.truth import noise_agreement
+from heteroreg.evaluation.truth import displacement_agreement, noise_agreement, spread
 from heteroreg.evaluation.uncertainty import (
     Sparsification,
     coverage,
@@ -79,7 +79,7 @@ def score(view: View, labels: Collection[int] | None, mode: Mode) -> Row:
             values |= _overlap_and_distances(moved, fixed, label, view.spacing if mode == "standard" else None)
     curve, curve_foreground, noise = _noise(view)
     return Row(
-        values | noise | _truth(view, in_fixed),
+        values | noise | _displacement_uncertainty(view) | _truth(view, in_fixed),
         frozenset(present),
         frozenset(missed),
         frozenset(in_moving ^ in_fixed),
@@ -136,6 +136,18 @@ def _noise(view: View) -> tuple[Sparsification | None, Sparsification | None, di
     values |= {"ece": expected_calibration_error(residual, sd), "nll": gaussian_nll(residual, sd)}
     values |= {f"coverage_{level}": coverage(residual, sd, level / 100) for level in COVERAGES}
     return curve, curve_foreground, values
+
+
+def _displacement_uncertainty(view: View) -> dict[str, float]:
+    """Scores of σ̂_z over the foreground: a background has no motion to be uncertain of."""
+    if view.displacement_sd is None:
+        return {}
+    inside = foreground(view.moved, view.fixed)
+    sd = view.displacement_sd[inside]
+    values = spread(sd)
+    if view.end_point_error is not None:
+        values |= displacement_agreement(sd, view.end_point_error[inside], len(view.displacement))
+    return values
 
 
 def _truth(view: View, in_fixed: set[int]) -> dict[str, float]:

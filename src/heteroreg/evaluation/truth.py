@@ -15,6 +15,8 @@ from heteroreg.spatial import warp
 
 Floats = NDArray[np.float64]
 
+DISPLACEMENT_COVERAGES = (68, 95)
+
 
 def end_point_error(displacement: NDArray[Any], true_displacement: NDArray[Any], grid: Grid) -> Floats:
     """|u(x) - u*(x)| in mm, for each voxel.
@@ -75,6 +77,56 @@ def noise_agreement(predicted: NDArray[Any], true: NDArray[Any]) -> dict[str, fl
         "noise_rank_correlation": _pearson(stats.rankdata(predicted), stats.rankdata(true)),
         "noise_ratio": float(np.median(predicted[noisy] / true[noisy])) if noisy.any() else math.nan,
     }
+
+
+def displacement_agreement(sd: NDArray[Any], error: NDArray[Any], dims: int) -> dict[str, float]:
+    """How far a predicted standard deviation of the displacement agrees with its true error.
+
+    Taken as that of a Gaussian error, equal along each of d axes, σ̂_z (an RMS length) says |e|² ~ σ̂_z²/d · χ²_d. So
+    |e| ≤ σ̂_z·√(q/d) with q the quantile of χ²_d holds for the share of voxels that the level names, if it is right.
+
+    Args:
+        sd: σ̂_z in mm, one value for each voxel, any shape.
+        error: |e|, the end-point error in mm, the same shape.
+        dims: d, the axes along which voxels can move.
+
+    Returns:
+        `displacement_sd_correlation`: Pearson's correlation of σ̂_z and |e|. `displacement_sd_ratio`: RMS of σ̂_z
+        over that of |e|; 1 is right. `displacement_coverage_68` and `displacement_coverage_95`: the share of voxels
+        whose error lies within the interval of that level. NaN where not defined: no voxels, a constant map, no
+        error.
+    """
+    sd = np.asarray(sd, dtype=np.float64).ravel()
+    error = np.asarray(error, dtype=np.float64).ravel()
+    true = _rms(error)
+    values = {
+        "displacement_sd_correlation": _pearson(sd, error),
+        "displacement_sd_ratio": _rms(sd) / true if true > 0 else math.nan,
+    }
+    for level in DISPLACEMENT_COVERAGES:
+        bound = sd * math.sqrt(stats.chi2.ppf(level / 100, dims) / dims)
+        inside = float(np.mean(error <= bound)) if error.size else math.nan
+        values[f"displacement_coverage_{level}"] = inside
+    return values
+
+
+def spread(sd: NDArray[Any]) -> dict[str, float]:
+    """How large a predicted standard deviation of the displacement is, and whether it differs from place to place.
+
+    Args:
+        sd: σ̂_z in mm, any shape.
+
+    Returns:
+        `displacement_sd_mean`, in mm. `displacement_sd_cv`: standard deviation of the map over its mean; near 0 it
+        is constant, and tells nothing of places. NaN where there are no voxels, or the mean is 0.
+    """
+    sd = np.asarray(sd, dtype=np.float64).ravel()
+    mean = float(sd.mean()) if sd.size else math.nan
+    return {"displacement_sd_mean": mean, "displacement_sd_cv": float(sd.std()) / mean if mean > 0 else math.nan}
+
+
+def _rms(values: Floats) -> float:
+    return math.sqrt(float(np.mean(values**2))) if values.size else math.nan
 
 
 def _pearson(a: Floats, b: Floats) -> float:

@@ -6,9 +6,11 @@ from heteroreg.losses.heteroscedastic import (
     reference_weight,
     relative_weight,
 )
+from heteroreg.losses.kullback_leibler import kullback_leibler
 from heteroreg.losses.objectives import CollaborativeLoss, JointLikelihood, Losses, MeanSquaredError
 from heteroreg.losses.similarity import mean_squared_error
 from heteroreg.losses.smoothness import smoothness
+from heteroreg.losses.spread import spread_penalty
 
 __all__ = [
     "CollaborativeLoss",
@@ -17,8 +19,10 @@ __all__ = [
     "MeanSquaredError",
     "foreground",
     "gaussian_nll",
+    "kullback_leibler",
     "mean_squared_error",
     "reference_weight",
     "relative_weight",
     "smoothness",
+    "spread_penalty",
 ]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from heteroreg.networks.convolution import CONVOLUTIONS
-from heteroreg.networks.displacement import Displacement
+from heteroreg.networks.displacement import Displacement, displacement_of
 from heteroreg.networks.unet import UNet
-from heteroreg.spatial import integrate, resize_displacement
+
+# Where the estimate of log σ_z² begins.
+LOG_VARIANCE_SD, LOG_VARIANCE_BIAS = 1e-10, -10.0
 
 
 class VoxelMorph(nn.Module):
@@ -25,11 +25,13 @@ class VoxelMorph(nn.Module):
             not its inverse).
         head_sd: Standard deviation of the initial weights of the last convolution. The paper has 1e-5;
             a network that starts further from the identity converges sooner.
+        uncertain: A second head estimates log σ_z² of the velocity. In training the displacement is then that of
+            one sample of N(velocity, σ_z²), otherwise that of the mean.
     """
 
     coarse = False
 
-    def __init__(self, dims: int, int_steps: int = 7, head_sd: float = 1e-5) -> None:
+    def __init__(self, dims: int, int_steps: int = 7, head_sd: float = 1e-5, uncertain: bool = False) -> None:
         super().__init__()
         self.dims = dims
         self.int_steps = int_steps
@@ -38,6 +40,7 @@ class VoxelMorph(nn.Module):
         nn.init.normal_(self.head.weight, std=head_sd)
         assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
+        self.log_variance_head = log_variance_head(dims, self.unet.features) if uncertain else None
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Displacement:
         """The displacement between two images (N, 1, *shape), scaled to [0, 1], at least 16 voxels an axis.
@@ -49,8 +52,10 @@ class VoxelMorph(nn.Module):
         features = self.unet(torch.cat([moving, fixed], dim=1))
         # Positions need more digits than bf16 has: from here on float32, whatever the U-Net ran in.
         with torch.autocast(features.device.type, enabled=False):
-            velocity = self.head(features.to(self.head.weight.dtype))
-            return displacement_of(velocity, moving.shape[2:], self.int_steps)
+            features = features.to(self.head.weight.dtype)
+            log_variance = None if self.log_variance_head is None else self.log_variance_head(features)
+            velocity = self.head(features)
+            return displacement_of(velocity, moving.shape[2:], self.int_steps, log_variance, sampled=self.training)
 
 
 class HalfVoxelMorph(VoxelMorph):
@@ -63,19 +68,16 @@ class HalfVoxelMorph(VoxelMorph):
     coarse = True
 
 
-def displacement_of(velocity: Tensor, shape: Sequence[int], int_steps: int) -> Displacement:
-    """Halves a velocity, unless it is so coarse already, integrates it both ways, and brings it to full resolution.
+def log_variance_head(dims: int, features: int) -> nn.Module:
+    """The convolution that estimates log σ_z² (N, d, *shape) of a velocity from features (N, features, *shape).
 
-    Args:
-        velocity: (N, d, *any) in voxels of its own grid.
-        shape: The full resolution.
-        int_steps: Squarings.
+    It begins with next to no variance: weights N(0, 1e-10), bias -10 (Dalca et al., MedIA 2019).
     """
-    coarse = resize_displacement(velocity, [(n + 1) // 2 for n in shape])
-    # One pass for both directions: the integral of -v is the inverse of that of v.
-    both = resize_displacement(integrate(torch.cat([coarse, -coarse]), int_steps), shape)
-    forward, backward = both.chunk(2)
-    return Displacement(velocity=coarse, forward=forward, backward=backward)
+    head = CONVOLUTIONS[dims](features, dims, 3, padding=1)
+    nn.init.normal_(head.weight, std=LOG_VARIANCE_SD)
+    assert head.bias is not None
+    nn.init.constant_(head.bias, LOG_VARIANCE_BIAS)
+    return head
 
 
 def check_images(first: Tensor, second: Tensor, dims: int) -> None:

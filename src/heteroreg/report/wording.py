@@ -32,6 +32,15 @@ WORDS: dict[str, tuple[str, str]] = {
     "noise_correlation": ("Noise correlation", "how well the noise map follows the true noise; 1 is perfect."),
     "noise_rank_correlation": ("Noise rank correlation", "the same, by the order of the voxels alone."),
     "noise_ratio": ("Noise ratio", "predicted over true noise; 1 is right."),
+    "displacement_sd_mean": (
+        "Displacement uncertainty",
+        "how far off the displacement may be, by its own account.",
+    ),
+    "displacement_sd_cv": ("Spread of the uncertainty", "how much it differs from place to place; 0 is constant."),
+    "displacement_sd_correlation": ("Uncertainty correlation", "how well the uncertainty follows the true error."),
+    "displacement_sd_ratio": ("Uncertainty ratio", "predicted over true error of the displacement; 1 is right."),
+    "displacement_coverage_68": ("Displacement coverage of 68 % intervals", "68 % is right."),
+    "displacement_coverage_95": ("Displacement coverage of 95 % intervals", "95 % is right."),
     "seconds": ("Time per pair", "what the registration of one pair took."),
 }
 UNITS = {"seconds": "s"}

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from heteroreg.data.preparation import Intensity, Preparation
 from heteroreg.errors import UserError
 from heteroreg.limits import MAX_VOXELS, max_voxels
-from heteroreg.methods import find_method, find_network
+from heteroreg.methods import NETWORKS, can_be_uncertain, find_method, find_network
 from heteroreg.text import read_yaml
 
 SCHEMA_VERSION = 1
@@ -58,6 +58,10 @@ class Config(Section):
     smoothness: float = Field(0.01, ge=0, description="λ, the weight of ‖∇v‖²")
     gamma: float = Field(0.5, ge=0, description="γ, the confidence in the noise estimate")
     beta: float = Field(0.5, ge=0, le=1, description="β of the variance loss")
+    # Chosen on a phantom: the largest that costs no accuracy, see docs/displacement-uncertainty.md.
+    alpha: float = Field(
+        1e-4, gt=0, description="α, how much the displacement is let to be uncertain (hetero-z, sigma-z)"
+    )
     warm_start: Share = Field(0.0, description="share of the steps in which the weight is 1")
     variance_alone: Share = Field(
         0.0, description="share of the steps after that in which only the variance learns"
@@ -92,6 +96,11 @@ class Config(Section):
     def _consistent(self) -> Config:
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size {self.batch_size} is no multiple of accumulate {self.accumulate}")
+        if find_method(self.method).uncertain and not can_be_uncertain(self.network):
+            able = " or ".join(name for name in NETWORKS if can_be_uncertain(name))
+            raise ValueError(
+                f"method {self.method} needs a network with an uncertainty, {able}; not {self.network}"
+            )
         if self.dims is not None:
             for name in ("size", "spacing"):
                 value = getattr(self, name)

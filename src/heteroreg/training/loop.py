@@ -23,6 +23,7 @@ from heteroreg.data.samples import Samples
 from heteroreg.errors import StoppedError, UserError
 from heteroreg.files import remove_leftovers, require_free, write_text
 from heteroreg.losses import smoothness
+from heteroreg.methods import find_method
 from heteroreg.processes import lost_process, require_places, start, together
 from heteroreg.progress import progress
 from heteroreg.spatial import warp
@@ -30,8 +31,8 @@ from heteroreg.training import checkpoint
 from heteroreg.training.config import Config
 from heteroreg.training.logs import Log
 from heteroreg.training.resolve import resolve
-from heteroreg.training.run import CONFIG, Run, build
-from heteroreg.training.schedule import Phase, augment, batch_indices, learning_rate, phase
+from heteroreg.training.run import CONFIG, Run, build, smoothness_weight
+from heteroreg.training.schedule import Phase, augment, batch_indices, learning_rate, phase, seed_step
 from heteroreg.training.stop import stop_request
 from heteroreg.training.validation import Validation, validate
 from heteroreg.training.watch import Watch
@@ -167,7 +168,7 @@ def train(
     if resume:
         state.restore(run)
 
-    log = Log(run.folder, _columns(held_out), state.step) if fabric.is_global_zero else None
+    log = Log(run.folder, _columns(config_, held_out), state.step) if fabric.is_global_zero else None
     watch, note, began = Watch(fabric.device), "", time.monotonic() - (log.seconds if log else 0.0)
     title, show = f"training {config_.method}", show and log is not None
     with (
@@ -188,7 +189,9 @@ def train(
                 row["seconds"] = time.monotonic() - began
                 note = f"loss {row['loss']:.4f}"
                 if due["validate"] and held_out is not None:
-                    scores = validate(state.network, state.objective, held_out, config_.smoothness, fabric.device)
+                    scores = validate(
+                        state.network, state.objective, held_out, smoothness_weight(config_), fabric.device
+                    )
                     _require_finite_scores(scores, run, state.step)
                     row |= _validation_row(scores)
                     note += f", validation {'Dice' if scores.dice else 'loss'} {abs(scores.score):.3f}"
@@ -242,6 +245,7 @@ def _update(
     own = config.batch_size // fabric.world_size  # every process takes its part of the same batch
     begin, share = fabric.global_rank * own, own // config.accumulate
     indices = batch_indices(config.seed, state.step, config.batch_size, len(samples))
+    method, weight = find_method(config.method), smoothness_weight(config)
     total: dict[str, Tensor] = {}
     for optimizer in state.optimizers.values():
         optimizer.zero_grad(set_to_none=True)
@@ -255,6 +259,7 @@ def _update(
         images = images.pin_memory() if fabric.device.type == "cuda" else images
         moving, fixed = images.to(fabric.device, non_blocking=True).chunk(2, dim=1)
 
+        seed_step(config.seed, state.step, first)
         with torch.set_grad_enabled(stage.displacement):
             displacement = state.network(moving, fixed)
             # Both directions in one batch: each counts half.
@@ -264,8 +269,14 @@ def _update(
         figures = {
             "data": losses.displacement,
             "smoothness": rough,
-            "loss": losses.displacement + config.smoothness * rough,
+            "loss": losses.displacement + weight * rough,
         }
+        if method.uncertainty is not None:
+            spread = displacement.velocity_log_variance
+            assert spread is not None  # a network is made to be as uncertain as its method
+            figures["uncertainty"] = method.uncertainty(spread, config.smoothness, config.alpha)
+            figures["velocity_sd"] = (0.5 * spread.detach()).exp().mean()
+            figures["loss"] = figures["loss"] + figures["uncertainty"]
         goal = figures["loss"] if stage.displacement else torch.zeros((), device=fabric.device)
         if losses.variance is not None:
             figures["variance"] = losses.variance
@@ -328,8 +339,9 @@ def _open(folder: Path, learn: Cohort, resume: bool, settings: Mapping[str, Any]
     return Run(folder, resolve(Config.build(settings), learn)), False
 
 
-def _columns(held_out: Samples | None) -> list[str]:
-    columns = ["loss", "data", "smoothness", "variance", "learning_rate", "seconds"]
+def _columns(config: Config, held_out: Samples | None) -> list[str]:
+    uncertain = ["uncertainty", "velocity_sd"] if find_method(config.method).uncertain else []
+    columns = ["loss", "data", "smoothness", *uncertain, "variance", "learning_rate", "seconds"]
     if held_out is None:
         return columns
     labels = held_out.shared_labels

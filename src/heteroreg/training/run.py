@@ -81,6 +81,16 @@ class Run:
 def build(config: Config) -> tuple[nn.Module, nn.Module]:
     """The displacement estimator and the objective of a resolved configuration, untrained."""
     assert config.dims is not None
-    network = find_network(config.network)(config.dims, int_steps=config.int_steps, head_sd=config.head_sd)
-    objective = find_method(config.method).objective(config.dims, config.gamma, config.beta)
+    method = find_method(config.method)
+    options = {"uncertain": True} if method.uncertain else {}  # not every network knows the keyword
+    network = find_network(config.network)(
+        config.dims, int_steps=config.int_steps, head_sd=config.head_sd, **options
+    )
+    objective = method.objective(config.dims, config.gamma, config.beta)
     return network, objective
+
+
+def smoothness_weight(config: Config) -> float:
+    """What `smoothness` of the velocity counts in the loss: λ, or what the method makes of it."""
+    assert config.dims is not None
+    return find_method(config.method).smoothness_weight(config.dims, config.smoothness)

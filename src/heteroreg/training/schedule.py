@@ -92,7 +92,23 @@ def augment(images: Tensor, seed: int, step: int, first: int = 0) -> Tensor:
     return torch.stack(result)
 
 
+def seed_step(seed: int, step: int, first: int = 0) -> None:
+    """Seeds PyTorch's own generators, of every device, for what a network draws in a part of a step.
+
+    A resumed run then draws as one that never stopped, and every process noise of its own, without a state to keep.
+
+    Args:
+        seed: Of the run.
+        step: The step.
+        first: The index of the first sample of the part in the whole batch.
+    """
+    torch.manual_seed(_mixed(_mixed(seed, 3, step), 4, first))
+
+
 def _generator(seed: int, stream: int, number: int) -> torch.Generator:
     """A generator of its own for every (seed, stream, number): what it gives depends on nothing else."""
-    mixed = (seed * 0x9E3779B97F4A7C15 + stream * 0xC2B2AE3D27D4EB4F + number * 0x165667B19E3779F9) % 2**63
-    return torch.Generator().manual_seed(mixed)
+    return torch.Generator().manual_seed(_mixed(seed, stream, number))
+
+
+def _mixed(seed: int, stream: int, number: int) -> int:
+    return (seed * 0x9E3779B97F4A7C15 + stream * 0xC2B2AE3D27D4EB4F + number * 0x165667B19E3779F9) % 2**63

@@ -1,0 +1,108 @@
+"""What a model says of a displacement beyond its mean: a distribution to draw from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from heteroreg.data.grid import Grid
+from heteroreg.networks.displacement import reparameterised
+from heteroreg.spatial import integrate, resize_displacement
+from heteroreg.transform import resample_displacement
+
+Floats = NDArray[np.floating[Any]]
+
+BATCH = 16
+
+
+class Posterior(Protocol):
+    """A distribution of displacements on the fixed grid."""
+
+    def sample(self, n: int, seed: int) -> Iterator[Floats]:
+        """Draws n displacements (d, *shape) in voxels of the fixed grid, one at a time."""
+        ...
+
+
+@dataclass(frozen=True)
+class VelocityPosterior:
+    """q(v) = N(μ, diag σ_z²) of the velocity on the working grid, or of that of each of its slices.
+
+    Attributes:
+        mean: μ (N, d, *coarse), in voxels of the velocity's grid; N is 1 or the number of slices.
+        log_variance: log σ_z², the same shape.
+        int_steps: Squarings of the integration.
+        working: The working grid.
+        fixed: The fixed image's grid.
+        slicewise: Whether each of the N is a slice of the working grid.
+        device: Where to integrate. The noise is drawn on the CPU, so that a seed means the same everywhere.
+    """
+
+    mean: Tensor
+    log_variance: Tensor
+    int_steps: int
+    working: Grid
+    fixed: Grid
+    slicewise: bool
+    device: torch.device
+
+    def sample(self, n: int, seed: int) -> Iterator[Floats]:
+        """Draws n velocities and integrates each; see `Posterior`."""
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(n):
+            noise = torch.randn(self.mean.shape, generator=generator)
+            displacement = whole(self._integrate(noise), slicewise=self.slicewise)
+            yield resample_displacement(displacement.numpy(), self.working, self.fixed)[0].numpy()
+
+    @torch.inference_mode()
+    def _integrate(self, noise: Tensor) -> Tensor:
+        """The displacements (N, d, *shape) in voxels of the working grid that the noise makes."""
+        shape = self.working.shape[: self.mean.shape[1]]
+        parts = []
+        for part in zip(*(t.split(BATCH) for t in (self.mean, self.log_variance, noise)), strict=True):
+            velocity = reparameterised(*(tensor.to(self.device) for tensor in part))
+            parts.append(resize_displacement(integrate(velocity, self.int_steps), shape).cpu())
+        return torch.cat(parts)
+
+
+def whole(displacement: Tensor, *, slicewise: bool) -> Tensor:
+    """The displacement (d, *shape) of an image from those of its slices, (N, 2, x, y), or from a batch of one."""
+    if not slicewise:
+        return displacement[0]
+    stack = displacement.movedim(0, -1)
+    return torch.cat([stack, torch.zeros_like(stack[:1])])  # nothing moves through the plane
+
+
+def standard_deviation(samples: Iterable[Floats], about: Floats, grid: Grid) -> NDArray[np.float32]:
+    """σ̂_z of a displacement from samples of it: the RMS length in mm of the samples' deviation from their mean.
+
+    σ̂_z(x)² = Σ_i s_i² · Var[u_i(x)], summed over the axes i of spacing s_i, with n - 1 for n samples. So it has the
+    length of a whole vector, as an end-point error has, and not of one component.
+
+    Args:
+        samples: u (d, *shape) in voxels of the grid, two or more.
+        about: Some displacement near the samples, for the sake of the digits: sums are taken of the differences.
+        grid: Gives the spacing.
+
+    Returns:
+        (*shape).
+
+    Raises:
+        ValueError: There are fewer than two samples.
+    """
+    first, second, n = np.zeros(about.shape), np.zeros(about.shape), 0
+    for sample in samples:
+        difference = sample.astype(np.float64) - about
+        first += difference
+        second += difference**2
+        n += 1
+    if n < 2:
+        raise ValueError(f"a standard deviation needs two samples, got {n}")
+    variance = np.maximum(second - first**2 / n, 0) / (n - 1)
+    spacing = np.asarray(grid.spacing).reshape(-1, *[1] * grid.dims)
+    return np.asarray(np.sqrt((variance * spacing**2).sum(axis=0)), dtype=np.float32)
