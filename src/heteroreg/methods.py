@@ -88,7 +88,7 @@ METHODS = {
             "adacs",
             "squared error weighted by a network's score of where there is something to match (AdaCS)",
             lambda dims, _gamma, _beta: AdaCS(UNetScore(dims)),
-            {"warm_start": 10 / 150},
+            {"smoothness": 0.005, "warm_start": 10 / 150},
         ),
         Method(
             "hetero-paper",
