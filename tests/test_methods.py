@@ -3,19 +3,30 @@ import torch
 
 from heteroreg.errors import UserError
 from heteroreg.losses import (
+    AdaCS,
+    AdaFrame,
+    AdaReg,
     CollaborativeLoss,
     JointLikelihood,
+    LocalCorrelation,
     MeanSquaredError,
+    MutualInformation,
     kullback_leibler,
     smoothness,
 )
 from heteroreg.methods import METHODS, NETWORKS, find_method, find_network
-from heteroreg.networks import CoarseVariance, UNetVariance
+from heteroreg.networks import CoarseVariance, UNetScore, UNetVariance
+from heteroreg.training.config import Config
 
 EXPECTED = {
     "mse": (MeanSquaredError, None),
+    "ncc": (LocalCorrelation, None),
+    "mi": (MutualInformation, None),
     "nll": (JointLikelihood, UNetVariance),
     "beta-nll": (JointLikelihood, UNetVariance),
+    "adaframe": (AdaFrame, None),
+    "adareg": (AdaReg, None),
+    "adacs": (AdaCS, None),
     "hetero-paper": (CollaborativeLoss, UNetVariance),
     "hetero": (CollaborativeLoss, CoarseVariance),
     "vxm-diff": (MeanSquaredError, None),
@@ -41,6 +52,31 @@ def test_each_method_is_made_of_what_it_says(name, dims):
         assert objective.beta == (0.75 if name == "beta-nll" else 0)
 
 
+def test_the_baselines_have_the_constants_of_the_paper():
+    ncc, mi = (find_method(name).objective(2, 0.5, 0.5) for name in ("ncc", "mi"))
+    assert (ncc.window, ncc.epsilon) == (9, 1e-5)
+    assert (mi.bins, mi.ratio) == (32, 1)
+    adaframe, adareg = (find_method(name).objective(3, 0.5, 0.5) for name in ("adaframe", "adareg"))
+    assert (adaframe.a0, adaframe.b0, adareg.c) == (0.1, 10, 50)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_adacs_has_a_scorer(dims):
+    scorer = find_method("adacs").objective(dims, 0.5, 0.5).scorer
+    assert type(scorer) is UNetScore
+    assert scorer.dims == dims
+
+
+def test_where_the_data_term_has_another_scale_so_has_the_smoothness():
+    smoothness = {name: Config.build({"method": name}).smoothness for name in METHODS}
+    assert smoothness["mse"] == smoothness["hetero"] == smoothness["adareg"] == 0.01
+    # Divided by the variance, by its root; by a range of about 1; weighted below 1.
+    assert (smoothness["nll"], smoothness["beta-nll"]) == (1, 0.1)
+    assert min(smoothness["ncc"], smoothness["mi"]) > 10 * smoothness["mse"]
+    assert max(smoothness["adaframe"], smoothness["adacs"]) < smoothness["mse"]
+    assert Config.build({"method": "ncc", "smoothness": 0.02}).smoothness == 0.02
+
+
 def test_the_paper_is_taken_at_its_word():
     objective = find_method("hetero-paper").objective(2, 0.5, 0.5)
     assert (objective.normalisation, objective.signal) == ("reference", "fixed")
@@ -61,7 +97,7 @@ def test_a_method_has_its_name_and_one_line(name):
 def test_near_names_are_offered():
     with pytest.raises(UserError, match=r"no method is called 'beta_nll'; did you mean beta-nll"):
         find_method("beta_nll")
-    with pytest.raises(UserError, match=r"no method is called 'zzz'; did you mean beta-nll or hetero or "):
+    with pytest.raises(UserError, match=r"no method is called 'zzz'; did you mean adacs or adaframe or "):
         find_method("zzz")
     with pytest.raises(UserError, match="no network is called 'unet'"):
         find_network("unet")

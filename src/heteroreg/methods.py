@@ -11,9 +11,19 @@ from typing import Any
 from torch import Tensor, nn
 
 from heteroreg.errors import UserError
-from heteroreg.losses import CollaborativeLoss, JointLikelihood, MeanSquaredError, spread_penalty
+from heteroreg.losses import (
+    AdaCS,
+    AdaFrame,
+    AdaReg,
+    CollaborativeLoss,
+    JointLikelihood,
+    LocalCorrelation,
+    MeanSquaredError,
+    MutualInformation,
+    spread_penalty,
+)
 from heteroreg.losses.kullback_leibler import IMAGE_SD, mean_divergence_weight, variance_divergence
-from heteroreg.networks import CoarseVariance, HalfVoxelMorph, UNetVariance, VoxelMorph
+from heteroreg.networks import CoarseVariance, HalfVoxelMorph, UNetScore, UNetVariance, VoxelMorph
 
 
 @dataclass(frozen=True)
@@ -53,14 +63,45 @@ METHODS = {
             lambda _dims, _gamma, _beta: MeanSquaredError(),
         ),
         Method(
+            "ncc",
+            "local normalised cross-correlation: images match up to brightness and contrast that vary in space",
+            lambda _dims, _gamma, _beta: LocalCorrelation(),
+            {"smoothness": 1.0},
+        ),
+        Method(
+            "mi",
+            "mutual information: the intensities of one image tell those of the other",
+            lambda _dims, _gamma, _beta: MutualInformation(),
+            {"smoothness": 1.0},
+        ),
+        Method(
             "nll",
             "Gaussian negative log-likelihood, both estimators trained together",
             lambda dims, _gamma, _beta: JointLikelihood(UNetVariance(dims)),
+            {"smoothness": 1.0},  # the data term is MSE divided by the variance
         ),
         Method(
             "beta-nll",
             "the same weighted by σ̂^{2β}",
             lambda dims, _gamma, beta: JointLikelihood(UNetVariance(dims), beta),
+            {"smoothness": 0.1},
+        ),
+        Method(
+            "adaframe",
+            "squared error that counts less where it is large for its image (Wong 2021)",
+            lambda _dims, _gamma, _beta: AdaFrame(),
+            {"smoothness": 0.003},
+        ),
+        Method(
+            "adareg",
+            "squared error with less smoothness where the images do not match yet (Wong and Soatto 2019)",
+            lambda _dims, _gamma, _beta: AdaReg(),
+        ),
+        Method(
+            "adacs",
+            "squared error weighted by a network's score of where there is something to match (AdaCS)",
+            lambda dims, _gamma, _beta: AdaCS(UNetScore(dims)),
+            {"smoothness": 0.005, "warm_start": 10 / 150},
         ),
         Method(
             "hetero-paper",

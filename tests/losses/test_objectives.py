@@ -4,9 +4,14 @@ from torch import nn
 
 import heteroreg as hr
 from heteroreg.losses import (
+    AdaCS,
+    AdaFrame,
+    AdaReg,
     CollaborativeLoss,
     JointLikelihood,
+    LocalCorrelation,
     MeanSquaredError,
+    MutualInformation,
     foreground,
     gaussian_nll,
     reference_weight,
@@ -14,7 +19,7 @@ from heteroreg.losses import (
     smoothness,
 )
 from heteroreg.losses.heteroscedastic import local_power
-from heteroreg.networks import CoarseVariance, UNetVariance
+from heteroreg.networks import CoarseVariance, UNetScore, UNetVariance
 from heteroreg.spatial import warp
 
 FORMS = [
@@ -51,7 +56,7 @@ def test_mean_squared_error():
     moved, fixed = images()
     losses = MeanSquaredError()(moved, fixed)
     torch.testing.assert_close(losses.displacement, ((moved - fixed) ** 2).mean())
-    assert losses.variance is losses.log_variance is losses.weight is None
+    assert losses.variance is losses.log_variance is losses.weight is losses.smoothness_weight is None
 
 
 @pytest.mark.parametrize(("normalisation", "signal"), FORMS)
@@ -172,7 +177,8 @@ def test_the_joint_likelihood_trains_both(beta):
 
 
 def objectives(dims):
-    yield MeanSquaredError()
+    yield from (MeanSquaredError(), LocalCorrelation(), MutualInformation(), AdaFrame(), AdaReg())
+    yield AdaCS(UNetScore(dims))
     for make in (UNetVariance, CoarseVariance):
         yield JointLikelihood(make(dims), 0.5)
         for normalisation, signal in FORMS:
@@ -195,8 +201,8 @@ def test_odd_images_give_finite_losses_and_gradients(shape, moved, fixed):
         assert torch.isfinite(total)
         for tensor in (first.grad, *grads(objective)):
             assert tensor is None or torch.isfinite(tensor).all()
-        if losses.weight is not None:
-            assert torch.isfinite(losses.weight).all()
+        for weight in (losses.weight, losses.smoothness_weight):
+            assert weight is None or torch.isfinite(weight).all()
 
 
 def test_a_batch_of_an_empty_and_a_full_pair():

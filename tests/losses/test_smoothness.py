@@ -38,3 +38,35 @@ def test_axes_of_one_voxel_count_nothing():
 def test_gradients(shape, rng):
     velocity = torch.from_numpy(rng.normal(size=(2, len(shape), *shape))).requires_grad_()
     assert torch.autograd.gradcheck(smoothness, velocity)
+
+
+def test_weighted_by_hand():
+    # As by hand in 2D: squares 4, 16 along axis 0 (left, right), 1, 9 along axis 1 (top, bottom), in one of two
+    # channels. The weight is a mean of 2·2 pixels for each voxel: [[1, 0], [½, ½]]. Between two voxels counts the
+    # mean: ¾ and ¼ along axis 0, ½ and ½ along axis 1. (¾·4 + ¼·16)/4 = 7/4, (½·1 + ½·9)/4 = 5/4. Their mean is
+    # 3/2, times 2.
+    velocity = torch.tensor([[[[0.0, 1.0], [2.0, 5.0]], [[0.0, 0.0], [0.0, 0.0]]]])
+    weight = torch.tensor([[2.0, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 1, 0, 1]])[None, None]
+    assert float(smoothness(velocity, weight)) == 3
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (4, 3, 6)])
+def test_weight_1_changes_nothing(shape, rng):
+    velocity = torch.from_numpy(rng.normal(size=(2, len(shape), *shape)))
+    weight = torch.ones(4, 1, *(2 * n - 1 for n in shape), dtype=torch.float64)  # both directions, odd sizes
+    torch.testing.assert_close(smoothness(velocity, weight), smoothness(velocity))
+    torch.testing.assert_close(smoothness(velocity, 0.3 * weight), 0.3 * smoothness(velocity))
+
+
+def test_the_two_directions_of_a_pair_are_averaged(rng):
+    velocity = torch.from_numpy(rng.normal(size=(3, 2, 4, 5)))
+    there, back = (torch.from_numpy(rng.uniform(size=(3, 1, 8, 10))) for _ in range(2))
+    both = smoothness(velocity, torch.cat([there, back]))
+    torch.testing.assert_close(both, smoothness(velocity, (there + back) / 2))
+    assert not torch.isclose(both, smoothness(velocity, (there + back.roll(1, 0)) / 2))
+
+
+def test_gradients_of_the_weighted(rng):
+    velocity = torch.from_numpy(rng.normal(size=(2, 2, 4, 5))).requires_grad_()
+    weight = torch.from_numpy(rng.uniform(size=(2, 1, 8, 9)))
+    assert torch.autograd.gradcheck(lambda v: smoothness(v, weight), velocity)

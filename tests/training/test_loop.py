@@ -50,7 +50,7 @@ def test_a_run_is_as_promised(method, cohort_2d, tmp_path):
     assert {"val_dice_1", "val_dice_2", "val_dice_3"} <= set(metrics)
     assert metrics["val_dice"].between(0, 1).all()
     assert np.isfinite(metrics[["loss", "val_loss"]].to_numpy()).all()
-    has_variance_loss = method.startswith("hetero")
+    has_variance_loss = method.startswith("hetero") or method == "adacs"
     assert metrics["variance"].notna().all() == has_variance_loss
     assert list(run.folder.glob("events.out.tfevents*"))
     # By hand, of vxm-diff: σ_I²·½·d·λ·½·(½ smoothness) = 4e-4·2·λ/8 of the smoothness, in 2D.

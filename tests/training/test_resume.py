@@ -12,7 +12,7 @@ import torch
 from heteroreg.errors import UserError
 from heteroreg.losses import MeanSquaredError
 from heteroreg.methods import METHODS, Method
-from heteroreg.training import Run, checkpoint, train
+from heteroreg.training import Run, checkpoint, loop, train
 
 # Processes of their own that the kernel can kill. A server forks them, so that PyTorch is imported once.
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -143,6 +143,24 @@ def test_random_numbers_go_on_where_they_were(cohort_2d, tmp_path, monkeypatch):
         train(cohort_2d, tmp_path / "cut", checkpoint_every=2, **settings)
     Random.crash = False
     torch.manual_seed(99)
+    assert_same(whole, train(cohort_2d, tmp_path / "cut", resume=True))
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_every_method_goes_on_bit_for_bit(method, cohort_2d, tmp_path, monkeypatch):
+    settings = {"method": method, "steps": 4, "batch_size": 2, "log_every": 1, "validate_every": 4}
+    whole = train(cohort_2d, tmp_path / "whole", checkpoint_every=2, **settings)
+    update = loop._update
+
+    def cut(fabric, state, *others):
+        if state.step == 3:
+            raise CrashError
+        return update(fabric, state, *others)
+
+    monkeypatch.setattr(loop, "_update", cut)
+    with pytest.raises(CrashError):
+        train(cohort_2d, tmp_path / "cut", checkpoint_every=2, **settings)
+    monkeypatch.setattr(loop, "_update", update)
     assert_same(whole, train(cohort_2d, tmp_path / "cut", resume=True))
 
 

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
+from heteroreg.losses.correlation import EPSILON, WINDOW, local_correlation
 from heteroreg.losses.heteroscedastic import (
     Keep,
     foreground,
@@ -14,6 +15,7 @@ from heteroreg.losses.heteroscedastic import (
     reference_weight,
     relative_weight,
 )
+from heteroreg.losses.information import BINS, mutual_information
 from heteroreg.losses.similarity import mean_squared_error
 
 Normalisation = Literal["relative", "balanced", "reference"]
@@ -25,16 +27,19 @@ class Losses(NamedTuple):
 
     Attributes:
         displacement: What the displacement estimator minimises, besides the smoothness. A scalar.
-        variance: What the variance estimator minimises. A scalar; None where `displacement` trains both, or
-            where there is no variance estimator.
+        variance: What the variance estimator, or whatever else the objective holds, minimises. A scalar; None
+            where `displacement` trains both, or where there is nothing else to train.
         log_variance: log σ̂_I² (N, 1, *shape), where there is a variance estimator.
         weight: The weight of each voxel in the displacement loss, where it has one.
+        smoothness_weight: The weight of the smoothness in each voxel (N, 1, *shape), where it is not the same
+            everywhere.
     """
 
     displacement: Tensor
     variance: Tensor | None = None
     log_variance: Tensor | None = None
     weight: Tensor | None = None
+    smoothness_weight: Tensor | None = None
 
 
 class MeanSquaredError(nn.Module):
@@ -45,6 +50,44 @@ class MeanSquaredError(nn.Module):
     def forward(self, moved: Tensor, fixed: Tensor, weighted: bool = True) -> Losses:  # noqa: ARG002
         """The loss of a batch (N, 1, *shape)."""
         return Losses(mean_squared_error(moved, fixed))
+
+
+class LocalCorrelation(nn.Module):
+    """1 - E_Ω[cc], with cc the squared local correlation; see `local_correlation`.
+
+    Args:
+        window: Voxels of the window along each axis; odd.
+        epsilon: ε.
+    """
+
+    variance_estimator: nn.Module | None = None
+
+    def __init__(self, window: int = WINDOW, epsilon: float = EPSILON) -> None:
+        super().__init__()
+        self.window, self.epsilon = window, epsilon
+
+    def forward(self, moved: Tensor, fixed: Tensor, weighted: bool = True) -> Losses:  # noqa: ARG002
+        """The loss of a batch (N, 1, *shape)."""
+        return Losses(1 - local_correlation(moved, fixed, self.window, self.epsilon))
+
+
+class MutualInformation(nn.Module):
+    """-MI; see `mutual_information`.
+
+    Args:
+        bins: Bins of each image.
+        ratio: Width of the Parzen window as a share of the distance of two bins.
+    """
+
+    variance_estimator: nn.Module | None = None
+
+    def __init__(self, bins: int = BINS, ratio: float = 1.0) -> None:
+        super().__init__()
+        self.bins, self.ratio = bins, ratio
+
+    def forward(self, moved: Tensor, fixed: Tensor, weighted: bool = True) -> Losses:  # noqa: ARG002
+        """The loss of a batch (N, 1, *shape)."""
+        return Losses(-mutual_information(moved, fixed, self.bins, self.ratio))
 
 
 class JointLikelihood(nn.Module):

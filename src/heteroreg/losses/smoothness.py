@@ -3,20 +3,49 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
-def smoothness(velocity: Tensor) -> Tensor:
+def smoothness(velocity: Tensor, weight: Tensor | None = None) -> Tensor:
     """‖∇v‖²: the mean of squared forward differences, averaged over the axes, times 2.
 
     The factor is the published one: the velocity lies on a grid of half the resolution. λ multiplies this.
 
     Args:
         velocity: v (N, d, *shape) in voxels.
+        weight: How much each place counts (k·N, 1, *fine), on the grid of the images; 1 everywhere where it is
+            left out. The velocity belongs to both directions of a pair: where there are k maps of each, one after
+            the other, their mean counts. It is averaged over the area of each voxel of the velocity's grid.
 
     Returns:
         A scalar; an axis of one voxel counts 0.
     """
-    dims = velocity.shape[1]
-    terms = [velocity.diff(dim=2 + axis).square().mean() for axis in range(dims) if velocity.shape[2 + axis] > 1]
-    return 2 * torch.stack(terms).sum() / dims if terms else velocity.sum() * 0
+    if weight is not None:
+        weight = weight.unflatten(0, (-1, len(velocity))).mean(0)
+        weight = F.interpolate(weight, size=velocity.shape[2:], mode="area")
+    return 2 * roughness(velocity, weight)
+
+
+def roughness(field: Tensor, weight: Tensor | None = None) -> Tensor:
+    """The mean of squared forward differences, averaged over the axes.
+
+    Args:
+        field: (N, C, *shape).
+        weight: (N, 1, *shape). Between two voxels, where their difference lies, the mean of theirs counts.
+
+    Returns:
+        A scalar; an axis of one voxel counts 0.
+    """
+    terms = []
+    for axis in range(2, field.ndim):
+        if field.shape[axis] > 1:
+            square = field.diff(dim=axis).square()
+            if weight is not None:
+                square = (
+                    square
+                    * (weight.narrow(axis, 0, square.shape[axis]) + weight.narrow(axis, 1, square.shape[axis]))
+                    / 2
+                )
+            terms.append(square.mean())
+    return torch.stack(terms).sum() / (field.ndim - 2) if terms else field.sum() * 0

@@ -1,8 +1,9 @@
-"""Networks: from (moving, fixed) to a displacement, from (moved, fixed) to a log-variance."""
+"""Networks: from (moving, fixed) to a displacement, from (moved, fixed) to a log-variance or a score."""
 
 from heteroreg.networks.displacement import Displacement
+from heteroreg.networks.score import UNetScore
 from heteroreg.networks.unet import UNet
 from heteroreg.networks.variance import CoarseVariance, UNetVariance
 from heteroreg.networks.voxelmorph import HalfVoxelMorph, VoxelMorph
 
-__all__ = ["CoarseVariance", "Displacement", "HalfVoxelMorph", "UNet", "UNetVariance", "VoxelMorph"]
+__all__ = ["CoarseVariance", "Displacement", "HalfVoxelMorph", "UNet", "UNetScore", "UNetVariance", "VoxelMorph"]

@@ -265,7 +265,7 @@ def _update(
             # Both directions in one batch: each counts half.
             moved = warp(torch.cat([moving, fixed]), torch.cat([displacement.forward, displacement.backward]))
         losses = state.objective(moved, torch.cat([fixed, moving]), weighted=stage.weighted)
-        rough = smoothness(displacement.velocity)
+        rough = smoothness(displacement.velocity, losses.smoothness_weight)
         figures = {
             "data": losses.displacement,
             "smoothness": rough,

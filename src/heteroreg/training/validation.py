@@ -65,8 +65,9 @@ def validate(
         part = range(first, min(first + BATCH, len(samples)))
         moving, fixed = (image.contiguous() for image in samples.images(part).to(device).chunk(2, dim=1))
         displacement = network(moving, fixed)
-        data = objective(warp(moving, displacement.forward), fixed).displacement
-        losses.append((data + weight * smoothness(displacement.velocity)) * len(moving))
+        loss = objective(warp(moving, displacement.forward), fixed)
+        rough = smoothness(displacement.velocity, loss.smoothness_weight)
+        losses.append((loss.displacement + weight * rough) * len(moving))
         folded.append((jacobian_determinant(displacement.forward) <= 0).float().sum())
         lengths.append(displacement.forward.norm(dim=1).sum())
         if samples.labelled:

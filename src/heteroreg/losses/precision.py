@@ -1,0 +1,14 @@
+"""In what precision statistics are computed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def single(image: Tensor) -> Tensor:
+    """The image in float32, unless it has more digits already.
+
+    Sums over windows and whole images lose everything in the 8 bits of bfloat16.
+    """
+    return image.float() if image.dtype in (torch.bfloat16, torch.float16) else image
