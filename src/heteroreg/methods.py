@@ -11,7 +11,14 @@ from torch import nn
 
 from heteroreg.errors import UserError
 from heteroreg.losses import CollaborativeLoss, JointLikelihood, MeanSquaredError
-from heteroreg.networks import CoarseVariance, HalfVoxelMorph, UNetVariance, VoxelMorph
+from heteroreg.networks import (
+    CoarseVariance,
+    HalfVoxelMorph,
+    SmallTransMorph,
+    TransMorph,
+    UNetVariance,
+    VoxelMorph,
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,12 @@ METHODS = {
     )
 }
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"voxelmorph": VoxelMorph, "voxelmorph-half": HalfVoxelMorph}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "voxelmorph": VoxelMorph,
+    "voxelmorph-half": HalfVoxelMorph,
+    "transmorph": TransMorph,
+    "transmorph-small": SmallTransMorph,
+}
 
 
 def find_method(name: str) -> Method:

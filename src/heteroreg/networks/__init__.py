@@ -1,8 +1,18 @@
 """Networks: from (moving, fixed) to a displacement, from (moved, fixed) to a log-variance."""
 
 from heteroreg.networks.displacement import Displacement
+from heteroreg.networks.transmorph import SmallTransMorph, TransMorph
 from heteroreg.networks.unet import UNet
 from heteroreg.networks.variance import CoarseVariance, UNetVariance
 from heteroreg.networks.voxelmorph import HalfVoxelMorph, VoxelMorph
 
-__all__ = ["CoarseVariance", "Displacement", "HalfVoxelMorph", "UNet", "UNetVariance", "VoxelMorph"]
+__all__ = [
+    "CoarseVariance",
+    "Displacement",
+    "HalfVoxelMorph",
+    "SmallTransMorph",
+    "TransMorph",
+    "UNet",
+    "UNetVariance",
+    "VoxelMorph",
+]
