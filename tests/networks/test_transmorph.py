@@ -153,6 +153,8 @@ def test_backward_is_the_inverse_of_forward(shape, network):
     def smooth_head(features):
         output = head(features)
         coarse = F.interpolate(output, size=[4] * d, mode="area")
+        # At most a quarter of the way from one of the 4 to the next.
+        coarse = coarse / coarse.abs().max() * min(output.shape[2:]) / 16
         return F.interpolate(coarse, size=output.shape[2:], mode="bilinear" if d == 2 else "trilinear")
 
     net.head.forward = smooth_head
@@ -213,7 +215,8 @@ def test_training_leaves_branches_out_and_evaluation_does_not():
 @pytest.mark.parametrize("network", [Tiny, SmallTransMorph])
 @pytest.mark.parametrize("shape", [(32, 24), (16, 16, 16)])
 def test_low_precision(shape, network):
-    # Wrong gradients of convolutions over few voxels are wrong by orders of magnitude.
+    # Each gradient is off by some 15 %. Those of convolutions over few voxels, where they are wrong, are so by
+    # orders of magnitude.
     torch.manual_seed(1)
     net, pair = network(len(shape), head_sd=0.1).eval(), images(shape)
     exact = net(*pair)
@@ -224,12 +227,16 @@ def test_low_precision(shape, network):
     difference = (low.forward - exact.forward).detach().abs()
     assert 0 < float(difference.max()) < 0.1 * float(exact.forward.detach().abs().max())
     towards, parameters = torch.randn_like(exact.forward), list(net.parameters())
-    for a, b in zip(
-        torch.autograd.grad(low.forward, parameters, towards),
-        torch.autograd.grad(exact.forward, parameters, towards),
-        strict=True,
-    ):
-        assert float((a - b).norm()) < 0.3 * float(b.norm())
+    off = [
+        float((a - b).norm() / (b.norm() + 1e-6))  # a window of one token has nothing to choose: its gradient is 0
+        for a, b in zip(
+            torch.autograd.grad(low.forward, parameters, towards),
+            torch.autograd.grad(exact.forward, parameters, towards),
+            strict=True,
+        )
+    ]
+    assert max(off) < 0.6
+    assert sum(off) / len(off) < 0.25
 
 
 def test_double_precision_is_kept():

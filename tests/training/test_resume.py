@@ -69,8 +69,9 @@ def assert_same(first, second):
         {"method": "mse"},
         {"method": "hetero"},
         {"method": "hetero", "accumulate": 2, "warm_start": 0.25, "variance_alone": 0.25},
+        {"method": "mse", "network": "transmorph-small"},  # leaves branches out at random
     ],
-    ids=["mse", "hetero", "accumulated"],
+    ids=["mse", "hetero", "accumulated", "transmorph"],
 )
 def test_a_killed_run_ends_bit_for_bit_as_one_that_was_not(settings, cohort_2d, tmp_path):
     settings |= {"steps": 12, "batch_size": 4, "log_every": 1, "validate_every": 4, "checkpoint_every": 3}
