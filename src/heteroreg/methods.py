@@ -23,7 +23,15 @@ from heteroreg.losses import (
     spread_penalty,
 )
 from heteroreg.losses.kullback_leibler import IMAGE_SD, mean_divergence_weight, variance_divergence
-from heteroreg.networks import CoarseVariance, HalfVoxelMorph, UNetScore, UNetVariance, VoxelMorph
+from heteroreg.networks import (
+    CoarseVariance,
+    HalfVoxelMorph,
+    SmallTransMorph,
+    TransMorph,
+    UNetScore,
+    UNetVariance,
+    VoxelMorph,
+)
 
 
 @dataclass(frozen=True)
@@ -149,7 +157,12 @@ METHODS = {
     )
 }
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"voxelmorph": VoxelMorph, "voxelmorph-half": HalfVoxelMorph}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "voxelmorph": VoxelMorph,
+    "voxelmorph-half": HalfVoxelMorph,
+    "transmorph": TransMorph,
+    "transmorph-small": SmallTransMorph,
+}
 
 
 def find_method(name: str) -> Method:

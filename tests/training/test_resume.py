@@ -71,8 +71,9 @@ def assert_same(first, second):
         {"method": "hetero", "accumulate": 2, "warm_start": 0.25, "variance_alone": 0.25},
         {"method": "vxm-diff"},
         {"method": "hetero-z", "accumulate": 2},
+        {"method": "mse", "network": "transmorph-small"},  # leaves branches out at random
     ],
-    ids=["mse", "hetero", "accumulated", "vxm-diff", "hetero-z"],
+    ids=["mse", "hetero", "accumulated", "vxm-diff", "hetero-z", "transmorph"],
 )
 def test_a_killed_run_ends_bit_for_bit_as_one_that_was_not(settings, cohort_2d, tmp_path):
     settings |= {"steps": 12, "batch_size": 4, "log_every": 1, "validate_every": 4, "checkpoint_every": 3}

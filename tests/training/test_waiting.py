@@ -95,6 +95,12 @@ def test_nor_in_3d(cohort_3d: Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
     assert waits_of_a_step(cohort_3d, "hetero", monkeypatch, Phase(), **settings) == []
 
 
+def test_nor_with_attention(cohort_2d: Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
+    # 48 voxels are 12 tokens in shifted windows of 8: with masks.
+    settings = {"network": "transmorph-small", "size": (32, 48)}
+    assert waits_of_a_step(cohort_2d, "mse", monkeypatch, Phase(), **settings) == []
+
+
 @pytest.mark.parametrize(
     "look",
     [float, bool, torch.nonzero, lambda loss: loss[loss > 0], lambda loss: loss * torch.tensor([2.0])],

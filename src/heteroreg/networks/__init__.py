@@ -2,8 +2,19 @@
 
 from heteroreg.networks.displacement import Displacement
 from heteroreg.networks.score import UNetScore
+from heteroreg.networks.transmorph import SmallTransMorph, TransMorph
 from heteroreg.networks.unet import UNet
 from heteroreg.networks.variance import CoarseVariance, UNetVariance
 from heteroreg.networks.voxelmorph import HalfVoxelMorph, VoxelMorph
 
-__all__ = ["CoarseVariance", "Displacement", "HalfVoxelMorph", "UNet", "UNetScore", "UNetVariance", "VoxelMorph"]
+__all__ = [
+    "CoarseVariance",
+    "Displacement",
+    "HalfVoxelMorph",
+    "SmallTransMorph",
+    "TransMorph",
+    "UNet",
+    "UNetScore",
+    "UNetVariance",
+    "VoxelMorph",
+]
