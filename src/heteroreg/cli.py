@@ -66,6 +66,7 @@ Confine = Annotated[bool, typer.Option("--confine", help="COHORT is not trusted:
 Devices = Annotated[int, typer.Option(min=1, help="Processes on each machine.")]
 Nodes = Annotated[int, typer.Option(min=1, help="Machines.")]
 Strategy = Annotated[str, typer.Option(help="How processes work together: auto or ddp.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Of elastix, for one pair; 1 by default.")]
 CohortPath = Annotated[Path, typer.Argument(metavar="COHORT", help="pairs.csv, or the folder that holds it.")]
 
 
@@ -234,7 +235,7 @@ def train(
 @app.command()
 def register(
     moving: Annotated[Path, typer.Argument(metavar="MOVING", help="The image to move, or a cohort.")],
-    model: Annotated[Path, typer.Option(help="The run to register with.")],
+    model: Annotated[str, typer.Option(help="A run, or `elastix`.")],
     out: Out,
     fixed: Annotated[
         Path | None, typer.Argument(metavar="FIXED", help="The image to move it onto; not with a cohort.")
@@ -246,6 +247,7 @@ def register(
         int | None, typer.Option(min=2, help="Of the displacement, where the method has its uncertainty.")
     ] = None,
     split: Annotated[str, typer.Option(help="Of a cohort: train, val, test, or all.")] = "all",
+    threads: Threads = None,
     devices: Devices = 1,
     nodes: Nodes = 1,
     strategy: Strategy = "auto",
@@ -259,17 +261,22 @@ def register(
     Of a cohort, each pair gets a folder of its own in `--out`, and what is there already is left as it is:
     `heteroreg register cohorts/acdc --model runs/hetero --out registered --split test`
     """
+    from heteroreg.data.inputs import as_image
     from heteroreg.files import require_free
     from heteroreg.label_volumes import in_words
-    from heteroreg.model import load
+    from heteroreg.registrars import registrar_of
 
     if fixed is None:
-        _register_cohort(moving, model, out, moving_labels, samples, split, devices, nodes, strategy, quiet)
+        _register_cohort(
+            moving, model, out, moving_labels, samples, split, threads, devices, nodes, strategy, quiet
+        )
         return
     if split != "all" or devices * nodes > 1:
         raise UserError("--split, --devices and --nodes: are for cohorts; a single pair needs one process")
     require_free(out, "summary.json")
-    registration = load(model, samples=samples).register(moving, fixed, moving_labels)
+    registrar = registrar_of(model, threads=threads, samples=samples)
+    labels = None if moving_labels is None else as_image(moving_labels, labels=True)
+    registration = registrar.register(as_image(moving), as_image(fixed), labels)
     registration.save(out)
     summary = registration.summary()
     moved = summary["displacement_mm"]
@@ -280,11 +287,12 @@ def register(
 
 def _register_cohort(
     path: Path,
-    model: Path,
+    model: str,
     out: Path,
     labels: Path | None,
     samples: int | None,
     split: str,
+    threads: int | None,
     devices: int,
     nodes: int,
     strategy: str,
@@ -292,8 +300,8 @@ def _register_cohort(
 ) -> None:
     from heteroreg.batch import TABLE, register_cohort
     from heteroreg.data.cohort import Cohort
-    from heteroreg.model import load
     from heteroreg.processes import require_places
+    from heteroreg.registrars import registrar_of
 
     if labels is not None:
         raise UserError("--moving-labels: is for a single pair; a cohort names its label maps itself")
@@ -308,7 +316,8 @@ def _register_cohort(
         ) from error
     pairs = pairs.split(split)
     # With several processes each goes to its own device later.
-    registrar = load(model, device="cpu" if devices * nodes > 1 else None, samples=samples)
+    device = "cpu" if devices * nodes > 1 else None
+    registrar = registrar_of(model, device=device, threads=threads, samples=samples)
     table = register_cohort(
         registrar, pairs, out, devices=devices, nodes=nodes, strategy=strategy, show=not quiet,
     )  # fmt: skip
@@ -353,13 +362,14 @@ def warp(
 @app.command()
 def evaluate(
     cohort: CohortPath,
-    model: Annotated[str, typer.Option(help="A run, or `undeformed`.")],
+    model: Annotated[str, typer.Option(help="A run, `elastix`, or `undeformed`.")],
     out: Out,
     split: Annotated[str, typer.Option(help="train, val, test, or all.")] = "test",
     metrics: Annotated[
         Mode, typer.Option(help="Sound metrics, or those of the paper's own figures.")
     ] = Mode.standard,
     confine: Confine = False,
+    threads: Threads = None,
     devices: Devices = 1,
     nodes: Nodes = 1,
     strategy: Strategy = "auto",
@@ -370,17 +380,16 @@ def evaluate(
 
     Example: `heteroreg evaluate cohorts/acdc --model runs/hetero --out scores/hetero`
     """
-    from heteroreg.classical import Undeformed
     from heteroreg.data.cohort import Cohort
     from heteroreg.evaluation import evaluate as run
-    from heteroreg.model import load
     from heteroreg.processes import require_places
+    from heteroreg.registrars import registrar_of
 
     require_places(devices, nodes)
     pairs = Cohort.read(cohort, confine=confine).split(split)
     # With several processes each goes to its own device later.
     device = "cpu" if devices * nodes > 1 else None
-    registrar = Undeformed() if model == "undeformed" else load(model, device=device)
+    registrar = registrar_of(model, device, threads)
     scores = run(
         registrar, pairs, metrics=metrics.value, out=out, devices=devices, nodes=nodes, strategy=strategy,
         show=not quiet,

@@ -72,6 +72,26 @@ def test_inversion_stops_at_its_tolerance(rng):
     torch.testing.assert_close(rough, -warp(forward, -forward))
 
 
+def test_damping_inverts_what_stretches_far():
+    # φ(x) = c + 2.5 (x - c) has slope 1.5: the plain iteration multiplies its error by -1.5, half steps by
+    # 0.5 - 0.5 · 1.5 = -0.25. φ⁻¹(x) = c + 0.4 (x - c), so u⁻¹ = -0.6 (x - c).
+    shape, centre = (40, 40), np.array([20.0, 20.0])
+    forward = linear_field([[1.5, 0], [0, 1.5]], (-1.5 * centre).tolist(), shape)
+    expected = linear_field([[-0.6, 0], [0, -0.6]], (0.6 * centre).tolist(), shape)
+    damped = invert(forward, iterations=60, tolerance=1e-10, damping=0.5)
+    torch.testing.assert_close(damped, expected, atol=1e-8, rtol=0)
+    assert float((invert(forward, iterations=60) - expected).abs().max()) > 1
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.5])
+def test_the_inverse_of_a_fold_is_finite_and_bounded(damping):
+    # φ(x) = c - (x - c): a mirror, which folds everywhere.
+    forward = linear_field([[-2.0, 0], [0, -2.0]], [31.0, 31.0], (32, 32)) + 1
+    inverse = invert(forward, damping=damping)
+    assert torch.isfinite(inverse).all()
+    assert float(inverse.abs().max()) <= float(forward.abs().max())
+
+
 @pytest.mark.parametrize(("old", "new"), [((9, 13), (17, 5)), ((8, 8), (16, 15)), ((7, 6, 9), (13, 11, 5))])
 def test_linear_fields_are_resized_exactly_and_come_back(old, new):
     d = len(old)

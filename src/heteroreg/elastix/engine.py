@@ -1,0 +1,128 @@
+"""One pair of arrays on one grid, registered by elastix."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heteroreg.errors import UserError
+
+Floats = NDArray[np.floating[Any]]
+
+BSPLINE = Path(__file__).with_name("bspline.txt")
+LOG = "elastix.log"
+# What the caller asks of elastix, whatever a parameter file says.
+ALWAYS = {
+    "WriteResultImage": "false",  # the caller warps the image itself, from its own voxels
+    "FixedInternalImagePixelType": "float",
+    "MovingInternalImagePixelType": "float",
+    "UseDirectionCosines": "true",
+}
+
+
+def require_installed() -> str:
+    """The version of itk-elastix.
+
+    Raises:
+        UserError: It is not installed.
+    """
+    try:
+        return version("itk-elastix")
+    except PackageNotFoundError as error:
+        raise UserError("elastix: is not installed; pip install 'heteroreg[elastix]'") from error
+
+
+def align(
+    moving: Floats,
+    fixed: Floats,
+    spacing: Sequence[float],
+    parameters: Path = BSPLINE,
+    settings: Mapping[str, str | Sequence[str]] | None = None,
+    threads: int = 1,
+) -> NDArray[np.float64]:
+    """The displacement that elastix finds between two arrays on one grid.
+
+    elastix optimises a transform T, of points of fixed to points of moving, so that moving(T(x)) resembles
+    fixed(x) (Klein et al., IEEE Trans. Med. Imaging 2010). It is given the grid with its axes along those of the
+    space, so that T(x) - x divided by the spacing is the displacement in voxels, exactly.
+
+    Random numbers start anew with each call: the same call gives the same displacement, bit for bit.
+
+    Args:
+        moving: Array [x, y(, z)].
+        fixed: Array of the same shape.
+        spacing: In mm along each axis.
+        parameters: A parameter file in elastix' format.
+        settings: Parameters that replace those of the file.
+        threads: Of elastix.
+
+    Returns:
+        u (d, *shape) in voxels: moving(x + u(x)) resembles fixed(x).
+
+    Raises:
+        UserError: elastix is not installed, cannot read the parameter file, or fails: its own reason is told.
+    """
+    require_installed()
+    itk: Any = import_module("itk")  # takes seconds
+    kind = itk.Image[itk.F, fixed.ndim]
+    images = [_image(itk, array, spacing) for array in (fixed, moving)]
+    method = itk.ElastixRegistrationMethod[kind, kind].New(*images)
+    method.SetParameterObject(_parameters(itk, parameters, {**(settings or {}), **ALWAYS}))
+    method.SetNumberOfThreads(threads)
+    method.SetLogToConsole(False)
+    with TemporaryDirectory() as folder:
+        method.SetOutputDirectory(folder)
+        method.SetLogToFile(True)
+        method.SetLogFileName(LOG)
+        try:
+            method.UpdateLargestPossibleRegion()
+        except RuntimeError as error:
+            raise UserError(f"elastix failed ({_reason(Path(folder) / LOG)})") from error
+        field = itk.TransformixFilter[kind].New(images[1])
+        field.SetTransformParameterObject(method.GetTransformParameterObject())
+        field.SetComputeDeformationField(True)
+        field.SetOutputDirectory(folder)  # it writes the field there too
+        field.SetLogToConsole(False)
+        field.UpdateLargestPossibleRegion()
+    vectors = itk.array_from_image(field.GetOutputDeformationField()).astype(np.float64)
+    return np.ascontiguousarray(vectors.T) / np.reshape(spacing, (-1, *[1] * fixed.ndim))
+
+
+def _image(itk: Any, array: Floats, spacing: Sequence[float]) -> Any:
+    image = itk.image_from_array(np.ascontiguousarray(array.T, dtype=np.float32))
+    image.SetSpacing([float(step) for step in spacing])
+    return image
+
+
+def _parameters(itk: Any, path: Path, settings: Mapping[str, str | Sequence[str]]) -> Any:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; name a parameter file of elastix")
+    parameters = itk.ParameterObject.New()
+    try:
+        parameters.ReadParameterFile(str(path))
+    except RuntimeError as error:
+        raise UserError(f"{path}: is no parameter file of elastix ({_last_words(str(error))})") from error
+    for name, value in settings.items():
+        parameters.SetParameter(0, name, [value] if isinstance(value, str) else list(value))
+    return parameters
+
+
+def _reason(log: Path) -> str:
+    """Why elastix gave up: the first error that its log describes."""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    found = re.search(r"^Description: (.+)$", text, re.MULTILINE)
+    return _last_words(found[1]) if found else "it does not say why"
+
+
+def _last_words(text: str) -> str:
+    """The last line of a message of ITK, without the address of the object that it comes from."""
+    line = (text.strip().splitlines() or ["it does not say why"])[-1]
+    return re.sub(r"^(?:ITK ERROR: )?(?:\w+\(0x[0-9a-f]+\): )?", "", line).strip()

@@ -1,0 +1,53 @@
+"""From the name of a registrar to the registrar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+
+from heteroreg.classical import Elastix, Undeformed
+from heteroreg.elastix import require_installed
+from heteroreg.errors import UserError
+from heteroreg.model import load
+from heteroreg.registration import Registrar
+from heteroreg.training.run import CONFIG
+
+
+def registrar_of(
+    model: str | Path, device: str | None = None, threads: int | None = None, samples: int | None = None
+) -> Registrar:
+    """The registrar of a name: `elastix`, `undeformed`, or else the folder of a run.
+
+    A run in a folder of one of these names is meant by another path to it, such as `./elastix`.
+
+    Args:
+        model: The name or the folder.
+        device: Where a run computes; a GPU if there is one by default.
+        threads: Of elastix, for one pair; 1 by default.
+        samples: Of the displacement, of a run whose method has its uncertainty.
+
+    Raises:
+        UserError: There is neither such a name nor such a run; elastix is not installed; `threads` or
+            `samples` are not for it.
+    """
+    if threads is not None and model != "elastix":
+        raise UserError(f"--threads: is for elastix; {model} takes those that OMP_NUM_THREADS allows")
+    if model in CLASSICAL:
+        if samples is not None:
+            raise UserError(f"--samples: {model} has no uncertainty of the displacement; name a run that has")
+        return CLASSICAL[str(model)](threads or 1)
+    if not (Path(model) / CONFIG).is_file():
+        near = get_close_matches(str(model).lower(), CLASSICAL, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"name one that `heteroreg train` made, or {NAMES}"
+        raise UserError(f"{model}: is not the folder of a run (no {CONFIG}); {hint}")
+    return load(model, device=device, samples=samples)
+
+
+def _elastix(threads: int) -> Registrar:
+    require_installed()  # before the work, not at its first pair
+    return Elastix(threads)
+
+
+CLASSICAL: dict[str, Callable[[int], Registrar]] = {"elastix": _elastix, "undeformed": lambda _: Undeformed()}
+NAMES = " or ".join(CLASSICAL)
