@@ -43,6 +43,7 @@ class Case:
         noise_sd: Predicted noise, None where there is none.
         weight: Weight of the data term, likewise.
         true_noise_sd: True noise of fixed - moved, where known.
+        displacement_sd: Predicted uncertainty of the displacement in mm, None where there is none.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Case:
     noise_sd: Array | None = None
     weight: Array | None = None
     true_noise_sd: Array | None = None
+    displacement_sd: Array | None = None
 
     @classmethod
     def of(cls, pair_id: str, view: View) -> Case:

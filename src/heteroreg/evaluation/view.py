@@ -89,6 +89,7 @@ class View:
         weight: Weight of the data term, likewise.
         end_point_error: In mm, where the true displacement is known.
         true_noise_sd: Of fixed - moved, where the true noise is known.
+        displacement_sd: σ̂_z, predicted uncertainty of the displacement in mm; None where the registrar has none.
         slice: Index along the last axis of the stack; None for a whole image.
     """
 
@@ -105,6 +106,7 @@ class View:
     weight: Array | None = None
     end_point_error: Array | None = None
     true_noise_sd: Array | None = None
+    displacement_sd: Array | None = None
     slice: int | None = None
 
     @property
@@ -143,6 +145,7 @@ def view_of(registration: Registration, inputs: Inputs) -> View:
         weight=_array(registration.weight),
         end_point_error=_end_point_error(registration, inputs),
         true_noise_sd=_true_noise(registration, inputs),
+        displacement_sd=_array(registration.displacement_sd),
     )
 
 
