@@ -7,7 +7,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from heteroreg.report.panels import grid_panel, image_panel, label_colours, map_panel, percentile_limits
+from heteroreg.report.drawing import label_colours, percentile_limits
+from heteroreg.report.panels import grid_panel, image_panel, map_panel
 
 
 def pixels(figure: Figure) -> np.ndarray:

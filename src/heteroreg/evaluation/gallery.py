@@ -44,6 +44,7 @@ class Case:
         weight: Weight of the data term, likewise.
         true_noise_sd: True noise of fixed - moved, where known.
         displacement_sd: Predicted uncertainty of the displacement in mm, None where there is none.
+        end_point_error: Length of the error of the displacement in mm, where the truth is known.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Case:
     weight: Array | None = None
     true_noise_sd: Array | None = None
     displacement_sd: Array | None = None
+    end_point_error: Array | None = None
 
     @classmethod
     def of(cls, pair_id: str, view: View) -> Case:

@@ -108,7 +108,7 @@ def sparsification_curves(
         figure = Figure(figsize=(WIDTH, 3.3 + 0.2 * len(curves)), layout="constrained")
         axes = figure.add_subplot()
         handles = []
-        scale, unit = _scale(max(float(np.max(curve.error)) for curve in curves.values()))
+        scale, unit = power_of_ten(max(float(np.max(curve.error)) for curve in curves.values()))
         for index, (name, curve) in enumerate(curves.items()):
             hue = colours[index] if colours is not None else colour(index)
             (line,) = axes.plot(100 * curve.fraction, scale * curve.error, color=hue, linewidth=2)
@@ -127,7 +127,7 @@ def sparsification_curves(
     return figure
 
 
-def _scale(largest: float) -> tuple[float, str]:
+def power_of_ten(largest: float) -> tuple[float, str]:
     """A power of ten that brings small numbers to between 1 and 10, and its name on an axis."""
     if not 0 < largest < 0.1:
         return 1.0, ""

@@ -8,20 +8,21 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.colors import to_hex
+from matplotlib.colors import Colormap, to_hex
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from heteroreg.evaluation.gallery import Case
-from heteroreg.report.embed import data_uri
-from heteroreg.report.panels import (
+from heteroreg.report.drawing import (
+    UNCERTAINTY,
     Limits,
-    grid_panel,
-    image_panel,
+    from_zero,
     label_colours,
-    map_panel,
     percentile_limits,
+    uncertainty_limits,
 )
+from heteroreg.report.embed import data_uri
+from heteroreg.report.panels import grid_panel, image_panel, map_panel, uncertainty_panel
 
 NOISE_MAP, WEIGHT_MAP = "viridis", "magma"
 STOPS = 12
@@ -90,12 +91,24 @@ def pair_views(cases: Mapping[str, Iterable[Case]]) -> list[PairView]:
         The pairs in the order in which they first occur. Within a pair all images share one grey scale, and
         all maps of a kind one colour scale, so that methods can be compared by eye.
     """
+    names = list(cases)
+    return [_pair_view(found, names) for found in by_pair(cases)]
+
+
+def by_pair(cases: Mapping[str, Iterable[Case]]) -> list[dict[str, Case]]:
+    """The cases of several evaluations by pair and slice, in the order in which they first occur.
+
+    Args:
+        cases: Name of the evaluation → its cases.
+
+    Returns:
+        For each pair: name of the evaluation → its case, without those that lack it.
+    """
     pairs: dict[tuple[str, str], dict[str, Case]] = {}
     for name, entries in cases.items():
         for case in entries:
             pairs.setdefault((case.id, str(case.slice)), {})[name] = case
-    names = list(cases)
-    return [_pair_view(found, names) for found in pairs.values()]
+    return list(pairs.values())
 
 
 def case_title(case: Case) -> str:
@@ -140,6 +153,7 @@ class Scales:
         colours: Label → colour.
         noise: Limits of the noise maps; None where no evaluation has one.
         weight: Limits of the weight maps, likewise.
+        uncertainty: Limits of the displacement's uncertainty in mm, likewise.
         truth: Whether the true noise is known beside a predicted one.
     """
 
@@ -147,6 +161,7 @@ class Scales:
     colours: Mapping[int, str]
     noise: Limits | None
     weight: Limits | None
+    uncertainty: Limits | None
     truth: bool
 
     @classmethod
@@ -155,8 +170,15 @@ class Scales:
         predicted = [case.noise_sd for case in cases if case.noise_sd is not None]
         true = [case.true_noise_sd for case in cases if case.true_noise_sd is not None]
         weights = [case.weight for case in cases if case.weight is not None]
-        noise = _from_zero(predicted + true) if predicted else None
-        return cls(grey, colours, noise, _from_zero(weights) if weights else None, bool(predicted and true))
+        uncertain = [case.displacement_sd for case in cases if case.displacement_sd is not None]
+        return cls(
+            grey,
+            colours,
+            noise=from_zero(predicted + true) if predicted else None,
+            weight=from_zero(weights) if weights else None,
+            uncertainty=uncertainty_limits(uncertain) if uncertain else None,
+            truth=bool(predicted and true),
+        )
 
 
 def _strip(case: Case, name: str, title: str, scales: Scales) -> tuple[Picture, ...]:
@@ -181,6 +203,8 @@ def _strip(case: Case, name: str, title: str, scales: Scales) -> tuple[Picture, 
             warped,
         ),
     ]
+    if scales.uncertainty is not None:
+        pictures.append(_uncertainty(case, name, title, scales.grey, scales.uncertainty))
     if scales.noise is not None:
         noise = ("intensity units", NOISE_MAP, scales.noise)
         pictures.append(
@@ -196,6 +220,20 @@ def _strip(case: Case, name: str, title: str, scales: Scales) -> tuple[Picture, 
         alt = f"Weight of each pixel of {title} in {name}"
         pictures.append(_map("Weight", alt, case, case.weight, "factor", WEIGHT_MAP, scales.weight))
     return tuple(pictures)
+
+
+def _uncertainty(case: Case, name: str, title: str, grey: Limits, limits: Limits) -> Picture:
+    caption = "Uncertainty of the displacement σ̂z"
+    sd = case.displacement_sd
+    if sd is None:
+        return Picture(caption)
+    panel = uncertainty_panel(case.moved, case.displacement, sd, case.spacing, grey, limits)
+    alt = (
+        f"Displacement of {title} by {name} as a warped grid, red where it is uncertain and blue where it is "
+        f"certain; median {_short(float(np.median(sd)))} mm, largest {_short(float(np.max(sd)))} mm"
+    )
+    bar = ColourBar(_gradient(UNCERTAINTY), _short(limits[0]), _short(limits[1]), "mm, red: uncertain")
+    return _picture(caption, alt, panel, bar)
 
 
 def _map(
@@ -219,14 +257,8 @@ def _picture(caption: str, alt: str, figure: Figure, bar: ColourBar | None = Non
     return Picture(caption, alt, data_uri(figure), width, height, bar)
 
 
-def _from_zero(maps: Sequence[NDArray[Any]]) -> Limits:
-    """From 0 to the 99.5th percentile of all maps together."""
-    high = percentile_limits(maps)[1]
-    return (0.0, high) if high > 0 else (0.0, 1.0)
-
-
-def _gradient(colour_map: str) -> str:
-    colours = mpl.colormaps[colour_map](np.linspace(0, 1, STOPS))
+def _gradient(colour_map: str | Colormap) -> str:
+    colours = mpl.colormaps.get_cmap(colour_map)(np.linspace(0, 1, STOPS))
     return ", ".join(to_hex(hue) for hue in colours)
 
 

@@ -6,26 +6,30 @@ Arrays are [x, y] and shown as is usual in radiology: x to the right, y down, pi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from heteroreg.report.style import label_colour
-
-Floats = NDArray[np.floating[Any]]
-Labels = NDArray[np.integer[Any]]
-Limits = tuple[float, float]
-Spacing = Sequence[float] | Floats
+from heteroreg.report.drawing import (
+    DASHED,
+    SOLID,
+    Floats,
+    Labels,
+    Limits,
+    Spacing,
+    draw_grid,
+    draw_image,
+    draw_outline,
+    draw_uncertain_grid,
+    label_colours,
+    percentile_limits,
+)
 
 DPI = 100
 BAR = 0.7  # inches below a map for its colour bar
 PIXELS = 384  # the longer side of a panel, so that contours are smooth on a phone's dense screen too
-SOLID = "solid"
-DASHED = (0, (3, 2))
 
 
 def image_panel(
@@ -48,13 +52,13 @@ def image_panel(
         colours: Label → colour; by the order of the labels if not given.
     """
     figure, axes = _canvas(image.shape, spacing)
-    _show(axes, image, spacing, limits or percentile_limits([image]), "gray")
+    draw_image(axes, image, spacing, limits or percentile_limits([image]), "gray")
     present = [array for array in (labels, true_labels) if array is not None]
     colours = colours if colours is not None else label_colours(present)
     if true_labels is not None:
-        _outline(axes, true_labels, spacing, colours, DASHED)
+        draw_outline(axes, true_labels, spacing, colours, DASHED)
     if labels is not None:
-        _outline(axes, labels, spacing, colours, SOLID)
+        draw_outline(axes, labels, spacing, colours, SOLID)
     return figure
 
 
@@ -79,21 +83,31 @@ def grid_panel(
         lines: How many lines to draw along the longer side.
     """
     figure, axes = _canvas(image.shape, spacing)
-    _show(axes, image, spacing, limits or percentile_limits([image]), "gray")
-    step = max(max(image.shape) / lines, 1.0)
-    x, y = (spacing[axis] * np.arange(size) for axis, size in enumerate(image.shape))
-    for position in np.indices(image.shape) + displacement:
-        low, high = float(position.min()), float(position.max())
-        levels = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
-        levels = levels[(levels > low) & (levels < high)]
-        if len(levels):
-            axes.contour(x, y, position.T, levels=levels, colors="#56B4E9", linewidths=0.9, alpha=0.9)
-    _frame(axes, image.shape, spacing)
+    draw_image(axes, image, spacing, limits or percentile_limits([image]), "gray")
+    draw_grid(axes, displacement, spacing, lines=lines)
+    return figure
+
+
+def uncertainty_panel(
+    image: Floats, displacement: Floats, sd: Floats, spacing: Spacing, grey: Limits, limits: Limits
+) -> Figure:
+    """The warped grid of `grid_panel` in the colours of the displacement's uncertainty, over a dimmed image.
+
+    Args:
+        image: The moved image [x, y].
+        displacement: u (2, x, y) in voxels.
+        sd: σ̂_z [x, y] in mm.
+        spacing: Size of a pixel in mm along x and y.
+        grey: Intensities shown as black and white.
+        limits: The σ̂_z of the most certain blue and of the most uncertain red.
+    """
+    figure, axes = _canvas(image.shape, spacing)
+    draw_uncertain_grid(axes, image, displacement, sd, spacing, grey, limits)
     return figure
 
 
 def map_panel(
-    values: Floats, spacing: Spacing, limits: Limits, colour_map: str = "viridis", label: str = ""
+    values: Floats, spacing: Spacing, limits: Limits, colour_map: str | Colormap = "viridis", label: str = ""
 ) -> Figure:
     """A map in colours, with a colour bar if a label for it is given.
 
@@ -101,11 +115,11 @@ def map_panel(
         values: The map [x, y].
         spacing: Size of a pixel in mm along x and y.
         limits: Values at the two ends of the colour map.
-        colour_map: Name of a Matplotlib colour map.
+        colour_map: A Matplotlib colour map, or its name.
         label: What the colour bar shows, with its unit.
     """
     figure, axes = _canvas(values.shape, spacing)
-    shown = _show(axes, values, spacing, limits, colour_map)
+    shown = draw_image(axes, values, spacing, limits, colour_map)
     if label:
         width, height = figure.get_size_inches()
         whole = height + BAR
@@ -114,22 +128,6 @@ def map_panel(
         bar = figure.add_axes((0.06, 0.65 * BAR / whole, 0.88, 0.2 * BAR / whole))
         figure.colorbar(shown, cax=bar, orientation="horizontal", label=label)
     return figure
-
-
-def percentile_limits(images: Sequence[Floats], low: float = 0.5, high: float = 99.5) -> Limits:
-    """Limits of intensity that hold for several images together, blind to a few extreme voxels."""
-    values = np.concatenate([np.asarray(image, dtype=float).ravel() for image in images])
-    values = values[np.isfinite(values)]
-    if not values.size:
-        return 0.0, 1.0
-    bottom, top = (float(value) for value in np.percentile(values, [low, high]))
-    return (bottom, top) if top > bottom else (bottom - 0.5, bottom + 0.5)
-
-
-def label_colours(maps: Sequence[Labels]) -> dict[int, str]:
-    """A colour for each label that occurs in any of the maps; 0 is background."""
-    found = sorted({int(label) for array in maps for label in np.unique(array)} - {0})
-    return {label: label_colour(index) for index, label in enumerate(found)}
 
 
 def _canvas(shape: Sequence[int], spacing: Spacing) -> tuple[Figure, Axes]:
@@ -141,32 +139,3 @@ def _canvas(shape: Sequence[int], spacing: Spacing) -> tuple[Figure, Axes]:
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     return figure, axes
-
-
-def _show(axes: Axes, image: Floats, spacing: Spacing, limits: Limits, colour_map: str) -> Any:
-    left, top = -0.5 * spacing[0], -0.5 * spacing[1]
-    right, bottom = (image.shape[0] - 0.5) * spacing[0], (image.shape[1] - 0.5) * spacing[1]
-    return axes.imshow(
-        np.asarray(image, dtype=float).T,
-        origin="upper",
-        extent=(left, right, bottom, top),
-        aspect="auto",  # the canvas has the true proportion already
-        cmap=colour_map,
-        norm=Normalize(*limits),
-        interpolation="nearest",
-    )
-
-
-def _outline(axes: Axes, labels: Labels, spacing: Spacing, colours: Mapping[int, str], style: Any) -> None:
-    x, y = (spacing[axis] * np.arange(-1, size + 1) for axis, size in enumerate(labels.shape))
-    padded = np.pad(labels, 1)  # so that a label that touches the border has a closed outline
-    for label, hue in colours.items():
-        mask = padded == label
-        if mask.any():
-            axes.contour(x, y, mask.T.astype(float), levels=[0.5], colors=hue, linewidths=1.5, linestyles=[style])
-    _frame(axes, labels.shape, spacing)
-
-
-def _frame(axes: Axes, shape: Sequence[int], spacing: Spacing) -> None:
-    axes.set_xlim(-0.5 * spacing[0], (shape[0] - 0.5) * spacing[0])
-    axes.set_ylim((shape[1] - 0.5) * spacing[1], -0.5 * spacing[1])

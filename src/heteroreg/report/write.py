@@ -8,15 +8,17 @@ from pathlib import Path
 from heteroreg.comparison import compare
 from heteroreg.files import atomic_folder, require_free, write_text
 from heteroreg.report.page import render_page
+from heteroreg.report.paper import write_figures
 
 MARKER = "index.html"
+FIGURES = "figures"
 TITLE = "Registration methods compared"
 
 
 def write_report(
     folders: Sequence[str | Path], out: str | Path, *, baseline: str | Path | None = None, title: str = TITLE
 ) -> Path:
-    """Compares evaluations and writes `table.csv`, `table.md` and the page `index.html`, all or nothing.
+    """Compares evaluations and writes tables, the page `index.html` and `figures/`, all or nothing.
 
     Args:
         folders: Folders that `evaluate` wrote.
@@ -37,5 +39,6 @@ def write_report(
     page = render_page(comparison, title)
     with atomic_folder(out, marker=MARKER) as temporary:
         comparison.write(temporary)
+        write_figures(comparison, temporary / FIGURES)
         write_text(temporary / MARKER, page)
     return out / MARKER

@@ -1,0 +1,194 @@
+"""What is drawn into axes: images, outlines of labels, warped grids.
+
+Arrays are [x, y] and shown as is usual in radiology: x to the right, y down. Axes are in mm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Colormap, ListedColormap, Normalize
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+
+from heteroreg.report.style import label_colour
+
+Floats = NDArray[np.floating[Any]]
+Labels = NDArray[np.integer[Any]]
+Limits = tuple[float, float]
+Spacing = Sequence[float] | Floats
+
+SOLID = "solid"
+DASHED = (0, (3, 2))
+# Blue is certain, red is not. The ends of RdBu are too dark to be seen over an image.
+UNCERTAINTY = ListedColormap(mpl.colormaps["RdBu_r"](np.linspace(0.17, 0.83, 256)), name="uncertainty")
+DIMMED = 0.4  # the grey that white becomes under a coloured grid
+PIECES = 48  # how often a grid line may change its colour on its way through the image
+
+
+def draw_image(
+    axes: Axes,
+    image: Floats,
+    spacing: Spacing,
+    limits: Limits,
+    colour_map: str | Colormap,
+    interpolation: str = "nearest",
+) -> Any:
+    """An image that fills its axes, which must have the image's proportion already."""
+    left, top = -0.5 * spacing[0], -0.5 * spacing[1]
+    right, bottom = (image.shape[0] - 0.5) * spacing[0], (image.shape[1] - 0.5) * spacing[1]
+    return axes.imshow(
+        np.asarray(image, dtype=float).T,
+        origin="upper",
+        extent=(left, right, bottom, top),
+        aspect="auto",
+        cmap=colour_map,
+        norm=Normalize(*limits),
+        interpolation=interpolation,
+    )
+
+
+def draw_outline(
+    axes: Axes,
+    labels: Labels,
+    spacing: Spacing,
+    colours: Mapping[int, str],
+    style: Any = SOLID,
+    *,
+    width: float = 1.5,
+    fill: float = 0.0,
+) -> None:
+    """The outline of each label in its colour.
+
+    Args:
+        axes: Where to draw.
+        labels: The label map.
+        spacing: Size of a pixel in mm.
+        colours: Label → colour; other labels are not drawn.
+        style: Matplotlib's line style.
+        width: Of the line, in points.
+        fill: How opaque the inside is painted in the same colour.
+    """
+    x, y = (spacing[axis] * np.arange(-1, size + 1) for axis, size in enumerate(labels.shape))
+    padded = np.pad(labels, 1)  # so that a label that touches the border has a closed outline
+    for label, hue in colours.items():
+        mask = (padded == label).T.astype(float)
+        if mask.any():
+            if fill:
+                axes.contourf(x, y, mask, levels=[0.5, 1.5], colors=[hue], alpha=fill)
+            axes.contour(x, y, mask, levels=[0.5], colors=hue, linewidths=width, linestyles=[style])
+    _frame(axes, labels.shape, spacing)
+
+
+def draw_grid(axes: Axes, displacement: Floats, spacing: Spacing, *, lines: int = 20) -> None:
+    """The grid that a straight grid on the moving image becomes: see `panels.grid_panel`."""
+    for x, y, position, levels in _level_sets(displacement, spacing, lines):
+        axes.contour(x, y, position, levels=levels, colors="#56B4E9", linewidths=0.9, alpha=0.9)
+    _frame(axes, displacement.shape[1:], spacing)
+
+
+def draw_uncertain_grid(
+    axes: Axes,
+    image: Floats,
+    displacement: Floats,
+    sd: Floats,
+    spacing: Spacing,
+    grey: Limits,
+    limits: Limits,
+    *,
+    lines: int = 20,
+    width: float = 1.4,
+    interpolation: str = "nearest",
+) -> None:
+    """The warped grid over a dimmed image, each piece of line in the colour of the uncertainty there.
+
+    Args:
+        axes: Where to draw.
+        image: The moved image [x, y].
+        displacement: u (2, x, y) in voxels.
+        sd: σ̂_z [x, y] in mm.
+        spacing: Size of a pixel in mm.
+        grey: Intensities shown as black and white where nothing is dimmed.
+        limits: The σ̂_z of the most certain blue and of the most uncertain red.
+        lines: How many lines to draw along the longer side.
+        width: Of the lines, in points.
+        interpolation: Of the image.
+    """
+    dimmed = (grey[0], grey[0] + (grey[1] - grey[0]) / DIMMED)
+    draw_image(axes, image, spacing, dimmed, "gray", interpolation)
+    pieces: list[Floats] = []
+    stride = max(max(sd.shape) // PIECES, 1)
+    for x, y, position, levels in _level_sets(displacement, spacing, lines):
+        contours = axes.contour(x, y, position, levels=levels, linewidths=0)
+        for level in contours.allsegs:
+            for line in level:
+                points = np.asarray(line, dtype=float)
+                pieces += [points[k : k + stride + 1] for k in range(0, len(points) - 1, stride)]
+        contours.remove()
+    if pieces:
+        middles = np.array([piece[len(piece) // 2] for piece in pieces]).T / np.reshape(spacing, (2, 1))
+        values = map_coordinates(np.asarray(sd, dtype=float), middles, order=1, mode="nearest")
+        grid = LineCollection(pieces, cmap=UNCERTAINTY, norm=Normalize(*limits), linewidths=width)
+        grid.set_array(values)
+        grid.set_capstyle("round")
+        axes.add_collection(grid, autolim=False)
+    _frame(axes, sd.shape, spacing)
+
+
+def percentile_limits(images: Sequence[Floats], low: float = 0.5, high: float = 99.5) -> Limits:
+    """Limits of intensity that hold for several images together, blind to a few extreme voxels."""
+    values = np.concatenate([np.asarray(image, dtype=float).ravel() for image in images])
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return 0.0, 1.0
+    bottom, top = (float(value) for value in np.percentile(values, [low, high]))
+    return (bottom, top) if top > bottom else (bottom - 0.5, bottom + 0.5)
+
+
+def from_zero(maps: Sequence[Floats]) -> Limits:
+    """From 0 to the 99.5th percentile of all maps together."""
+    high = percentile_limits(maps)[1]
+    return (0.0, high) if high > 0 else (0.0, 1.0)
+
+
+def uncertainty_limits(maps: Sequence[Floats]) -> Limits:
+    """From the 0.5th to the 99.5th percentile of all maps together; from 0 where they are nearly constant.
+
+    A spread of a hundredth of the value is no difference in certainty, and is not shown as one.
+    """
+    low, high = percentile_limits(maps)
+    if low < 0.99 * high:
+        return max(low, 0.0), high
+    middle = float(np.mean([np.mean(values) for values in maps]))
+    return (0.0, 2 * middle) if middle > 0 else (0.0, 1.0)
+
+
+def label_colours(maps: Sequence[Labels]) -> dict[int, str]:
+    """A colour for each label that occurs in any of the maps; 0 is background."""
+    found = sorted({int(label) for array in maps for label in np.unique(array)} - {0})
+    return {label: label_colour(index) for index, label in enumerate(found)}
+
+
+def _level_sets(displacement: Floats, spacing: Spacing, lines: int) -> list[tuple[Floats, Floats, Floats, Floats]]:
+    """For each axis: coordinates x and y in mm, φ(x) = x + u(x) as Matplotlib wants it, and levels to draw."""
+    shape = displacement.shape[1:]
+    step = max(max(shape) / lines, 1.0)
+    x, y = (spacing[axis] * np.arange(size, dtype=float) for axis, size in enumerate(shape))
+    found = []
+    for position in np.indices(shape) + displacement:
+        low, high = float(position.min()), float(position.max())
+        levels = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
+        levels = levels[(levels > low) & (levels < high)]
+        if len(levels):
+            found.append((x, y, position.T, levels))
+    return found
+
+
+def _frame(axes: Axes, shape: Sequence[int], spacing: Spacing) -> None:
+    axes.set_xlim(-0.5 * spacing[0], (shape[0] - 0.5) * spacing[0])
+    axes.set_ylim((shape[1] - 0.5) * spacing[1], -0.5 * spacing[1])

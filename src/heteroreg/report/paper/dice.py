@@ -1,0 +1,143 @@
+"""Dice of each patient, and the paired differences to the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from heteroreg.comparison import Comparison
+from heteroreg.report.figures import GOLDEN, Floats, shorten
+from heteroreg.report.paper.printing import COLUMN, HEIGHT, INK, MM, PAGE, SMALL, printed
+from heteroreg.report.style import colour
+from heteroreg.report.tables import Results
+from heteroreg.report.wording import Column
+
+MOST = 3  # labels: one row of plots each
+ROW = 6.5  # mm for an evaluation, less where there are many
+ABOVE, BELOW = 4.5, 9.0  # mm
+AROUND = ABOVE + BELOW
+LETTER = 1.5  # mm
+BETWEEN = 4.0
+RIGHT = 3.0
+LETTERS = 22
+
+
+def dice_plots(comparison: Comparison, labels: Sequence[int]) -> Figure | None:
+    """Box plots of Dice over patients, a point for each; beside them the differences to the baseline.
+
+    The differences are those of the same patient. The diamond is their mean with its 95 % interval, filled
+    where the difference is significant (paired t-test, Holm's correction).
+
+    Args:
+        comparison: The comparison.
+        labels: The labels to show, the first three of them.
+
+    Returns:
+        The figure; None where no Dice was scored.
+    """
+    results = Results(comparison)
+    metrics = [f"dice_{label}" for label in labels if f"dice_{label}" in results.measured][:MOST]
+    if not metrics:
+        return None
+    names = results.names
+    width = PAGE if len(names) > 1 else COLUMN
+    row = min(ROW, (HEIGHT / len(metrics) - AROUND) / len(names))
+    tall = row * len(names)
+    height = len(metrics) * (tall + AROUND)
+    with printed():
+        figure = Figure(figsize=(width * MM, height * MM))
+        start = LETTER * max(len(shorten(name, LETTERS)) for name in names) + 3.0
+        room = width - start - RIGHT
+        box = room if len(names) == 1 else (room - BETWEEN) / 2
+        for number, metric in enumerate(metrics):
+            bottom = height - number * (tall + AROUND) - tall - ABOVE
+            patients = _patients(comparison.values, metric)
+            shown = results.column(metric)
+            axes = figure.add_axes((start / width, bottom / height, box / width, tall / height))
+            _boxes(axes, patients, names, shown)
+            if len(names) > 1:
+                left = start + box + BETWEEN
+                axes = figure.add_axes((left / width, bottom / height, box / width, tall / height))
+                _differences(axes, patients, results, metric)
+    return figure
+
+
+def _patients(values: pd.DataFrame, metric: str) -> dict[str, pd.Series[float]]:
+    """Evaluation → patient → value."""
+    chosen = values[values["metric"] == metric]
+    return {str(row): group.set_index("patient")["value"] for row, group in chosen.groupby("row", sort=False)}
+
+
+def _boxes(axes: Axes, patients: dict[str, pd.Series[float]], names: Sequence[str], shown: Column) -> None:
+    for index, name in enumerate(names):
+        if name in patients:
+            numbers = shown.metric.scale * patients[name].to_numpy(dtype=float)
+            _box(axes, index, numbers)
+            _points(axes, index, numbers)
+    _rows(axes, len(names))
+    axes.set_yticks(range(len(names)), [shorten(name, LETTERS) for name in names])
+    axes.set_xlabel(shown.heading)
+    axes.set_title("one point a patient", fontsize=SMALL)
+
+
+def _differences(axes: Axes, patients: dict[str, pd.Series[float]], results: Results, metric: str) -> None:
+    shown = results.column(metric)
+    axes.axvline(0, color=INK, linewidth=0.6, zorder=1)
+    for index, name in enumerate(results.names):
+        result = results.get(name, metric)
+        if result is None or not result.compared:
+            continue
+        differences = shown.metric.scale * (patients[name] - patients[results.baseline]).to_numpy(dtype=float)
+        _points(axes, index, differences)
+        mean, low, high = (
+            shown.metric.scale * number
+            for number in (result.difference, result.difference_low, result.difference_high)
+        )
+        if np.isfinite([low, high]).all():
+            axes.plot([low, high], [index, index], color=INK, linewidth=1.2, zorder=4)
+        face = INK if result.significant else "white"
+        axes.plot(
+            [mean], [index], "D", markersize=3.6, color=INK, markerfacecolor=face, markeredgewidth=0.8, zorder=5
+        )
+    _rows(axes, len(results.names))
+    axes.set_yticks([])
+    unit = " (points)" if shown.unit == "%" else f" ({shown.unit})" if shown.unit else ""
+    axes.set_title("mean and 95 % interval; filled: p < 0.05 (Holm)", fontsize=SMALL)
+    axes.set_xlabel(f"difference to {shorten(results.baseline, LETTERS)}{unit}")
+
+
+def _box(axes: Axes, index: int, numbers: Floats) -> None:
+    line = {"color": colour(index), "linewidth": 0.8}
+    axes.boxplot(
+        numbers,
+        positions=[index],
+        orientation="horizontal",
+        widths=0.6,
+        showfliers=False,
+        patch_artist=True,
+        boxprops={"facecolor": colour(index) + "26", "edgecolor": colour(index), "linewidth": 0.8},
+        medianprops={"color": colour(index), "linewidth": 1.6},
+        whiskerprops=line,
+        capprops=line,
+        manage_ticks=False,
+    )
+
+
+def _points(axes: Axes, index: int, numbers: Floats) -> None:
+    # The golden ratio spreads neighbours apart without chance, so that the figure is always the same.
+    jitter = ((np.arange(len(numbers)) * GOLDEN) % 1 - 0.5) * 0.4
+    axes.scatter(numbers, index + jitter, s=4, color=colour(index), alpha=0.7, linewidths=0, zorder=3)
+
+
+def _rows(axes: Axes, count: int) -> None:
+    axes.set_ylim(count - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="y", visible=False)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.margins(x=0.04)

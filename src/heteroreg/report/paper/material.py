@@ -1,0 +1,79 @@
+"""What figures take from a comparison: which evaluations and pairs they show, and which labels."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+from heteroreg.comparison import Comparison
+from heteroreg.evaluation.gallery import Case, spread
+from heteroreg.evaluation.scores import Scores
+from heteroreg.report.gallery import by_pair
+from heteroreg.report.wording import column
+
+Pairs = Sequence[Mapping[str, Case]]
+
+MYOCARDIUM = 2  # in each of the cardiac data sets that the package reads
+CARDIAC = {1, 2, 3}
+MOST_LABELS = 8
+MOST_PAIRS = 4
+
+
+def pictured(scores: Mapping[str, Scores]) -> dict[str, Scores]:
+    """The evaluations that pictures show: of several seeds of one model the first.
+
+    Seeds of one model are evaluations whose summaries differ in the seed alone, and whose names differ in
+    nothing but that number. Curves and boxes show them all.
+    """
+    seen: dict[tuple[object, ...], set[int]] = {}
+    found = {}
+    for name, one in scores.items():
+        info = dict(one.summary.get("info") or {})
+        seed = info.pop("seed", None)
+        info.pop("model", None)
+        if isinstance(seed, int) and not isinstance(seed, bool):
+            bare = re.sub(rf"(?<!\d){seed}(?!\d)", "#", name)
+            seeds = seen.setdefault((bare, repr(sorted(info.items()))), set())
+            if seeds - {seed} and bare != name:
+                continue
+            seeds.add(seed)
+        found[name] = one
+    return found
+
+
+def pictured_pairs(scores: Mapping[str, Scores]) -> list[dict[str, Case]]:
+    """The pairs of the galleries, those that every evaluation has if there are any."""
+    pairs = by_pair({name: one.cases for name, one in scores.items()})
+    most = max((len(pair) for pair in pairs), default=0)
+    return [pair for pair in pairs if len(pair) == most]
+
+
+def some(pairs: Pairs, count: int) -> list[Mapping[str, Case]]:
+    """This many of the pairs, spread evenly; a single one from the middle."""
+    if count == 1 and pairs:
+        return [pairs[len(pairs) // 2]]
+    return [pairs[index] for index in spread(count, len(pairs))]
+
+
+def shown_labels(comparison: Comparison) -> list[int]:
+    """The myocardium where the labels are those of a heart, else the labels that were scored, eight at most."""
+    scored = sorted(
+        label for name in comparison.metrics if name.startswith("dice_") and (label := column(name).metric.label)
+    )
+    if MYOCARDIUM in scored and set(scored) <= CARDIAC:
+        return [MYOCARDIUM]
+    return scored[:MOST_LABELS]
+
+
+def case_dice(scores: Scores, case: Case, labels: Sequence[int]) -> float:
+    """The Dice of the row that a case belongs to, the mean over the labels; NaN where it has none.
+
+    The row is that of the slice, or of the whole volume where volumes were scored whole.
+    """
+    table = scores.table
+    rows = table[(table["id"] == case.id) & (table["slice"].isna() | (table["slice"] == case.slice))]
+    names = [f"dice_{label}" for label in labels if f"dice_{label}" in table]
+    if not len(rows) or not names:
+        return math.nan
+    return float(rows.iloc[0][names].astype(float).mean())

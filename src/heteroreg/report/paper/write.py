@@ -1,0 +1,47 @@
+"""The figures of a comparison as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from heteroreg.comparison import Comparison
+from heteroreg.report.paper.curves import sparsification
+from heteroreg.report.paper.dice import dice_plots
+from heteroreg.report.paper.material import MYOCARDIUM, pictured, pictured_pairs, shown_labels
+from heteroreg.report.paper.motion import displacement_uncertainty
+from heteroreg.report.paper.noise import noise_maps
+from heteroreg.report.paper.printing import save
+from heteroreg.report.paper.warped import warped_labels
+
+
+def figures_of(comparison: Comparison) -> dict[str, Figure]:
+    """The figures that can be made of a comparison, by the names of their files.
+
+    `warped-myocardium` (`warped-labels` where the labels are not a heart's), `noise-maps`, `sparsification`,
+    `displacement-uncertainty`, `dice`: those for which there is something to show.
+    """
+    scores = pictured(comparison.scores)
+    pairs, labels = pictured_pairs(scores), shown_labels(comparison)
+    figures = {
+        "warped-myocardium" if labels == [MYOCARDIUM] else "warped-labels": warped_labels(pairs, scores, labels),
+        "noise-maps": noise_maps(pairs, list(scores)),
+        "sparsification": sparsification(comparison.scores),
+        "displacement-uncertainty": displacement_uncertainty(pairs, list(scores)),
+        "dice": dice_plots(comparison, labels),
+    }
+    return {name: figure for name, figure in figures.items() if figure is not None}
+
+
+def write_figures(comparison: Comparison, folder: Path) -> list[Path]:
+    """Writes the figures as vector PDF and as PNG of 300 dpi, 85 or 174 mm wide.
+
+    Args:
+        comparison: What to show.
+        folder: The folder for them; it is not made where there is nothing to show.
+
+    Returns:
+        The files. The same comparison gives the same bytes.
+    """
+    return [path for name, figure in figures_of(comparison).items() for path in save(figure, folder, name)]
