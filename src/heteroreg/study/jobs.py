@@ -17,6 +17,7 @@ from heteroreg.errors import UserError
 
 POLL = 0.2  # seconds between looks at what runs
 GRACE = 120  # seconds that a training gets to finish its step and save
+SAYS = "heteroreg: "  # how an error of ours begins
 LINES = 64 * 1024  # bytes at the end of a log that hold its last line
 
 
@@ -167,8 +168,7 @@ class Slurm:
                     if error is None:
                         done(job, time.monotonic() - began)
                     else:
-                        lines = str(error).strip().splitlines()
-                        failed[job.name] = lines[-1] if lines else type(error).__name__
+                        failed[job.name] = _reason(error)
                 if running:
                     time.sleep(self._poll)
         finally:
@@ -255,8 +255,15 @@ def _close(process: subprocess.Popen[bytes]) -> None:
         process.stdin.close()
 
 
+def _reason(error: BaseException) -> str:
+    """What the command said, out of a traceback that submitit has brought along; else how it begins."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    said = [line.partition(SAYS)[2] for line in lines if SAYS in line]
+    return said[-1] if said else lines[0]
+
+
 def _last_line(log: Path) -> str:
     with log.open("rb") as handle:
         handle.seek(max(0, log.stat().st_size - LINES))
         lines = handle.read().decode(errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("heteroreg: ") if lines else ""
+    return lines[-1].removeprefix(SAYS) if lines else ""
