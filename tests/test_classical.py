@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from heteroreg.classical import Elastix, Undeformed, thick_slices
+from heteroreg.classical import Elastix, Undeformed
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
 from heteroreg.errors import UserError
@@ -40,19 +40,6 @@ def test_moving_keeps_its_place_in_space():
 def test_dimensions_must_agree():
     with pytest.raises(UserError, match="dimensions"):
         Undeformed().register(Image.from_array(np.zeros((4, 4))), Image.from_array(np.zeros((4, 4, 4))))
-
-
-@pytest.mark.parametrize(
-    ("shape", "spacing", "expected"),
-    [
-        ((4, 4, 4), (1.25, 1.25, 10.0), True),
-        ((4, 4, 4), (1.0, 1.0, 3.0), False),
-        ((4, 4, 4), (1.0, 4.0, 10.0), False),
-        ((4, 4), (1.0, 10.0), False),
-    ],
-)
-def test_thick_slices(shape, spacing, expected):
-    assert thick_slices(Grid.of_shape(shape, spacing)) is expected
 
 
 def heart(shape, shift, size):

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from heteroreg.comparison import Comparison, compare
-from heteroreg.comparison.compare import row_names
+from heteroreg.comparison.groups import row_names
 from heteroreg.errors import UserError
 from heteroreg.evaluation import Scores
 

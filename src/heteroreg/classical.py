@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
 from heteroreg.data.inputs import ImageLike, as_image
 from heteroreg.data.preparation import check_labels, check_pair, resample, scale_of, slices_of
@@ -22,18 +21,8 @@ from heteroreg.registration import Registration
 from heteroreg.spatial import invert
 from heteroreg.transform import warp_image
 
-THICK = 3.0
 # Of the inversion: half steps converge where a B-spline stretches space to as much as four times its length.
 DAMPING = 0.5
-
-
-def thick_slices(grid: Grid) -> bool:
-    """Whether a grid is a stack of slices rather than a volume.
-
-    True where the slices lie more than three times as far apart as the pixels in them: structures then jump
-    from slice to slice, and each slice is registered and scored on its own.
-    """
-    return grid.dims == 3 and grid.spacing[2] > THICK * max(grid.spacing[:2])
 
 
 @dataclass(frozen=True)
@@ -67,7 +56,7 @@ class Undeformed:
             displacement=zero,
             inverse_displacement=zero.copy(),
             moved_labels=labels,
-            slicewise=self.slicewise and thick_slices(fixed.grid),
+            slicewise=self.slicewise and fixed.grid.thick_slices,
             info={"model": self.name, "method": self.name},
         )
 
@@ -119,7 +108,7 @@ class Elastix:
         check_pair(moving, fixed)
         if labels is not None:
             check_labels(labels, moving)
-        slicewise = self.slicewise and thick_slices(fixed.grid)
+        slicewise = self.slicewise and fixed.grid.thick_slices
         try:
             displacement = self._displacement(moving, fixed, slicewise)
         except UserError as error:

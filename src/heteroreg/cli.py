@@ -401,21 +401,65 @@ def evaluate(
 
 @app.command()
 def compare(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders that `evaluate` wrote.")],
+    folders: Annotated[
+        list[str],
+        typer.Argument(metavar="DIR…", help="Folders that `evaluate` wrote, or a row as NAME=DIR,DIR,…"),
+    ],
     out: Out,
-    baseline: Annotated[Path | None, typer.Option(help="Compare with this one; the first by default.")] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Compare with this row or folder; the first by default.")
+    ] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001
 ) -> None:
     """Put evaluations side by side: the paper's table with paired tests, and a page.
 
     Example: `heteroreg compare scores/mse scores/hetero --out report --baseline scores/mse`
+
+    Folders that differ in their ending `-seed0`, `-seed1`, … alone are the seeds of one row:
+    `heteroreg compare scores/mse-seed* scores/hetero-seed* --out report --baseline mse`.
+    NAME=DIR,DIR,… says it for folders of any name.
     """
+    from heteroreg.comparison.groups import parse_groups
     from heteroreg.report import write_report
 
-    page = write_report(folders, out, baseline=baseline)
+    page = write_report(parse_groups(folders), out, baseline=baseline)
     _say(quiet, (out / "table.md").read_text(encoding="utf-8"))
     _say(quiet, f"look at {page}")
+
+
+@app.command()
+def study(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Describes the study, such as those in `studies/`.")],
+    out: Out,
+    cohort: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="The cohort instead of the file's; NAME=PATH where it has several."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings at once on this machine.")] = 1,
+    slurm: Annotated[
+        str | None, typer.Option(metavar="KEY=VALUE,…", help="Train as SLURM jobs: partition=gpu,time=120,…")
+    ] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,  # noqa: ARG001
+) -> None:
+    """Train methods × networks × seeds × settings, choose on validation pairs, score on test pairs, compare.
+
+    Example: `heteroreg study studies/accuracy.yaml --cohort cohorts/acdc --out studies/acdc --jobs 2`
+
+    The same command goes on where it was stopped.
+    """
+    from functools import partial
+
+    from heteroreg.study import run_study
+    from heteroreg.study.jobs import Local
+    from heteroreg.study.jobs import slurm as queue
+
+    if slurm is not None and jobs > 1:
+        raise UserError("--jobs: is for this machine; with --slurm the queue decides how many run at once")
+    parameters = _settings([part for part in slurm.split(",") if part.strip()], "--slurm") if slurm else {}
+    runner = Local(jobs, out / "logs") if slurm is None else queue(parameters, out / "slurm")
+    run_study(file, out, cohorts=cohort or (), runner=runner, say=partial(_say, quiet))
 
 
 @app.command()
@@ -478,19 +522,19 @@ def _warn(message: Any, category: type[Warning], *_args: Any, **_kwargs: Any) ->
         print(f"heteroreg: warning: {message}", file=sys.stderr)
 
 
-def _settings(pairs: list[str]) -> dict[str, Any]:
+def _settings(pairs: list[str], option: str = "--set") -> dict[str, Any]:
     settings = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise UserError(f"--set {pair}: write KEY=VALUE")
-        settings[key.strip()] = parse_yaml(value, f"--set {key}")
+            raise UserError(f"{option} {pair}: write KEY=VALUE")
+        settings[key.strip()] = parse_yaml(value, f"{option} {key}")
     return settings
 
 
 def _say(quiet: bool, text: str) -> None:
     if not quiet and _first_process():
-        print(text)
+        print(text, flush=True)
 
 
 def _first_process() -> bool:

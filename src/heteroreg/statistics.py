@@ -42,6 +42,11 @@ def bootstrap_interval(values: NDArray[Any]) -> tuple[float, float]:
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
+def sample_sd(values: NDArray[Any]) -> float:
+    """The sample standard deviation, √(Σ(x - x̄)²/(N - 1)); NaN for fewer than two values."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+
+
 def paired_t_test(differences: NDArray[Any]) -> float:
     """Two-sided p of the paired t-test: could the mean difference be 0?
 

@@ -90,3 +90,16 @@ def test_of_shape():
     assert grid == Grid((4, 5), (2.0, 2.0), (0.0, 0.0), (1.0, 0.0, 0.0, 1.0))
     np.testing.assert_array_equal(PLAIN.matrix, np.diag([1.0, 2.0, 3.0]))
     assert Grid.of_shape((4, 5), np.float32(2)) == grid
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing", "expected"),
+    [
+        ((4, 4, 4), (1.25, 1.25, 10.0), True),
+        ((4, 4, 4), (1.0, 1.0, 3.0), False),
+        ((4, 4, 4), (1.0, 4.0, 10.0), False),
+        ((4, 4), (1.0, 10.0), False),
+    ],
+)
+def test_thick_slices(shape, spacing, expected):
+    assert Grid.of_shape(shape, spacing).thick_slices is expected

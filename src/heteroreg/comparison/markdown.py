@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from heteroreg.errors import one_line
+from heteroreg.comparison.differences import to_differences
+from heteroreg.comparison.marks import NOTHING, heading, shown
 from heteroreg.evaluation.metrics import Metric, metric
 
 if TYPE_CHECKING:
@@ -25,9 +25,7 @@ TRUTH = (
     "displacement_coverage_68",
     "displacement_coverage_95",
 )
-ARROWS = {True: " ↑", False: " ↓", None: ""}
 DIGITS = {"folding_percent": 3, "sd_log_jacobian": 3}
-NOTHING = "–"
 
 
 def to_markdown(comparison: Comparison) -> str:
@@ -52,20 +50,9 @@ def to_markdown(comparison: Comparison) -> str:
         if names:
             table = _table(comparison, [known[name] for name in names], cells)
             parts += [f"## {title}", table]
+    if len(comparison.rows) > 1 or comparison.seeds > 1:
+        parts += to_differences(comparison, cells)
     return "\n\n".join([*parts, *_notes(comparison)]) + "\n"
-
-
-def heading(described: Metric, mode: str) -> str:
-    """The title of a column with its direction; distances are in voxels in the reference mode."""
-    title = described.title
-    if mode == "reference" and not described.name.startswith("epe"):
-        title = title.replace("(mm)", "(voxels)")
-    return title + ARROWS[described.higher_is_better]
-
-
-def shown(name: str) -> str:
-    """A name as Markdown that shows it: on one line, and none of its characters a mark, a link or a tag."""
-    return re.sub(r"[\\`*<>\[\]|&~$]", r"\\\g<0>", one_line(name))
 
 
 def _table(comparison: Comparison, columns: Sequence[Metric], cells: dict[tuple[str, str], Any]) -> str:
@@ -104,7 +91,7 @@ def _head(comparison: Comparison) -> str:
     return (
         f"{counts['patients']} patients, {counts['pairs']} pairs{rows}; metrics: {comparison.mode}; "
         f"baseline: {shown(comparison.baseline)}."
-    )
+    ) + (f" Each row is the mean of its seeds, up to {comparison.seeds}." if comparison.seeds > 1 else "")
 
 
 def _notes(comparison: Comparison) -> list[str]:
@@ -114,10 +101,8 @@ def _notes(comparison: Comparison) -> list[str]:
         "differences and Wilcoxon's test are in `table.csv`."
     ]
     misses = [
-        f"{shown(row)} lost label {label} in {counts['missed']} of {counts['rows']} rows"
-        for row, scores in comparison.scores.items()
-        for label, counts in scores.summary["labels"].items()
-        if counts["missed"]
+        f"{shown(row)} lost label {label} in {missed} of {rows} rows"
+        for row, label, missed, rows in comparison.misses()
     ]
     if misses:
         what = "Dice 0" if comparison.mode == "standard" else "no score, as in the paper"

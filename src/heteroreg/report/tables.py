@@ -26,6 +26,7 @@ class Result:
 
     Attributes:
         n: Number of patients.
+        seeds: Number of seeds.
         mean: Mean over the patients.
         sd: Standard deviation over the patients.
         low: Lower end of the bootstrap interval of the mean.
@@ -34,9 +35,11 @@ class Result:
         difference_low: Lower end of its interval.
         difference_high: Upper end.
         p: p-value of the paired t-test after Holm's correction.
+        sd_seeds: Standard deviation over the seeds.
     """
 
     n: int
+    seeds: int
     mean: float
     sd: float
     low: float
@@ -45,6 +48,7 @@ class Result:
     difference_low: float
     difference_high: float
     p: float
+    sd_seeds: float
 
     @property
     def compared(self) -> bool:
@@ -70,6 +74,7 @@ class Cell:
     significant: bool
     best: bool
     n: int
+    seeds: str = ""
 
 
 @dataclass(frozen=True)
@@ -196,26 +201,13 @@ class Results:
             significant=result.significant,
             best=is_best,
             n=result.n,
+            seeds=f"± {shown.number(result.sd_seeds)} over {result.seeds} seeds" if result.seeds > 1 else "",
         )
 
 
 def _result(row: pd.Series[Any]) -> Result:
-    return Result(
-        int(row["n"]),
-        *(
-            float(row[key])
-            for key in (
-                "mean",
-                "sd",
-                "low",
-                "high",
-                "difference",
-                "difference_low",
-                "difference_high",
-                "p_holm",
-            )
-        ),
-    )
+    names = ("mean", "sd", "low", "high", "difference", "difference_low", "difference_high", "p_holm", "sd_seeds")
+    return Result(int(row["n"]), int(row["seeds"]), *(float(row[name]) for name in names))
 
 
 def _interval(shown: Column, low: float, high: float, *, sign: bool = False) -> str:

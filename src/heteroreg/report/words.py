@@ -49,10 +49,13 @@ def notes(comparison: Comparison) -> list[str]:
     """What the means alone would hide: labels that were lost, rows that were left out, the mode of scoring."""
     found = []
     unit = "slices" if any(scores.slicewise for scores in comparison.scores.values()) else "pairs"
-    for name, scores in comparison.scores.items():
-        for label, counts in scores.summary.get("labels", {}).items():
-            if counts.get("missed"):
-                found.append(f"{name} lost label {label} in {counts['missed']} of {counts['rows']} {unit}.")
+    for name, label, missed, rows in comparison.misses():
+        found.append(f"{name} lost label {label} in {missed} of {rows} {unit}.")
+    if comparison.seeds > 1:
+        found.append(
+            "Rows are means over the seeds of their trainings; a difference smaller than the spread over seeds may "
+            "be the seeds’. Curves and pairs are those of the first seed."
+        )
     most = max(comparison.left_out.values(), default=0)
     if most:
         found.append(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from heteroreg.comparison import compare
+from heteroreg.comparison.groups import Groups
 from heteroreg.files import atomic_folder, require_free, write_text
 from heteroreg.report.page import render_page
 from heteroreg.report.paper import write_figures
@@ -16,14 +16,14 @@ TITLE = "Registration methods compared"
 
 
 def write_report(
-    folders: Sequence[str | Path], out: str | Path, *, baseline: str | Path | None = None, title: str = TITLE
+    folders: Groups, out: str | Path, *, baseline: str | Path | None = None, title: str = TITLE
 ) -> Path:
     """Compares evaluations and writes tables, the page `index.html` and `figures/`, all or nothing.
 
     Args:
-        folders: Folders that `evaluate` wrote.
+        folders: Folders that `evaluate` wrote, or rows by name with the folders of their seeds; see `compare`.
         out: The folder to write. An earlier report in it is replaced.
-        baseline: The evaluation to test the others against; the first where none is named.
+        baseline: The row to test the others against, by its name or a folder; the first where none is named.
         title: Title of the page.
 
     Returns:

@@ -1,0 +1,132 @@
+"""The runs of a study: what each should be, whether it is, how far it is, how good it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from heteroreg.data.cohort import Cohort
+from heteroreg.errors import UserError
+from heteroreg.study.matrix import Row
+from heteroreg.text import read_json
+from heteroreg.training import checkpoint
+from heteroreg.training.config import Config
+from heteroreg.training.resolve import resolve
+from heteroreg.training.run import CONFIG, Run
+
+FOUND = ("dims", "size", "spacing", "validate_every", "checkpoint_every")  # in the cohort, unless given
+NAMED = ("method", "network", "seed")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One run of the matrix.
+
+    Attributes:
+        row: Its row.
+        point: Its point of the row's grid.
+        seed: Its seed.
+        folder: Where it is, or will be.
+    """
+
+    row: Row
+    point: Mapping[str, Any]
+    seed: int
+    folder: Path
+
+    @property
+    def config(self) -> Config:
+        """What it should be, as far as that does not depend on the cohort."""
+        return self.row.config(self.point, self.seed)
+
+    @property
+    def finished(self) -> bool:
+        """Whether its last checkpoint is of the last step."""
+        return _step(self.folder, "last") == self.config.steps
+
+    def command(self, cohort: Path) -> tuple[str, ...]:
+        """The arguments of `heteroreg` that begin the run, or go on with it."""
+        settings = {**self.row.settings, **self.point}
+        sets = [part for key, value in settings.items() for part in ("--set", f"{key}={_yaml(value)}")]
+        names = [part for name in NAMED for part in (f"--{name}", str(getattr(self.config, name)))]
+        return ("train", str(cohort), "--out", str(self.folder), "--resume", "--quiet", *names, *sets)
+
+    def validation(self, metric: str) -> tuple[int, float]:
+        """The step of the best checkpoint, and its score on the validation pairs.
+
+        Raises:
+            UserError: The run has no such score.
+        """
+        step = _step(self.folder, "best")
+        metrics = Run.read(self.folder).metrics
+        if step is None or metric not in metrics:
+            raise UserError(
+                f"{self.folder}: has no {metric} to choose by; the cohort needs a split 'val' with label maps"
+            )
+        found = metrics.loc[metrics["step"] == step, metric].dropna()
+        if len(found) != 1:
+            raise UserError(f"{self.folder}: metrics.csv has no {metric} of step {step}; remove the run")
+        return step, float(found.iloc[0])
+
+
+@dataclass
+class Agreement:
+    """Whether the runs that are there are those that the matrix wants.
+
+    Attributes:
+        cohort: What they are trained on.
+    """
+
+    cohort: Cohort
+    _found: dict[tuple[Any, ...], Config] = field(default_factory=dict)
+
+    def require(self, run: Trained) -> None:
+        """Checks a run that is there already, whoever has trained it.
+
+        Raises:
+            UserError: Its configuration is another one; the message names the first setting that differs.
+        """
+        if not (run.folder / CONFIG).is_file():
+            return
+        has = Run.read(run.folder).config
+        wanted = self._resolved(run.config)
+        for name in Config.model_fields:
+            ours, theirs = getattr(wanted, name), getattr(has, name)
+            if name == "cohort":
+                ours, theirs = (Path(value or "").resolve() for value in (ours, theirs))
+            if ours != theirs:
+                raise UserError(
+                    f"{run.folder}: was trained with {name}={theirs}, and the study wants {ours}; "
+                    "move it away, or change the study"
+                )
+
+    def _resolved(self, config: Config) -> Config:
+        """The configuration as training would resolve it; the headers are read once for all runs alike."""
+        key = (config.steps, *(getattr(config, name) for name in FOUND))
+        if key not in self._found:
+            learn = self.cohort.split("train") if self.cohort.splits else self.cohort
+            self._found[key] = resolve(config, learn)
+        found = self._found[key].model_dump(include={*FOUND, "cohort"})
+        return Config.build(config.model_dump(), found)
+
+
+def _step(folder: Path, name: str) -> int | None:
+    """The step of a checkpoint; None where there is none."""
+    path = folder / "checkpoints" / name / checkpoint.STATE
+    if not path.is_file():
+        return None
+    state = read_json(path)
+    step = state.get("step") if isinstance(state, dict) else None
+    if not isinstance(step, int):
+        raise checkpoint.damaged(path.parent, f"step is {step!r}")
+    return step
+
+
+def _yaml(value: object) -> str:
+    """A value in one line of YAML."""
+    plain = list(value) if isinstance(value, tuple) else value
+    return yaml.safe_dump(plain, default_flow_style=True, width=10_000).splitlines()[0]

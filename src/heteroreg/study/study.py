@@ -1,0 +1,297 @@
+"""The whole study: train, choose, train the other seeds, score, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from heteroreg.data.cohort import Cohort
+from heteroreg.errors import StoppedError, UserError
+from heteroreg.evaluation.scores import MARKER, Scores
+from heteroreg.files import write_text
+from heteroreg.report import write_report
+from heteroreg.signals import Interruption
+from heteroreg.study.choice import Choice, choose, chosen_table
+from heteroreg.study.jobs import Job, Local, Runner
+from heteroreg.study.matrix import Arm, Matrix, Row, differences, read_matrix, slug
+from heteroreg.study.runs import Agreement, Trained
+from heteroreg.text import read_yaml
+
+RECORD = "study.yaml"
+CHOSEN = "chosen.csv"
+# What a folder without a record may hold: runs that were trained by hand are taken over.
+PARTS = ("runs", "scores", "logs", "slurm", CHOSEN)
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Place:
+    """One cohort's part of the study, and where it is.
+
+    Attributes:
+        arm: The matrix on it.
+        folder: Holds `runs`, `scores`, `chosen.csv` and the reports.
+        cohort: Its pairs.
+        agreement: Of its runs with the matrix.
+    """
+
+    arm: Arm
+    folder: Path
+    cohort: Cohort
+    agreement: Agreement
+
+    def run(self, row: Row, point: Mapping[str, Any], seed: int) -> Trained:
+        """The run of a row at a point."""
+        return Trained(row, point, seed, self.folder / "runs" / row.folder(point, seed))
+
+    def scores(self, name: str) -> Path:
+        """Where scores of this name are."""
+        return self.folder / "scores" / name
+
+
+def run_study(
+    file: str | Path,
+    out: str | Path,
+    *,
+    cohorts: Sequence[str] = (),
+    runner: Runner | None = None,
+    say: Say | None = None,
+) -> list[Path]:
+    """Trains what a file asks for, chooses on the validation pairs, scores on the test pairs, and compares.
+
+    1. Each point of each row's grid is trained with the row's first seed.
+    2. The point with the best score of the best checkpoint on the validation pairs is the row's
+       (`chosen.csv`); it is trained with the other seeds.
+    3. The chosen runs and the registrars register the test pairs, which nothing has looked at before.
+    4. The rows are compared, each the mean over its seeds.
+
+    What is there already is left as it is: the same call goes on after a stop, and runs that were trained by
+    hand under the names of the matrix are taken over if their configuration is the one wanted.
+
+    Args:
+        file: Describes the study, see docs/studies.md.
+        out: The folder to write.
+        cohorts: Cohorts that are elsewhere than the file says: `PATH`, or `NAME=PATH`.
+        runner: Where the trainings run; one after the other on this machine by default.
+        say: Gets a line for each piece of work.
+
+    Returns:
+        The pages of the reports.
+
+    Raises:
+        UserError: The file is unfit, `out` belongs to another study, a run that is there differs from the one
+            that is wanted, or a training or an evaluation failed.
+        StoppedError: SIGTERM or Ctrl-C asked for it; the same call goes on.
+    """
+    out, say = Path(out), say or _silent
+    matrix = read_matrix(Path(file), cohorts)
+    places = [_place(matrix, arm, out) for arm in matrix.arms]
+    _claim(out, matrix)
+    runner = runner or Local(1, out / "logs")
+    work = _Work(runner, say, _total(matrix))
+    try:
+        first = [(place, run) for place in places for run in _first_runs(place)]
+        work.train(first)
+        choices = [(place, _choose(place, matrix)) for place in places]
+        _tell(choices, say)
+        others = [(place, run) for place, chosen in choices for choice in chosen for run in _others(place, choice)]
+        work.train(others)
+        for place, chosen in choices:
+            trained = [run for where, run in [*first, *others] if where is place]
+            write_text(place.folder / CHOSEN, chosen_table(trained, chosen, matrix.choose_by))
+        work.evaluate(places, choices, matrix)
+    except Interruption as stop:
+        raise StoppedError(f"{out}: the study was stopped; the same command goes on", stop.signal) from None
+    pages = [page for place, chosen in choices for page in _reports(place, chosen, matrix)]
+    for page in pages:
+        say(f"look at {page}")
+    return pages
+
+
+def _place(matrix: Matrix, arm: Arm, out: Path) -> Place:
+    cohort = Cohort.read(arm.cohort)
+    for split in ("train", "val", matrix.split):
+        cohort.split(split)
+    return Place(arm, out / arm.name, cohort, Agreement(cohort))
+
+
+def _claim(out: Path, matrix: Matrix) -> None:
+    """Makes a folder that of this study, unless it is another's.
+
+    Raises:
+        UserError: It is.
+    """
+    path, record = out / RECORD, matrix.record()
+    if path.is_file():
+        found = differences(read_yaml(path), record)
+        if found:
+            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+            raise UserError(
+                f"{out}: belongs to another study: {'; '.join(found[:3])}{more}; choose another folder "
+                "(rows, values, seeds, registrars and cohorts may be added to a study, not changed)"
+            )
+    elif out.is_file():
+        raise UserError(f"{out}: is a file; name a folder to write to")
+    elif out.is_dir():
+        own = {*PARTS, *(arm.name for arm in matrix.arms)}
+        foreign = sorted(part.name for part in out.iterdir() if part.name not in own)
+        if foreign:
+            raise UserError(f"{out}: is no study (no {RECORD}) and holds {foreign[0]}; choose another folder")
+    write_text(path, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
+
+
+def _total(matrix: Matrix) -> dict[str, int]:
+    rows = [row for arm in matrix.arms for row in arm.rows]
+    return {
+        "train": sum(len(row.points()) + len(row.seeds) - 1 for row in rows),
+        "evaluate": sum(len(row.seeds) for row in rows) + len(matrix.registrars) * len(matrix.arms),
+    }
+
+
+def _first_runs(place: Place) -> list[Trained]:
+    return [place.run(row, point, row.seeds[0]) for row in place.arm.rows for point in row.points()]
+
+
+def _others(place: Place, choice: Choice) -> list[Trained]:
+    return [place.run(choice.row, choice.point, seed) for seed in choice.row.seeds[1:]]
+
+
+def _choose(place: Place, matrix: Matrix) -> list[Choice]:
+    runs = _first_runs(place)
+    return [choose(row, [run for run in runs if run.row is row], matrix.choose_by) for row in place.arm.rows]
+
+
+def _tell(choices: Iterable[tuple[Place, list[Choice]]], say: Say) -> None:
+    for place, chosen in choices:
+        for choice in chosen:
+            where = f"{place.arm.name}: " if place.arm.name else ""
+            say(f"{where}{choice}")
+
+
+class _Work:
+    """Runs what is left to do, and says how far it is."""
+
+    def __init__(self, runner: Runner, say: Say, total: Mapping[str, int]) -> None:
+        self._runner = runner
+        self._say = say
+        self._left = dict(total)
+        self._all = sum(total.values())
+        self._seconds: dict[str, list[float]] = {kind: [] for kind in total}
+
+    def train(self, runs: Sequence[tuple[Place, Trained]]) -> None:
+        """Trains the runs that are not finished.
+
+        Raises:
+            UserError: A run that is there is another one, or a training failed.
+        """
+        for place, run in runs:
+            place.agreement.require(run)
+        left = [(place, run) for place, run in runs if not run.finished]
+        jobs = [Job(_name(place, run.folder), "train", run.command(place.arm.cohort)) for place, run in left]
+        self._run("train", jobs, len(runs))
+        for _, run in left:
+            if not run.finished:
+                raise UserError(f"{run.folder}: is not finished although its training ended; train it by hand")
+
+    def evaluate(
+        self, places: Sequence[Place], choices: Sequence[tuple[Place, list[Choice]]], matrix: Matrix
+    ) -> None:
+        """Scores the chosen runs and the registrars, unless that is done.
+
+        Raises:
+            UserError: An evaluation failed.
+        """
+        wanted = [(place, name, name) for place in places for name in matrix.registrars]
+        wanted += [
+            (place, f"{choice.row.name}-seed{seed}", str(place.run(choice.row, choice.point, seed).folder))
+            for place, chosen in choices
+            for choice in chosen
+            for seed in choice.row.seeds
+        ]
+        jobs = []
+        for place, name, model in wanted:
+            target = place.scores(name)
+            if not _is_scored(target, model, place.cohort.split(matrix.split)):
+                arguments = ("--model", model, "--out", str(target), "--split", matrix.split, "--quiet")
+                cohort = str(place.arm.cohort)
+                jobs.append(Job(f"score-{_name(place, target)}", "evaluate", ("evaluate", cohort, *arguments)))
+        self._run("evaluate", jobs, len(wanted))
+
+    def _run(self, kind: str, jobs: Sequence[Job], wanted: int) -> None:
+        self._left[kind] -= wanted - len(jobs)
+        if jobs:
+            self._say(f"{self._progress()}: {len(jobs)} to {kind}")
+        failed = self._runner.run(jobs, self._done) if jobs else {}
+        if failed:
+            name, reason = next(iter(failed.items()))
+            raise UserError(
+                f"{len(failed)} of {len(jobs)} failed, first {name}: {reason}; mend it and give the same "
+                "command again, which goes on"
+            )
+
+    def _done(self, job: Job, seconds: float) -> None:
+        self._left[job.kind] -= 1
+        self._seconds[job.kind].append(seconds)
+        rest = sum(
+            self._left[kind] * sum(times) / len(times) for kind, times in self._seconds.items() if times
+        ) / max(1, self._runner.width)
+        left = f", about {_duration(rest)} left" if self._left[job.kind] else ""
+        self._say(f"{self._progress()}: {job.name} in {_duration(seconds)}{left}")
+
+    def _progress(self) -> str:
+        return f"{self._all - sum(self._left.values())}/{self._all}"
+
+
+def _name(place: Place, folder: Path) -> str:
+    """The name of a job: the folder's, after the cohort's where there are several."""
+    return "-".join(part for part in (place.arm.name, folder.name) if part)
+
+
+def _is_scored(folder: Path, model: str, cohort: Cohort) -> bool:
+    """Whether a folder holds the scores of a run, or of a registrar, on these pairs."""
+    if not (folder / MARKER).is_file():
+        return False
+    scores = Scores.read(folder)
+    made_by = scores.summary["info"].get("model") or scores.summary["registrar"]
+    # By name: a study that was moved to another place is still the same.
+    return Path(made_by).name == Path(model).name and set(scores.table["id"]) == {pair.id for pair in cohort}
+
+
+def _reports(place: Place, chosen: Sequence[Choice], matrix: Matrix) -> list[Path]:
+    """A report for all rows, and one for each network where there are several; each for every baseline."""
+    networks = list(dict.fromkeys(choice.row.network for choice in chosen))
+    several = len(networks) > 1
+    registrars = {name: [place.scores(name)] for name in matrix.registrars}
+    pages = []
+    for network in [None, *(networks if several else [])]:
+        rows = [choice.row for choice in chosen if network in (None, choice.row.network)]
+        names = {row.name: f"{row.network} {row.label}" if several and not network else row.label for row in rows}
+        groups = registrars | {
+            names[row.name]: [place.scores(f"{row.name}-seed{seed}") for seed in row.seeds] for row in rows
+        }
+        first = True
+        for label in matrix.baselines:
+            candidates = [label] if label in registrars else [names[r.name] for r in rows if r.label == label]
+            if not candidates:  # this network has no such row
+                continue
+            parts = ["report", network, None if first else f"against-{slug(label)}"]
+            title = " · ".join(part for part in (matrix.path.stem, place.arm.name, network) if part)
+            folder = place.folder / "-".join(part for part in parts if part)
+            pages.append(write_report(groups, folder, baseline=candidates[0], title=f"Study {title}"))
+            first = False
+    return pages
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}" if seconds < 10 * size else f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _silent(_text: str) -> None:
+    """Says nothing."""

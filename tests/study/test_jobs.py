@@ -1,0 +1,148 @@
+"""Where jobs run: processes of this machine, and a queue."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heteroreg.errors import UserError
+from heteroreg.study import jobs
+from heteroreg.study.jobs import Command, Job, Local, Slurm, cores, slurm
+
+GOOD = Job("good", "train", ("methods",))
+BAD = Job("bad", "evaluate", ("warp", "none.nii.gz", "--transform", "t", "--like", "l", "--out", "o"))
+
+
+def test_processes_and_what_they_say(tmp_path: Path) -> None:
+    done: list[str] = []
+    failed = Local(2, tmp_path / "logs").run([BAD, GOOD], lambda job, seconds: done.append(job.name))
+    assert done == ["good"]
+    assert list(failed) == ["bad"]
+    assert failed["bad"].startswith("t: ")  # the first file that is missing
+    assert "mse" in (tmp_path / "logs" / "good.txt").read_text()
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, max(1, cores() // 2)), ("7", 7)])
+def test_processes_share_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, expected: int
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    assert Local(2, tmp_path)._environment["OMP_NUM_THREADS"] == str(expected)
+    assert Local(10**6, tmp_path)._environment["OMP_NUM_THREADS"] == (given or "1")
+
+
+def test_processes_end_when_the_study_does(tmp_path: Path) -> None:
+    """The second job is interrupted; its process is gone when `run` has ended."""
+    seen: list[int] = []
+
+    class Watched(Local):
+        def _start(self, job: Job) -> Any:
+            process = super()._start(job)
+            seen.append(process.pid)
+            return process
+
+    def stop(_job: Job, _seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    slow = Job("slow", "train", ("phantom", str(tmp_path / "p"), "--pairs", "100000", "--quiet"))
+    with pytest.raises(KeyboardInterrupt):
+        Watched(2, tmp_path / "logs").run([slow, GOOD], stop)
+    assert len(seen) == 2
+    for number in seen:
+        with pytest.raises(ProcessLookupError):
+            os.kill(number, 0)
+
+
+class Submitted:
+    """A job of a queue that is looked at twice before it ends."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self.call, self.looks, self.cancelled = call, 0, False
+        self.error: BaseException | None = None
+
+    def done(self) -> bool:
+        self.looks += 1
+        if self.looks == 2:
+            try:
+                self.call()
+            except RuntimeError as error:
+                self.error = error
+        return self.looks >= 2
+
+    def exception(self) -> BaseException | None:
+        return self.error
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Queue:
+    def __init__(self) -> None:
+        self.jobs: list[Submitted] = []
+
+    def submit(self, fn: Callable[[], Any]) -> Submitted:
+        self.jobs.append(Submitted(fn))
+        return self.jobs[-1]
+
+
+def test_a_queue_gets_all_jobs_of_a_stage_at_once() -> None:
+    queue, done = Queue(), list[str]()
+    failed = Slurm(queue, poll=0.01).run([GOOD, BAD], lambda job, seconds: done.append(job.name))
+    assert [job.call for job in queue.jobs] == [Command(GOOD.arguments), Command(BAD.arguments)]
+    assert done == ["good"]
+    assert failed["bad"].startswith("t: ")
+    assert not any(job.cancelled for job in queue.jobs)
+
+
+def test_what_is_still_in_the_queue_is_taken_out_when_the_study_ends() -> None:
+    queue = Queue()
+
+    def stop(_job: Job, _seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    later = Job("later", "train", ("methods",))
+    with pytest.raises(KeyboardInterrupt):
+        Slurm(queue, poll=0.01).run([GOOD, later], stop)
+    assert [job.cancelled for job in queue.jobs] == [False, True]
+
+
+def test_without_submitit_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> Any:
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(jobs, "import_module", absent)
+    with pytest.raises(UserError, match=r"pip install 'heteroreg\[slurm\]'"):
+        slurm({}, tmp_path)
+
+
+class TestSubmitit:
+    """With submitit itself, on this machine."""
+
+    @pytest.fixture
+    def submitit(self) -> Any:
+        return pytest.importorskip("submitit")
+
+    def test_jobs_of_this_machine(self, submitit: Any, tmp_path: Path) -> None:
+        executor = submitit.LocalExecutor(folder=tmp_path)
+        executor.update_parameters(timeout_min=5)
+        done: list[str] = []
+        failed = Slurm(executor, poll=0.2).run([GOOD, BAD], lambda job, seconds: done.append(job.name))
+        assert done == ["good"]
+        assert failed["bad"].startswith("t: ")
+
+    def test_a_preempted_job_is_submitted_again(self, submitit: Any) -> None:
+        again = Command(GOOD.arguments).checkpoint()
+        assert isinstance(again, importlib.import_module("submitit.helpers").DelayedSubmission)
+        assert again.function == Command(GOOD.arguments)
+
+    def test_where_there_is_no_slurm(self, submitit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+        with pytest.raises(UserError, match="--slurm: "):
+            slurm({"partition": "gpu"}, tmp_path)
