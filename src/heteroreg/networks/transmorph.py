@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from heteroreg.networks.convolution import CONVOLUTIONS, exact_if_small
-from heteroreg.networks.displacement import Displacement
+from heteroreg.networks.displacement import Displacement, displacement_of, reparameterised
 from heteroreg.networks.swin import Swin
 from heteroreg.networks.unet import channels_last, crop_to, pad_to_multiple
-from heteroreg.networks.voxelmorph import check_images, displacement_of
+from heteroreg.networks.voxelmorph import check_images, log_variance_head
 from heteroreg.spatial.fields import INTERPOLATION
 
 MEANS = {2: F.avg_pool2d, 3: F.avg_pool3d}
@@ -86,6 +86,7 @@ class TransMorph(nn.Module):
         dims: 2 or 3.
         int_steps: Squarings; 0 takes the output as the displacement.
         head_sd: Standard deviation of the initial weights of the last convolution, 1e-5 in the paper.
+        uncertain: A second head estimates log σ_z² of the output, as in `VoxelMorph`.
     """
 
     embed: ClassVar[int] = 96
@@ -96,7 +97,7 @@ class TransMorph(nn.Module):
     coarse: ClassVar[bool] = False
     defaults: ClassVar[Mapping[str, Any]] = {}
 
-    def __init__(self, dims: int, int_steps: int = 7, head_sd: float = 1e-5) -> None:
+    def __init__(self, dims: int, int_steps: int = 7, head_sd: float = 1e-5, uncertain: bool = False) -> None:
         super().__init__()
         self.dims = dims
         self.int_steps = int_steps
@@ -111,6 +112,7 @@ class TransMorph(nn.Module):
         nn.init.normal_(self.head.weight, std=head_sd)
         assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
+        self.log_variance_head = log_variance_head(dims, widths[-1]) if uncertain else None
         channels_last(self, dims)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Displacement:
@@ -125,9 +127,13 @@ class TransMorph(nn.Module):
         # Positions need more digits than bf16 has: from here on float32, whatever the rest ran in.
         with torch.autocast(features.device.type, enabled=False):
             output = self.head(features)
+            log_variance = None if self.log_variance_head is None else self.log_variance_head(features)
             if self.int_steps or self.coarse:
-                return displacement_of(output, shape, self.int_steps)
-            return Displacement(velocity=output, forward=output, backward=-output)
+                return displacement_of(output, shape, self.int_steps, log_variance, sampled=self.training)
+            drawn = output
+            if log_variance is not None and self.training:
+                drawn = reparameterised(output, log_variance, torch.randn_like(output))
+            return Displacement(output, drawn, -drawn, log_variance)
 
     def _features(self, images: Tensor) -> Tensor:
         """Features (N, C, *shape), or half of the shape rounded up, of images (N, 2, *shape)."""
