@@ -76,9 +76,24 @@ def test_any_size_gives_fields_of_that_size(shape, network):
     field = moving_network(network, d)(*images(shape))
     assert field.forward.shape == field.backward.shape == (2, d, *shape)
     assert field.velocity.shape == (2, d, *[(n + 1) // 2 for n in shape])
-    assert field.log_variance is None
+    assert field.velocity_log_variance is None
     assert all(torch.isfinite(t).all() for t in field[:3])
     assert float(field.forward.abs().max()) > 0.1
+
+
+@pytest.mark.parametrize("int_steps", [0, 7])
+def test_an_uncertain_one_draws_samples_in_training_alone(int_steps):
+    torch.manual_seed(0)
+    network = TransMorph(2, int_steps=int_steps, uncertain=True)
+    network.encoder.eval()  # leaves no branches out
+    torch.nn.init.constant_(network.log_variance_head.bias, 0.0)
+    pair = images((32, 32), count=1)
+    first, second = network(*pair), network(*pair)
+    torch.testing.assert_close(first.velocity, second.velocity)
+    assert (first.forward - second.forward).abs().mean() > 0.1
+    assert first.velocity_log_variance.shape == first.velocity.shape
+    network.eval()
+    torch.testing.assert_close(network(*pair).forward, network(*pair).forward)
 
 
 def test_the_published_one_takes_the_smallest_images():

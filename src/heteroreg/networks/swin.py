@@ -155,7 +155,7 @@ class WindowAttention(nn.Module):
         an axis, row i takes the `width` values up to the one for i - 0, in reverse: a view, and no table of
         indices.
         """
-        bias = self.bias
+        bias: Tensor = self.bias
         for axis, width in enumerate(size, start=1):
             bias = bias.narrow(axis, self.window - width, 2 * width - 1).unfold(axis, width, 1)
         dims, length = len(size), math.prod(size)
@@ -272,7 +272,7 @@ class Swin(nn.Module):
     @property
     def multiple(self) -> int:
         """What the sides of images have to be multiples of."""
-        return self.patch * 2 ** (len(self.depths) - 1)
+        return int(self.patch * 2 ** (len(self.depths) - 1))
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """The features (N, C, *grid) after each stage, from the finest, of images (N, inputs, *shape)."""
