@@ -292,6 +292,19 @@ def test_a_method_without_a_noise_estimate(cohort_2d, tmp_path):
     assert not (tmp_path / "out" / "noise_sd.nii.gz").exists()
 
 
+def test_a_method_that_weighs_without_a_noise_estimate(cohort_2d, tmp_path):
+    settings = {"steps": 2, "batch_size": 2, "warm_start": 0.0}
+    run = train(cohort_2d, tmp_path / "run", method="adacs", **settings)
+    pair = cohort_2d.split("test")[0]
+    registration = hr.load(run.folder).register(pair.moving, pair.fixed)
+    assert registration.noise_sd is None
+    assert registration.weight.array.shape == registration.fixed.array.shape
+    assert ((registration.weight.array > 0) & (registration.weight.array < 1)).all()
+    table = hr.evaluate(hr.load(run.folder), cohort_2d.split("test")).table
+    assert table["dice_2"].notna().all()
+    assert "ause" not in table or table["ause"].isna().all()
+
+
 def test_registering_twice_gives_the_same(flat):
     grid = Grid.of_shape((32, 32), 1.5)
     first, second = (flat.register(picture(grid, shift=1.5), picture(grid)) for _ in range(2))

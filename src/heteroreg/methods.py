@@ -74,13 +74,13 @@ METHODS = {
             "ncc",
             "local normalised cross-correlation: images match up to brightness and contrast that vary in space",
             lambda _dims, _gamma, _beta: LocalCorrelation(),
-            {"smoothness": 1.0},
+            {"smoothness": 0.05},  # the data term has a range of about 1
         ),
         Method(
             "mi",
             "mutual information: the intensities of one image tell those of the other",
             lambda _dims, _gamma, _beta: MutualInformation(),
-            {"smoothness": 1.0},
+            {"smoothness": 0.3},
         ),
         Method(
             "nll",
@@ -98,7 +98,7 @@ METHODS = {
             "adaframe",
             "squared error that counts less where it is large for its image (Wong 2021)",
             lambda _dims, _gamma, _beta: AdaFrame(),
-            {"smoothness": 0.003},
+            {"smoothness": 0.001},  # the weights leave a sixteenth of the squared error
         ),
         Method(
             "adareg",
@@ -109,7 +109,7 @@ METHODS = {
             "adacs",
             "squared error weighted by a network's score of where there is something to match (AdaCS)",
             lambda dims, _gamma, _beta: AdaCS(UNetScore(dims)),
-            {"smoothness": 0.005, "warm_start": 10 / 150},
+            {"smoothness": 0.005, "warm_start": 10 / 150},  # the weights leave half of the squared error
         ),
         Method(
             "hetero-paper",
