@@ -42,13 +42,10 @@ def test_dimensions_must_agree():
         Undeformed().register(Image.from_array(np.zeros((4, 4))), Image.from_array(np.zeros((4, 4, 4))))
 
 
-def heart(shape, shift, size):
-    """A bright ring, as a function of position, in each slice along the last axis."""
-    x, y = (
-        np.indices(shape[:2])
-        - np.reshape([(n - 1) / 2 for n in shape[:2]], (2, 1, 1))
-        - np.reshape(shift, (2, 1, 1))
-    )
+def heart(shape, shift, size, step=1.0):
+    """A bright ring as a function of position, alike in each slice along the last axis; `step` is a voxel's width."""
+    centre = np.reshape([(n - 1) / 2 for n in shape[:2]], (2, 1, 1))
+    x, y = step * (np.indices(shape[:2]) - centre) - np.reshape(shift, (2, 1, 1))
     ring = np.exp(-((np.hypot(x, y) - size) ** 2) / 8).astype(np.float32)
     return ring if len(shape) == 2 else np.repeat(ring[..., None], shape[2], axis=2)
 
@@ -74,7 +71,7 @@ class TestElastix:
         alone = Elastix(settings=QUICK).register(
             *(Image.from_array(image.array[..., 1], spacing[:2]) for image in (moving, fixed))
         )
-        np.testing.assert_array_equal(result.displacement[:2, ..., 1], alone.displacement)
+        np.testing.assert_allclose(result.displacement[:2, ..., 1], alone.displacement, atol=1e-3)
         before = np.abs(moving.array - fixed.array)[..., :2].mean()
         after = np.abs(result.moved.array - fixed.array)[..., :2].mean()
         assert after < 0.25 * before
@@ -96,14 +93,14 @@ class TestElastix:
         np.testing.assert_allclose(result.displacement[:, fixed > 0.5].mean(axis=1), [1, -1, 1.5], atol=0.3)
         assert (
             not Elastix(slicewise=False, settings=QUICK)
-            .register(*(Image.from_array(array[..., ::6], (1.0, 1.0, 6.0)) for array in (moving, fixed)))
+            .register(*(Image.from_array(array[..., ::3], (1.0, 1.0, 6.0)) for array in (moving, fixed)))
             .slicewise
         )
 
     def test_another_grid_of_the_same_space(self):
         """A finer, flipped moving image beside the fixed one: the same registration as on the fixed grid."""
         fixed = Image.from_array(heart((32, 32), (0, 0), 7.0))
-        array = heart((64, 64), (0, 0), 18.0)  # 9 voxels of the fixed grid
+        array = heart((64, 64), (0, 0), 9.0, step=0.5)
         grid = Grid((64, 64), (0.5, 0.5), (31.25, -0.25), (-1.0, 0.0, 0.0, 1.0))
         result = Elastix(settings=QUICK).register(Image(array, grid, "moving"), fixed)
         assert np.abs(result.moved.array - fixed.array).mean() < 0.02
