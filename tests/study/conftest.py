@@ -71,7 +71,9 @@ def study_file(tmp_path: Path, cohort_2d: Cohort) -> Callable[..., Path]:
         }
         content |= changes
         path = tmp_path / name
-        path.write_text(yaml.safe_dump({k: v for k, v in content.items() if v is not None}, allow_unicode=True, sort_keys=False))
+        path.write_text(
+            yaml.safe_dump({k: v for k, v in content.items() if v is not None}, allow_unicode=True, sort_keys=False)
+        )
         return path
 
     return write

@@ -24,7 +24,11 @@ def folders(matrix: Matrix) -> list[list[str]]:
     [
         ("mse", {}, ["voxelmorph-mse-seed0"]),
         ("mse", {"smoothness": 0.01}, ["voxelmorph-mse-smoothness0.01-seed0"]),
-        ("nll", {"smoothness": [1, 0.3]}, ["voxelmorph-nll-smoothness1-seed0", "voxelmorph-nll-smoothness0.3-seed0"]),
+        (
+            "nll",
+            {"smoothness": [1, 0.3]},
+            ["voxelmorph-nll-smoothness1-seed0", "voxelmorph-nll-smoothness0.3-seed0"],
+        ),
         # λ before γ before the others, whatever the order of the file; λ changes slowest.
         (
             "hetero",

@@ -39,6 +39,7 @@ def whole(study_file: Write, here, finished: Path) -> Path:
     """A finished study."""
     if not finished.exists():
         run_study(study_file(), finished, runner=here)
+        here.names.clear()
     return finished
 
 
@@ -68,7 +69,9 @@ def test_what_a_study_leaves(study_file: Write, here, tmp_path: Path) -> None:
     assert chosen[chosen["chosen"]].set_index("row")["smoothness"].to_dict() == best
     assert chosen["run"].tolist() == [*GRID, *others]
     for method, smoothness in best.items():
-        summary = json.loads((tmp_path / "out" / "scores" / f"voxelmorph-{method}-seed1" / "summary.json").read_text())
+        summary = json.loads(
+            (tmp_path / "out" / "scores" / f"voxelmorph-{method}-seed1" / "summary.json").read_text()
+        )
         assert Path(summary["info"]["model"]).name == f"voxelmorph-{method}-smoothness{smoothness}-seed1"
         assert summary["split"] == "test"
     assert pages == [tmp_path / "out" / "report" / "index.html"]
@@ -223,9 +226,13 @@ def test_a_failure_does_not_stop_the_others_and_is_told(study_file: Write, here,
     file = study_file(
         methods={"mse": {"learning_rate": [1e30, 1e-3]}}, settings={**settings, "clip": None}, baseline="mse"
     )
-    with pytest.raises(UserError, match=r"1 of 2 failed, first voxelmorph-mse-learning_rate1e\+30-seed0: .*no number"):
+    with pytest.raises(
+        UserError, match=r"1 of 2 failed, first voxelmorph-mse-learning_rate1e\+30-seed0: .*no number"
+    ):
         run_study(file, tmp_path / "out", runner=here)
-    assert Run.read(tmp_path / "out" / "runs" / "voxelmorph-mse-learning_rate0.001-seed0").metrics["step"].max() == 6
+    assert (
+        Run.read(tmp_path / "out" / "runs" / "voxelmorph-mse-learning_rate0.001-seed0").metrics["step"].max() == 6
+    )
 
 
 def test_a_cohort_without_a_split_to_choose_by(study_file: Write, here, tmp_path: Path, cohort_2d) -> None:
