@@ -1,6 +1,9 @@
 """Comparisons of evaluations written by hand, against arithmetic and SciPy."""
 
+import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,7 +11,7 @@ import pytest
 from scipy import stats
 
 from heteroreg.comparison import Comparison, compare
-from heteroreg.comparison.groups import row_names
+from heteroreg.comparison.groups import by_seed, parse_groups, row_names
 from heteroreg.errors import UserError
 from heteroreg.evaluation import Scores
 
@@ -219,3 +222,128 @@ def test_names_are_as_short_as_they_can_be(tmp_path):
     assert row_names(paths) == ["a/scores", "b/scores", "mse"]
     with pytest.raises(UserError, match="named twice"):
         row_names([tmp_path / "mse", tmp_path / "a" / ".." / "mse"])
+
+
+# Seeds: two of `ours`, one of `base`. Patients' means over the seeds of ours: those of OTHER, by construction.
+FIRST, SECOND = [0.56, 0.62, 0.77, 0.85, 0.66], [0.54, 0.66, 0.75, 0.81, 0.66]
+
+
+def test_a_row_of_several_seeds_against_arithmetic_and_scipy(write):
+    base, first, second = write("base", dice_1=BASE), write("a", dice_1=FIRST), write("b", dice_1=SECOND)
+    comparison = compare({"base": [base], "ours": [first, second]})
+    ours = line(comparison, "ours", "dice_1")
+    assert comparison.rows == ["base", "ours"]
+    assert (ours["n"], ours["seeds"], line(comparison, "base", "dice_1")["seeds"]) == (5, 2, 1)
+    assert ours["mean"] == pytest.approx(0.688)
+    assert ours["sd"] == pytest.approx(np.std(OTHER, ddof=1))
+    # Means over patients: 3.46/5 = 0.692 and 3.42/5 = 0.684; their sample sd is 0.008/√2.
+    assert ours["sd_seeds"] == pytest.approx(0.008 / math.sqrt(2))
+    assert np.isnan(line(comparison, "base", "dice_1")["sd_seeds"])
+    # Tested on the patients' means over seeds: ten numbers would be no ten patients.
+    assert ours["difference"] == pytest.approx(0.048)
+    assert ours["p_t"] == pytest.approx(stats.ttest_rel(OTHER, BASE).pvalue)
+    assert ours["p_wilcoxon"] == pytest.approx(2 / 32)
+    values = comparison.values
+    assert values[values["row"] == "ours"]["value"].tolist() == pytest.approx(OTHER)
+    assert comparison.scores["ours"].summary["registrar"] == "a"  # the first seed is the one to look at
+
+
+def test_seeds_are_compared_on_the_rows_that_all_of_them_have(write):
+    one = write("one", ["a", "a", "b"], hd_1=[2, 10, 4])
+    two = write("two", ["a", "a", "b"], hd_1=[4, math.nan, 6], missed=1)
+    comparison = compare({"both": [one, two]})
+    found = line(comparison, "both", "hd_1")
+    assert found["mean"] == pytest.approx((3 + 5) / 2)  # patient a: (2 + 4)/2, b: (4 + 6)/2
+    assert comparison.left_out["hd_1"] == 1
+    assert comparison.misses() == [("both", 1, 1, 6)]  # one of twice three
+
+
+def test_the_lines_say_what_the_tests_can_tell(write):
+    folders = {"base": [write("base", dice_1=BASE)], "ours": [write("a", dice_1=FIRST), write("b", dice_1=SECOND)]}
+    folders["same"] = [write("same", dice_1=[0.51, 0.59, 0.71, 0.79, 0.6])]
+    text = compare(folders).to_markdown()
+    p = stats.ttest_rel(OTHER, BASE).pvalue
+    ours = next(one for one in text.splitlines() if one.startswith("- ours − base: "))
+    # Two rows are tested, and this is the smaller p: Holm's is twice as large. The interval holds 4.8.
+    assert re.fullmatch(
+        rf"- ours − base: \+4\.80 points \[\+[34]\.\d\d, \+5\.\d\d\], p = {p:.3f} "
+        rf"\(Wilcoxon 0\.062, Holm {2 * p:.3f}\): better",
+        ours,
+    )
+    same = next(one for one in text.splitlines() if one.startswith("- same − base: "))
+    # Differences 1, -1, 1, -1, 0 points: their mean is 0.
+    assert same.startswith("- same − base: 0.00 points [−")
+    assert same.endswith("(Wilcoxon 1.00, Holm 1.00): no difference shown")
+    assert "| same | 64.00 |" in text
+    assert any(one.startswith("| ours | 68.80 |") and one.endswith(r"| \* better |") for one in text.splitlines())
+    assert "| base | 64.00 | 11.40 | 1 | – | – | – | – | – | – | baseline |" in text
+    assert "the mean of its seeds, up to 2" in text
+    turned = compare(folders, baseline="ours").to_markdown()
+    assert any(
+        one.startswith("- base − ours: −4.80 points") and one.endswith(": worse") for one in turned.splitlines()
+    )
+
+
+def test_one_patient_is_too_few_and_said(write):
+    text = compare([write("one", ["a"], dice_2=[0.5]), write("two", ["a"], dice_2=[0.6])]).to_markdown()
+    assert "- two − one: +10.00 points: too few patients to test" in text
+    assert text.rstrip().splitlines()[0] == "# Comparison"
+    assert "| no test |" in text
+
+
+def test_folders_that_differ_in_the_seed_alone_are_one_row(tmp_path):
+    paths = [tmp_path / name for name in ("mse-seed0", "nll-seed3", "mse-seed1", "mse", "x/mse-seed7")]
+    assert by_seed(paths) == {
+        "mse-seeds": [paths[0], paths[2]],  # `mse` itself is a row of its own
+        "nll-seed3": [paths[1]],
+        "mse": [paths[3]],
+        "mse-seed7": [paths[4]],
+    }
+    assert list(by_seed([paths[0], paths[2], tmp_path / "nll"])) == ["mse", "nll"]
+
+
+def test_rows_on_the_command_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a=b").mkdir()
+    assert parse_groups(["one", "a=b"]) == ["one", "a=b"]  # a folder that exists
+    assert parse_groups(["late-seed0", "ours=x,y", "late-seed1", "a=b"]) == {
+        "late": [Path("late-seed0"), Path("late-seed1")],
+        "ours": [Path("x"), Path("y")],
+        "a=b": [Path("a=b")],
+    }
+    for wrong in ("=x", "ours=", "ours=,"):
+        with pytest.raises(UserError, match="write NAME=DIR"):
+            parse_groups([wrong])
+    with pytest.raises(UserError, match="the name of two rows"):
+        parse_groups(["ours=x", "ours=y"])
+
+
+def test_what_cannot_be_one_row(write, tmp_path):
+    def informed(name, **info):
+        path = write(name, dice_1=BASE)
+        summary = path / "summary.json"
+        summary.write_text(json.dumps({**json.loads(summary.read_text()), "info": info}))
+        return path
+
+    one = informed("r-seed0", method="mse", network="voxelmorph", seed=0)
+    other = informed("r-seed1", method="nll", network="voxelmorph", seed=1)
+    again = informed("r-seed2", method="mse", network="voxelmorph", seed=0)
+    with pytest.raises(UserError, match=r"r-seed1: is of the method nll, and .*r-seed0 of mse"):
+        compare([one, other])
+    with pytest.raises(UserError, match="not of different seeds"):
+        compare([one, again])
+    assert compare({"mse": [one], "nll": [other]}).rows == ["mse", "nll"]
+    with pytest.raises(UserError, match="mse: has no folder"):
+        compare({"mse": []})
+    with pytest.raises(UserError, match="named twice"):
+        compare({"mse": [one], "nll": [one]})
+
+
+def test_the_baseline_by_name_by_folder_of_any_seed_or_beside(write):
+    paths = {name: write(name, dice_1=BASE) for name in ("a-seed0", "a-seed1", "b", "c")}
+    folders = [paths["b"], paths["a-seed0"], paths["a-seed1"]]
+    assert compare(folders).baseline == "b"
+    assert compare(folders, baseline="a").baseline == "a"
+    assert compare(folders, baseline=paths["a-seed1"]).baseline == "a"
+    beside = compare(folders, baseline=paths["c"])
+    assert (beside.baseline, beside.rows) == ("c", ["c", "b", "a"])

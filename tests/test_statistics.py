@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from heteroreg.statistics import bootstrap_interval, holm, paired_t_test, wilcoxon_test
+from heteroreg.statistics import bootstrap_interval, holm, paired_t_test, sample_sd, wilcoxon_test
 
 
 def test_paired_t_by_hand():
@@ -54,3 +54,9 @@ def test_bootstrap_of_few_or_equal_values():
     assert bootstrap_interval(np.full(6, 0.8)) == (0.8, 0.8)
     assert np.isnan(bootstrap_interval(np.array([0.8]))).all()
     assert np.isfinite(bootstrap_interval(np.array([0.0, 0, 0, 0, 1]))).all()
+
+
+def test_sample_sd():
+    # 1, 2, 6: mean 3, squares 4 + 1 + 9 = 14, over N - 1 = 2.
+    assert sample_sd(np.array([1.0, 2, 6])) == pytest.approx(math.sqrt(7))
+    assert math.isnan(sample_sd(np.array([1.0])))

@@ -39,6 +39,7 @@ def whole(study_file: Write, here, finished: Path) -> Path:
     """A finished study."""
     if not finished.exists():
         run_study(study_file(), finished, runner=here)
+        here.names.clear()
     return finished
 
 
