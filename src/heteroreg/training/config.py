@@ -54,6 +54,9 @@ class Config(Section):
     head_sd: float = Field(1e-2, gt=0, description="initial weights of the displacement head; 1e-5 in the paper")
     int_steps: int = Field(7, ge=0, le=32, description="squarings in the integration of the velocity")
     augment: bool = Field(True, description="random flips and exchanges of equal axes")
+    occlusions: float = Field(
+        0.0, ge=0, le=16, description="boxes laid over each image that the network sees, on average; not the loss"
+    )
 
     smoothness: float = Field(0.01, ge=0, description="λ, the weight of ‖∇v‖²")
     gamma: float = Field(0.5, ge=0, description="γ, the confidence in the noise estimate")

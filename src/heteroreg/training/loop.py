@@ -30,6 +30,7 @@ from heteroreg.spatial import warp
 from heteroreg.training import checkpoint
 from heteroreg.training.config import Config
 from heteroreg.training.logs import Log
+from heteroreg.training.occlusion import occlude
 from heteroreg.training.resolve import resolve
 from heteroreg.training.run import CONFIG, Run, build, smoothness_weight
 from heteroreg.training.schedule import Phase, augment, batch_indices, learning_rate, phase, seed_step
@@ -257,11 +258,13 @@ def _update(
         if config.augment:
             images = augment(images, config.seed, state.step, first)
         images = images.pin_memory() if fabric.device.type == "cuda" else images
-        moving, fixed = images.to(fabric.device, non_blocking=True).chunk(2, dim=1)
+        images = images.to(fabric.device, non_blocking=True)
+        seen = occlude(images, config.occlusions, config.seed, state.step, first) if config.occlusions else images
+        moving, fixed = images.chunk(2, dim=1)
 
         seed_step(config.seed, state.step, first)
         with torch.set_grad_enabled(stage.displacement):
-            displacement = state.network(moving, fixed)
+            displacement = state.network(*seen.chunk(2, dim=1))
             # Both directions in one batch: each counts half.
             moved = warp(torch.cat([moving, fixed]), torch.cat([displacement.forward, displacement.backward]))
         losses = state.objective(moved, torch.cat([fixed, moving]), weighted=stage.weighted)

@@ -61,7 +61,7 @@ def phase(config: Config, step: int) -> Phase:
 
 @lru_cache(maxsize=4)
 def _permutation(seed: int, epoch: int, count: int) -> Tensor:
-    return torch.randperm(count, generator=_generator(seed, 1, epoch))
+    return torch.randperm(count, generator=generator(seed, 1, epoch))
 
 
 def batch_indices(seed: int, step: int, batch_size: int, count: int) -> Tensor:
@@ -80,7 +80,7 @@ def augment(images: Tensor, seed: int, step: int, first: int = 0) -> Tensor:
         first: The index of the first sample in the whole batch, where this is a part of it.
     """
     dims = images.ndim - 2
-    choices = torch.randint(0, 2, (first + len(images), dims + 1), generator=_generator(seed, 2, step)).bool()[
+    choices = torch.randint(0, 2, (first + len(images), dims + 1), generator=generator(seed, 2, step)).bool()[
         first:
     ]
     result = []
@@ -105,7 +105,7 @@ def seed_step(seed: int, step: int, first: int = 0) -> None:
     torch.manual_seed(_mixed(_mixed(seed, 3, step), 4, first))
 
 
-def _generator(seed: int, stream: int, number: int) -> torch.Generator:
+def generator(seed: int, stream: int, number: int) -> torch.Generator:
     """A generator of its own for every (seed, stream, number): what it gives depends on nothing else."""
     return torch.Generator().manual_seed(_mixed(seed, stream, number))
 
