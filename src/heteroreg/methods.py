@@ -74,13 +74,13 @@ METHODS = {
             "ncc",
             "local normalised cross-correlation: images match up to brightness and contrast that vary in space",
             lambda _dims, _gamma, _beta: LocalCorrelation(),
-            {"smoothness": 0.05},  # the data term has a range of about 1
+            {"smoothness": 0.3},  # it pulls at the displacement about 30 times as hard as the squared error
         ),
         Method(
             "mi",
             "mutual information: the intensities of one image tell those of the other",
             lambda _dims, _gamma, _beta: MutualInformation(),
-            {"smoothness": 0.3},
+            {"smoothness": 0.3},  # as ncc
         ),
         Method(
             "nll",
@@ -98,7 +98,7 @@ METHODS = {
             "adaframe",
             "squared error that counts less where it is large for its image (Wong 2021)",
             lambda _dims, _gamma, _beta: AdaFrame(),
-            {"smoothness": 0.001},  # the weights leave a sixteenth of the squared error
+            {"smoothness": 0.001},  # it pulls about a tenth as hard
         ),
         Method(
             "adareg",
