@@ -75,7 +75,8 @@ def test_networks_may_have_seeds_methods_and_settings_of_their_own(study_file: W
     matrix = read_matrix(study_file(networks=networks, methods={"mse": None, "hetero": {"gamma": 0.5}}))
     rows = {row.name: row for row in matrix.arms[0].rows}
     assert list(rows) == [
-        "voxelmorph-mse", "voxelmorph-hetero", "voxelmorph-half-mse", "voxelmorph-half-nll", "voxelmorph-half-hetero",
+        "voxelmorph-mse", "voxelmorph-hetero",
+        "voxelmorph-half-mse", "voxelmorph-half-nll", "voxelmorph-half-hetero",
     ]  # fmt: skip
     assert rows["voxelmorph-mse"].seeds == (0, 1)
     assert rows["voxelmorph-half-mse"].seeds == (5,)

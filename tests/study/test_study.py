@@ -132,7 +132,7 @@ def test_what_another_matrix_has_made_is_refused(study_file: Write, here, copy: 
 def test_a_folder_of_something_else_is_refused(study_file: Write, here, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("x")
-    with pytest.raises(UserError, match="holds thesis.tex"):
+    with pytest.raises(UserError, match=r"holds thesis\.tex"):
         run_study(study_file(), tmp_path / "mine", runner=here)
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="is a file"):
@@ -274,8 +274,9 @@ def test_a_study_that_is_killed_ends_its_trainings_and_goes_on_bit_for_bit(
     study_file: Write, here, tmp_path: Path, contents, number: int
 ) -> None:
     """Two trainings at once, in processes of their own; the study dies, they save themselves and end."""
+    one = {"methods": {"mse": {"smoothness": [0.001, 0.1]}}, "seeds": [0], "registrars": []}
     settings = yaml.safe_load(study_file().read_text())["settings"]
-    file = study_file(settings={**settings, "steps": 400, "checkpoint_every": 1, "validate_every": 100}, seeds=[0])
+    file = study_file(settings={**settings, "steps": 120, "checkpoint_every": 1, "validate_every": 60}, **one)
     out = tmp_path / "out"
     command = [sys.executable, "-m", "heteroreg", "study", str(file), "--out", str(out), "--jobs", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -290,11 +291,10 @@ def test_a_study_that_is_killed_ends_its_trainings_and_goes_on_bit_for_bit(
     assert study.returncode == (128 + number if number == signal.SIGTERM else -number)
     logs = [out / "logs" / f"{name}.txt" for name in GRID[:2]]
     wait_for(lambda: all("stopped and saved" in log.read_text() for log in logs), "both trainings have ended")
-    steps = [json.loads(state.read_text())["step"] for state in states]
-    assert all(0 < step < 400 for step in steps)
+    assert all(0 < json.loads(state.read_text())["step"] < 120 for state in states)
 
     run_study(file, out, runner=here)
-    assert here.names[:4] == GRID
+    assert here.names == [*GRID[:2], "score-voxelmorph-mse-seed0"]
     run_study(file, tmp_path / "reference", runner=here)
     assert contents(out) == contents(tmp_path / "reference")
 
