@@ -71,8 +71,8 @@ def slices(cohort: Cohort, every: int) -> list[tuple[str, list[NDArray[Any]], tu
             cache.labels(pair.fixed_labels).array,
         ]
         shown = [k for k in range(grid.shape[2]) if all((a[..., k] == MYOCARDIUM).any() for a in arrays[2:])]
-        for k in shown[len(shown) % every :: every]:
-            found.append((pair.patient, [a[..., k] for a in arrays], grid.spacing[:2]))
+        chosen = shown[len(shown) % every :: every]
+        found += [(pair.patient, [a[..., k] for a in arrays], grid.spacing[:2]) for k in chosen]
     return found
 
 
