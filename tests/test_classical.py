@@ -43,7 +43,7 @@ def test_dimensions_must_agree():
 
 
 def heart(shape, shift, size, step=1.0):
-    """A bright ring as a function of position, alike in each slice along the last axis; `step` is a voxel's width."""
+    """A bright ring as a function of position, alike in each slice; `step` is the width of a voxel."""
     centre = np.reshape([(n - 1) / 2 for n in shape[:2]], (2, 1, 1))
     x, y = step * (np.indices(shape[:2]) - centre) - np.reshape(shift, (2, 1, 1))
     ring = np.exp(-((np.hypot(x, y) - size) ** 2) / 8).astype(np.float32)

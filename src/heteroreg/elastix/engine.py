@@ -93,7 +93,7 @@ def align(
         field.SetLogToConsole(False)
         field.UpdateLargestPossibleRegion()
     vectors = itk.array_from_image(field.GetOutputDeformationField()).astype(np.float64)
-    return np.asarray(np.ascontiguousarray(vectors.T) / np.reshape(spacing, (-1, *[1] * fixed.ndim)))
+    return np.asarray(vectors.T / np.reshape(spacing, (-1, *[1] * fixed.ndim)), dtype=np.float64, order="C")
 
 
 def _image(itk: Any, array: Floats, spacing: Sequence[float]) -> Any:
