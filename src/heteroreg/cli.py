@@ -482,7 +482,7 @@ def methods(
     for title, rows in table.items():
         print(f"{title}:")
         for name, summary in rows.items():
-            print(f"  {name:14} {summary}")
+            print(f"  {name:16} {summary}")
 
 
 def main() -> None:

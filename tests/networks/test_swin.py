@@ -58,8 +58,11 @@ def test_attention_is_that_of_a_loop_over_tokens(grid, shifted):
     attention.bias.normal_()
     tokens = torch.randn(2, *grid, 6, dtype=torch.double)
     windows = Windows.of(grid, 4, shifted)
-    found = windows.put_together(attention(windows.cut(tokens), windows))
-    np.testing.assert_allclose(found, attention_by_loops(attention, tokens, shifted), atol=1e-12)
+    expected = attention_by_loops(attention, tokens, shifted)
+    for learning in (False, True):  # PyTorch computes attention in another way where gradients are wanted
+        attention.requires_grad_(learning)
+        found = windows.put_together(attention(windows.cut(tokens), windows))
+        np.testing.assert_allclose(found.detach(), expected, atol=1e-12)
 
 
 def test_the_shift_by_hand():

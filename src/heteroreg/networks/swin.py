@@ -77,7 +77,7 @@ class Windows(NamedTuple):
         return tuple(range(1, len(self.grid) + 1))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)  # two sizes of images with four stages; those of volumes take some 70 MB each
 def _mask(windows: Windows, device: torch.device) -> Tensor:
     grid, size, shift = windows
     # A registration, which runs in inference mode, may be the first to ask, and training the next.
@@ -143,7 +143,8 @@ class WindowAttention(nn.Module):
         logits = self.relative_bias(windows.size)
         mask = windows.mask(tokens.device)
         logits = logits.expand(count, -1, -1, -1) if mask is None else logits + mask
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=logits.flatten(0, 1).to(query.dtype))
+        logits = logits.flatten(0, 1)[None].to(query.dtype)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=logits)
         mixed = mixed.unflatten(1, (count, self.heads)).transpose(2, 3)
         result: Tensor = self.output(mixed.reshape(tokens.shape))
         return result
@@ -152,8 +153,7 @@ class WindowAttention(nn.Module):
         """b(i - j) (heads, tokens, tokens) for tokens i and j of a window of that size.
 
         The bias is kept for i - j from -(window - 1) to window - 1; a smaller window needs the middle of it. Along
-        an axis, row i takes the `width` values up to the one for i - 0, in reverse: a view, and no table of
-        indices.
+        an axis, row i takes the `width` values up to that of i - 0, in reverse: no table of indices is needed.
         """
         bias: Tensor = self.bias
         for axis, width in enumerate(size, start=1):
@@ -272,10 +272,13 @@ class Swin(nn.Module):
     @property
     def multiple(self) -> int:
         """What the sides of images have to be multiples of."""
-        return int(self.patch * 2 ** (len(self.depths) - 1))
+        return self.patch << len(self.depths) - 1
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """The features (N, C, *grid) after each stage, from the finest, of images (N, inputs, *shape)."""
+        """The features (N, C, *grid) after each stage, from the finest, of images (N, inputs, *shape).
+
+        The sides of the images have to be multiples of `multiple`.
+        """
         patches = split(images.movedim(1, -1), [self.patch] * (images.ndim - 2)).flatten(-2)
         tokens = self.embedding_norm(self.embedding(patches).to(self.embedding.weight.dtype))
         blocks = iter(self.blocks)

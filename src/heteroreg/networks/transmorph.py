@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ from heteroreg.networks.voxelmorph import check_images, log_variance_head
 from heteroreg.spatial.fields import INTERPOLATION
 
 MEANS = {2: F.avg_pool2d, 3: F.avg_pool3d}
-FULL = 16  # features at full resolution, and of the registration head
+FULL = 16  # features at full resolution, which the published head takes
 
 
 class NormalisedConvolution(nn.Module):
@@ -95,7 +95,6 @@ class TransMorph(nn.Module):
     window: ClassVar[Mapping[int, int]] = {2: 8, 3: 8}
     drop_path: ClassVar[float] = 0.3
     coarse: ClassVar[bool] = False
-    defaults: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, dims: int, int_steps: int = 7, head_sd: float = 1e-5, uncertain: bool = False) -> None:
         super().__init__()
@@ -140,8 +139,8 @@ class TransMorph(nn.Module):
         shape = [(n + 1) // 2 if self.coarse else n for n in images.shape[2:]]
         images = pad_to_multiple(images, self.encoder.multiple)
         features, *skips = reversed(self.encoder(images))
-        sights = [MEANS[self.dims](images, 2), images]
-        skips += [layer(sight) for layer, sight in zip(self.skips, sights, strict=False)]
+        inputs = [MEANS[self.dims](images, 2), images]
+        skips += [layer(seen) for layer, seen in zip(self.skips, inputs, strict=False)]  # coarse: the first alone
         for layer, skip in zip(self.decoder, skips, strict=True):
             features = layer(features, skip)
         return crop_to(features, shape)
