@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import zlib
 from collections.abc import Callable
@@ -163,7 +164,7 @@ def test_many_methods(evaluation: Evaluate, case: MakeCase) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1)])
-def test_odd_shapes(case: MakeCase, evaluation: Evaluate, tmp_path: Path, shape: tuple[int, int]) -> None:
+def test_odd_shapes(evaluation: Evaluate, shape: tuple[int, int]) -> None:
     flat, labels = np.ones(shape), np.ones(shape, dtype=np.int32)
     odd = Case(
         id="odd",
@@ -180,8 +181,10 @@ def test_odd_shapes(case: MakeCase, evaluation: Evaluate, tmp_path: Path, shape:
         weight=0 * flat,
         displacement_sd=0 * flat,
     )
-    files = write_figures(figures_of(compare([evaluation("odd", BETTER, cases=(odd,))])), tmp_path / "figures")
-    assert len(files) == 10
+    figures = figures_of(compare([evaluation("odd", BETTER, cases=(odd,))]))
+    assert len(figures) == 5
+    for figure in figures.values():
+        figure.savefig(io.BytesIO(), format="png", dpi=30)
 
 
 @pytest.fixture(scope="module")

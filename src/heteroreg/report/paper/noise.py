@@ -91,7 +91,7 @@ def relative_weight(case: Case) -> Floats | None:
 
 def residual(fixed: Floats, moved: Floats) -> Floats:
     """|fixed - moved|."""
-    return np.abs(np.asarray(fixed, dtype=float) - np.asarray(moved, dtype=float))
+    return np.asarray(np.abs(np.asarray(fixed, dtype=float) - np.asarray(moved, dtype=float)))
 
 
 def _has_map(case: Case) -> bool:
