@@ -27,6 +27,7 @@ from heteroreg.data.readers import import_cohort
 from heteroreg.errors import UserError
 from heteroreg.evaluation import Scores
 from heteroreg.report.page import render_page
+from heteroreg.report.paper import figures_of
 from heteroreg.training.config import Config, read_settings
 from heteroreg.training.loop import State
 from heteroreg.training.run import Run
@@ -125,7 +126,7 @@ def evaluation(path: Path, number: int) -> None:
     comparison = compare([path, other])
     assert comparison.to_markdown()
     if number % 36 == 0 or number < 0:
-        assert "</html>" in render_page(comparison, "page")
+        assert "</html>" in render_page(comparison, "page", list(figures_of(comparison)))
 
 
 def _import(kind: str) -> Callable[[Path, int], None]:

@@ -65,7 +65,17 @@ def test_the_whole_report(evaluation: Evaluate, case: MakeCase, tmp_path: Path) 
         evaluation("hetero", BETTER, cases=(case(truth=True),)),
     ]
     page = read(write_report(folders, tmp_path / "report", baseline=folders[0], title="Two methods"))
-    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["index.html", "table.csv", "table.md"]
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == [
+        "figures",
+        "index.html",
+        "table.csv",
+        "table.md",
+    ]
+    figures = ["dice", "noise-maps", "sparsification", "warped-myocardium"]
+    assert {path.name for path in (tmp_path / "report" / "figures").iterdir()} == {
+        f"{name}.{kind}" for name in figures for kind in ("pdf", "png")
+    }
+    assert all(name in page.text for name in figures)
     assert set(pd.read_csv(tmp_path / "report" / "table.csv")["row"]) == {"mse", "hetero"}
     assert "hetero has the highest Dice of label 2" in page.text
     # fixed and moving once; moved and grid of both methods; noise, true noise and weight of the second
@@ -79,7 +89,7 @@ def test_the_whole_report(evaluation: Evaluate, case: MakeCase, tmp_path: Path) 
 
 
 def test_nothing_is_fetched(evaluation: Evaluate, case: MakeCase, tmp_path: Path) -> None:
-    path = write_report([evaluation("one", BETTER, cases=(case(),))], tmp_path / "report")
+    path = write_report([evaluation("one", BETTER, cases=(case(),))], tmp_path / "report", figures=False)
     text = path.read_text(encoding="utf-8")
     assert not re.search(r"https?://|@import|//cdn", text)
     assert "<script" not in text
@@ -94,7 +104,7 @@ def test_ids_are_unique_and_links_inside_the_page_lead_somewhere(
     evaluation: Evaluate, case: MakeCase, tmp_path: Path
 ) -> None:
     folders = [evaluation("a", WORSE, cases=(case(),)), evaluation("b", BETTER, cases=(case(),))]
-    page = read(write_report(folders, tmp_path / "report"))
+    page = read(write_report(folders, tmp_path / "report", figures=False))
     ids = [attributes["id"] for _, attributes in page.elements if attributes.get("id")]
     assert len(ids) == len(set(ids))
     named = [
@@ -107,8 +117,8 @@ def test_ids_are_unique_and_links_inside_the_page_lead_somewhere(
 
 def test_the_same_input_gives_the_same_page(evaluation: Evaluate, case: MakeCase, tmp_path: Path) -> None:
     folders = [evaluation("a", WORSE, cases=(case(),)), evaluation("b", BETTER)]
-    first = write_report(folders, tmp_path / "one").read_bytes()
-    assert write_report(folders, tmp_path / "two").read_bytes() == first
+    first = write_report(folders, tmp_path / "one", figures=False).read_bytes()
+    assert write_report(folders, tmp_path / "two", figures=False).read_bytes() == first
 
 
 def test_names_are_text_never_markup(evaluation: Evaluate, case: MakeCase, tmp_path: Path) -> None:
@@ -116,7 +126,9 @@ def test_names_are_text_never_markup(evaluation: Evaluate, case: MakeCase, tmp_p
     pair = "<script>alert('Zoë')</script>"
     folder = evaluation(name, BETTER, cases=(case(pair),))
     other = evaluation("plain", WORSE)
-    page = read(write_report([folder, other], tmp_path / "report", title="<script>1</script> & more"))
+    page = read(
+        write_report([folder, other], tmp_path / "report", title="<script>1</script> & more", figures=False)
+    )
     assert page.all("script") == []
     assert all(attributes == {} for attributes in page.all("b"))  # the page's own have none
     assert name in page.text
@@ -141,7 +153,7 @@ def test_with_less(
     evaluation: Evaluate, case: MakeCase, tmp_path: Path, dice: list, settings: dict, kind: dict, count: int
 ) -> None:
     folders = [evaluation(f"run{k}", dice, cases=(case(**kind),), **settings) for k in range(count)]
-    page = read(write_report(folders, tmp_path / "report"))
+    page = read(write_report(folders, tmp_path / "report", figures=False))
     ids = {attributes.get("id") for _, attributes in page.elements}
     assert ("sparsification" in ids) == settings.get("noise", True)
     assert "nan" not in page.text.lower().split()
@@ -149,14 +161,14 @@ def test_with_less(
 
 
 def test_without_a_gallery(evaluation: Evaluate, tmp_path: Path) -> None:
-    page = read(write_report([evaluation("run", BETTER)], tmp_path / "report"))
+    page = read(write_report([evaluation("run", BETTER)], tmp_path / "report", figures=False))
     assert page.all("img") == []
     assert "pairs" not in {attributes.get("id") for _, attributes in page.elements}
 
 
 def test_what_the_means_hide_is_said(evaluation: Evaluate, tmp_path: Path) -> None:
     folders = [evaluation("a", WORSE, missed=2, mode="reference"), evaluation("b", BETTER, mode="reference")]
-    text = read(write_report(folders, tmp_path / "report")).text
+    text = read(write_report(folders, tmp_path / "report", figures=False)).text
     assert "a lost label 2 in 2 of 8 slices." in text
     assert "distances in voxels" in text
     assert "(mm)" not in text
@@ -164,18 +176,18 @@ def test_what_the_means_hide_is_said(evaluation: Evaluate, tmp_path: Path) -> No
 
 def test_an_earlier_report_is_replaced_and_a_foreign_folder_stays(evaluation: Evaluate, tmp_path: Path) -> None:
     folder = evaluation("run", BETTER)
-    write_report([folder], tmp_path / "report", title="first")
-    assert "second" in read(write_report([folder], tmp_path / "report", title="second")).text
+    write_report([folder], tmp_path / "report", title="first", figures=False)
+    assert "second" in read(write_report([folder], tmp_path / "report", title="second", figures=False)).text
     foreign = tmp_path / "thesis"
     foreign.mkdir()
     (foreign / "chapter.txt").write_text("mine")
     with pytest.raises(UserError, match="thesis"):
-        write_report([folder], foreign)
+        write_report([folder], foreign, figures=False)
     assert [path.name for path in foreign.iterdir()] == ["chapter.txt"]
 
 
 def test_a_folder_that_is_no_evaluation(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty"):
-        write_report([tmp_path / "empty"], tmp_path / "report")
+        write_report([tmp_path / "empty"], tmp_path / "report", figures=False)
     assert not (tmp_path / "report").exists()

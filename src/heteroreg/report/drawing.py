@@ -177,6 +177,8 @@ def label_colours(maps: Sequence[Labels]) -> dict[int, str]:
 def _level_sets(displacement: Floats, spacing: Spacing, lines: int) -> list[tuple[Floats, Floats, Floats, Floats]]:
     """For each axis: coordinates x and y in mm, φ(x) = x + u(x) as Matplotlib wants it, and levels to draw."""
     shape = displacement.shape[1:]
+    if min(shape) < 2:
+        return []  # a single line of pixels has no contours
     step = max(max(shape) / lines, 1.0)
     x, y = (spacing[axis] * np.arange(size, dtype=float) for axis, size in enumerate(shape))
     found = []

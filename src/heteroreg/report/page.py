@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 import numpy as np
@@ -24,12 +24,13 @@ from heteroreg.report.words import notes, summary
 TEMPLATES = files("heteroreg.report") / "templates"
 
 
-def render_page(comparison: Comparison, title: str) -> str:
+def render_page(comparison: Comparison, title: str, figures: Sequence[str] = ()) -> str:
     """The page as text.
 
     Args:
         comparison: What to show.
         title: Title of the page.
+        figures: Names of the figures for print that lie beside it.
 
     Returns:
         An HTML document that refers to nothing outside itself. The same input gives the same text.
@@ -61,6 +62,7 @@ def render_page(comparison: Comparison, title: str) -> str:
         pairs=pairs,
         outlined=any(pair.labels for pair in pairs),
         names=results.names,
+        figures=figures,
     )
 
 

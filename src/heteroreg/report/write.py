@@ -8,7 +8,7 @@ from heteroreg.comparison import compare
 from heteroreg.comparison.groups import Groups
 from heteroreg.files import atomic_folder, require_free, write_text
 from heteroreg.report.page import render_page
-from heteroreg.report.paper import write_figures
+from heteroreg.report.paper import figures_of, write_figures
 
 MARKER = "index.html"
 FIGURES = "figures"
@@ -16,7 +16,12 @@ TITLE = "Registration methods compared"
 
 
 def write_report(
-    folders: Groups, out: str | Path, *, baseline: str | Path | None = None, title: str = TITLE
+    folders: Groups,
+    out: str | Path,
+    *,
+    baseline: str | Path | None = None,
+    title: str = TITLE,
+    figures: bool = True,
 ) -> Path:
     """Compares evaluations and writes tables, the page `index.html` and `figures/`, all or nothing.
 
@@ -25,6 +30,7 @@ def write_report(
         out: The folder to write. An earlier report in it is replaced.
         baseline: The row to test the others against, by its name or a folder; the first where none is named.
         title: Title of the page.
+        figures: Whether to write the figures for print too, which take most of the time.
 
     Returns:
         The page.
@@ -36,9 +42,10 @@ def write_report(
     out = Path(out)
     require_free(out, MARKER)  # before the work, not after it
     comparison = compare(folders, baseline=baseline)
-    page = render_page(comparison, title)
+    drawn = figures_of(comparison) if figures else {}
+    page = render_page(comparison, title, list(drawn))
     with atomic_folder(out, marker=MARKER) as temporary:
         comparison.write(temporary)
-        write_figures(comparison, temporary / FIGURES)
+        write_figures(drawn, temporary / FIGURES)
         write_text(temporary / MARKER, page)
     return out / MARKER

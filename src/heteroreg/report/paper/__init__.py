@@ -1,5 +1,5 @@
 """Figures for print, as in the paper: vector PDF and PNG."""
 
-from heteroreg.report.paper.write import write_figures
+from heteroreg.report.paper.write import figures_of, write_figures
 
-__all__ = ["write_figures"]
+__all__ = ["figures_of", "write_figures"]

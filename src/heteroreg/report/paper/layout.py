@@ -40,7 +40,7 @@ class Panel:
     """One picture.
 
     Attributes:
-        draw: Draws it into axes that have its proportion.
+        draw: Draws it into axes, in mm.
         note: A few letters in its lower left corner.
     """
 
@@ -238,6 +238,7 @@ def _panel(axes: Axes, panel: Panel | None) -> None:
         axes.text(0.5, 0.5, "–", transform=axes.transAxes, ha="center", va="center")
         return
     panel.draw(axes)
+    axes.set_aspect("equal")  # no change but where the place is not of the picture's proportion
     if panel.note:
         axes.text(
             0.03,

@@ -11,6 +11,8 @@ from heteroreg.evaluation.gallery import Case
 from heteroreg.report.drawing import Floats, Limits, draw_image
 from heteroreg.report.paper.layout import Panel
 
+STRETCHED = 4.0  # a picture that is longer still gets a place of this proportion, and leaves some of it empty
+
 
 def image_of(case: Case, values: Floats, limits: Limits, look: str = "gray", note: str = "") -> Panel:
     """An image or a map on a case's grid.
@@ -41,9 +43,9 @@ def empty(axes: Axes) -> None:
 
 
 def height_over_width(case: Case) -> float:
-    """The proportion of a case's pictures."""
+    """The proportion of a case's pictures, within what a page can hold."""
     width, height = (size * step for size, step in zip(case.fixed.shape, case.spacing, strict=True))
-    return float(height / width)
+    return min(max(float(height / width), 1 / STRETCHED), STRETCHED)
 
 
 def _draw(case: Case, values: Floats, limits: Limits, look: str, axes: Axes) -> None:

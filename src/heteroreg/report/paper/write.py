@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -34,14 +35,14 @@ def figures_of(comparison: Comparison) -> dict[str, Figure]:
     return {name: figure for name, figure in figures.items() if figure is not None}
 
 
-def write_figures(comparison: Comparison, folder: Path) -> list[Path]:
-    """Writes the figures as vector PDF and as PNG of 300 dpi, 85 or 174 mm wide.
+def write_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
+    """Writes figures as vector PDF and as PNG of 300 dpi.
 
     Args:
-        comparison: What to show.
-        folder: The folder for them; it is not made where there is nothing to show.
+        figures: Name of the file without its ending → the figure.
+        folder: The folder for them; it is not made where there are none.
 
     Returns:
-        The files. The same comparison gives the same bytes.
+        The files. The same figures give the same bytes.
     """
-    return [path for name, figure in figures_of(comparison).items() for path in save(figure, folder, name)]
+    return [path for name, figure in figures.items() for path in save(figure, folder, name)]
