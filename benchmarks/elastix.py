@@ -105,7 +105,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     parts = slices(Cohort.read(options.cohort).split("val"), options.every)
-    align(*parts[0][1][:2], parts[0][2])  # loads elastix, which takes seconds
+    moving, fixed, *_ = parts[0][1]
+    align(moving, fixed, parts[0][2])  # loads elastix, which takes seconds
     for name in options.only:
         rows = [
             {"patient": who, **scored(arrays, spacing, CANDIDATES[name], options.threads)}
