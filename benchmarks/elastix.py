@@ -49,6 +49,11 @@ CANDIDATES: dict[str, Settings] = {
     "penalty 3, 120 iterations, 3 levels": {
         "Metric1Weight": "3", "MaximumNumberOfIterations": "120", "NumberOfResolutions": "3",
     },
+    "penalty 1, L-BFGS on every 2nd pixel": {
+        "Metric0Weight": "1000", "Metric1Weight": "1000", "MaximumNumberOfIterations": "60",
+        "Optimizer": "QuasiNewtonLBFGS", "GradientMagnitudeTolerance": "1e-9",
+        "ImageSampler": "Grid", "SampleGridSpacing": ["2"] * 8,
+    },
     "correlation, penalty 100, 120 iterations": {
         "Metric": ["AdvancedNormalizedCorrelation", "TransformBendingEnergyPenalty"],
         "Metric1Weight": "100", "MaximumNumberOfIterations": "120",
@@ -71,7 +76,7 @@ def slices(cohort: Cohort, every: int) -> list[tuple[str, list[NDArray[Any]], tu
             cache.labels(pair.fixed_labels).array,
         ]
         shown = [k for k in range(grid.shape[2]) if all((a[..., k] == MYOCARDIUM).any() for a in arrays[2:])]
-        chosen = shown[len(shown) % every :: every]
+        chosen = shown[len(shown) % every :: every] or shown[:1]
         found += [(pair.patient, [a[..., k] for a in arrays], grid.spacing[:2]) for k in chosen]
     return found
 
@@ -100,7 +105,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     parts = slices(Cohort.read(options.cohort).split("val"), options.every)
-    align(*parts[0][1][:2], parts[0][2])  # loads elastix, which takes seconds
+    moving, fixed, *_ = parts[0][1]
+    align(moving, fixed, parts[0][2])  # loads elastix, which takes seconds
     for name in options.only:
         rows = [
             {"patient": who, **scored(arrays, spacing, CANDIDATES[name], options.threads)}
