@@ -247,8 +247,8 @@ def _nan(fault: Fault, seen: Seen) -> Iterator[None]:
             images[0, 0, 5, 7] = math.nan
         return images
 
-    def smoothness(velocity, inner=loop.smoothness):
-        value = inner(velocity)
+    def smoothness(velocity, weight, inner=loop.smoothness):
+        value = inner(velocity, weight)
         if here("gradient") and velocity.requires_grad:
             return value + (velocity - velocity.detach()).abs().mean().sqrt()  # 0, with a gradient of 0·∞
         return value * math.nan if here("loss") or here("gradient") else value
