@@ -6,6 +6,7 @@ from heteroreg.losses import (
     AdaCS,
     AdaFrame,
     AdaReg,
+    Charbonnier,
     CollaborativeLoss,
     JointLikelihood,
     LocalCorrelation,
@@ -20,6 +21,7 @@ from heteroreg.training.config import Config
 
 EXPECTED = {
     "mse": (MeanSquaredError, None),
+    "charbonnier": (Charbonnier, None),
     "ncc": (LocalCorrelation, None),
     "mi": (MutualInformation, None),
     "nll": (JointLikelihood, UNetVariance),

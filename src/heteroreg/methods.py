@@ -15,6 +15,7 @@ from heteroreg.losses import (
     AdaCS,
     AdaFrame,
     AdaReg,
+    Charbonnier,
     CollaborativeLoss,
     JointLikelihood,
     LocalCorrelation,
@@ -69,6 +70,11 @@ METHODS = {
             "mse",
             "mean squared error: the noise is taken to be the same everywhere",
             lambda _dims, _gamma, _beta: MeanSquaredError(),
+        ),
+        Method(
+            "charbonnier",
+            "squared error that turns into absolute error where it is large: robust without a noise estimate",
+            lambda _dims, _gamma, _beta: Charbonnier(),
         ),
         Method(
             "ncc",

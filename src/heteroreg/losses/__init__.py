@@ -12,6 +12,7 @@ from heteroreg.losses.heteroscedastic import (
 from heteroreg.losses.information import mutual_information
 from heteroreg.losses.kullback_leibler import kullback_leibler
 from heteroreg.losses.objectives import (
+    Charbonnier,
     CollaborativeLoss,
     JointLikelihood,
     LocalCorrelation,
@@ -19,7 +20,7 @@ from heteroreg.losses.objectives import (
     MeanSquaredError,
     MutualInformation,
 )
-from heteroreg.losses.similarity import mean_squared_error
+from heteroreg.losses.similarity import charbonnier, mean_squared_error
 from heteroreg.losses.smoothness import smoothness
 from heteroreg.losses.spread import spread_penalty
 
@@ -27,6 +28,7 @@ __all__ = [
     "AdaCS",
     "AdaFrame",
     "AdaReg",
+    "Charbonnier",
     "CollaborativeLoss",
     "JointLikelihood",
     "LocalCorrelation",
@@ -35,6 +37,7 @@ __all__ = [
     "MutualInformation",
     "adaframe_weight",
     "adareg_weight",
+    "charbonnier",
     "foreground",
     "gaussian_nll",
     "kullback_leibler",

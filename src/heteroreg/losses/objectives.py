@@ -16,7 +16,7 @@ from heteroreg.losses.heteroscedastic import (
     relative_weight,
 )
 from heteroreg.losses.information import BINS, mutual_information
-from heteroreg.losses.similarity import mean_squared_error
+from heteroreg.losses.similarity import charbonnier, mean_squared_error
 
 Normalisation = Literal["relative", "balanced", "reference"]
 Signal = Literal["none", "fixed", "local"]
@@ -50,6 +50,24 @@ class MeanSquaredError(nn.Module):
     def forward(self, moved: Tensor, fixed: Tensor, weighted: bool = True) -> Losses:  # noqa: ARG002
         """The loss of a batch (N, 1, *shape)."""
         return Losses(mean_squared_error(moved, fixed))
+
+
+class Charbonnier(nn.Module):
+    """A loss that large residuals enter by their size, not its square; see `charbonnier`.
+
+    Args:
+        scale: ε.
+    """
+
+    variance_estimator: nn.Module | None = None
+
+    def __init__(self, scale: float = 0.1) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, moved: Tensor, fixed: Tensor, weighted: bool = True) -> Losses:  # noqa: ARG002
+        """The loss of a batch (N, 1, *shape)."""
+        return Losses(charbonnier(moved, fixed, self.scale))
 
 
 class LocalCorrelation(nn.Module):
