@@ -55,7 +55,7 @@ class Config(Section):
     int_steps: int = Field(7, ge=0, le=32, description="squarings in the integration of the velocity")
     augment: bool = Field(True, description="random flips and exchanges of equal axes")
     occlusions: float = Field(
-        0.0, ge=0, le=16, description="boxes laid over each image that the network sees, on average; not the loss"
+        0.0, ge=0, le=16, description="patches laid over each image that the network sees, on average; not the loss"
     )
 
     smoothness: float = Field(0.01, ge=0, description="λ, the weight of ‖∇v‖²")
