@@ -60,7 +60,11 @@ def test_no_labels_no_sizes():
 @pytest.mark.parametrize(
     ("sizes", "dims", "line"),
     [
-        ({"3": {"volume_ml": 54.04, "interval_95": [51.2, 58.11]}}, 3, "volume of label 3: 54.0 ml [51.2-58.1]"),
+        (
+            {"3": {"volume_ml": 54.04, "interval_95": [51.2, 58.11]}},
+            3,
+            "volume of label 3: 54.0 ml, in 95 % of the samples 51.2-58.1",
+        ),
         ({"1": {"area_mm2": 0.0512}}, 2, "area of label 1: 0.0512 mm²"),
     ],
 )

@@ -93,13 +93,17 @@ def size(mask: NDArray[np.bool_], grid: Grid) -> float:
 
 
 def in_words(sizes: Mapping[str, Mapping[str, Any]], dims: int) -> list[str]:
-    """A line for each label, `volume of label 3: 54.0 ml [51.2-58.1]`, from `Registration.summary()["labels"]`."""
+    """A line for each label, from `Registration.summary()["labels"]`.
+
+    `volume of label 3: 54.0 ml, in 95 % of the samples 51.2-58.1`. It is not called an interval of the volume: what
+    the samples do not vary, it does not hold.
+    """
     measure = MEASURES[dims]
     lines = []
     for label, entry in sizes.items():
         line = f"{measure.name} of label {label}: {_number(entry[measure.key])} {measure.unit}"
         if "interval_95" in entry:
-            line += " [{}-{}]".format(*map(_number, entry["interval_95"]))
+            line += ", in 95 % of the samples {}-{}".format(*map(_number, entry["interval_95"]))
         lines.append(line)
     return lines
 
