@@ -11,37 +11,10 @@ import pytest
 
 from heteroreg.comparison import compare
 from heteroreg.evaluation import Case, Scores
-from heteroreg.report.paper.material import case_dice, pictured, pictured_pairs, shown_labels, some
+from heteroreg.report.paper.material import case_dice, pictured_pairs, shown_labels, some
 
 Evaluate = Callable[..., Path]
 MakeCase = Callable[..., Case]
-
-
-def seeded(folder: Path, **info: object) -> Scores:
-    scores = Scores.read(folder)
-    return replace(scores, summary=scores.summary | {"info": {"method": "mse", "network": "voxelmorph", **info}})
-
-
-def test_pictures_show_the_first_of_several_seeds(evaluation: Evaluate) -> None:
-    folder = evaluation("any", [0.8, 0.7])
-    scores = {
-        "mse/seed-1": seeded(folder, seed=1, model="runs/1"),
-        "mse/seed-2": seeded(folder, seed=2, model="runs/2"),
-        "ncc/seed-1": seeded(folder, seed=1, method="ncc"),
-        "ncc/seed-2": seeded(folder, seed=2, method="ncc"),
-        "mse-lambda1/seed-1": seeded(folder, seed=1),  # another setting: the name says so
-        "elastix": seeded(folder),
-    }
-    assert list(pictured(scores)) == ["mse/seed-1", "ncc/seed-1", "mse-lambda1/seed-1", "elastix"]
-
-
-def test_what_differs_in_more_than_the_seed_is_shown(evaluation: Evaluate) -> None:
-    folder = evaluation("any", [0.8, 0.7])
-    same = {"a": seeded(folder, seed=1), "b": seeded(folder, seed=1)}
-    assert list(pictured(same)) == ["a", "b"]
-    # λ = 0.1 and 0.2 with the seeds 1 and 2: "lambda0.#-seed#" and "lambda0.2-seed1" are not the same
-    settings = {"lambda0.1-seed2": seeded(folder, seed=2), "lambda0.2-seed1": seeded(folder, seed=1)}
-    assert list(pictured(settings)) == list(settings)
 
 
 def test_the_dice_in_the_corner_is_that_of_the_row(evaluation: Evaluate, case: MakeCase) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 
 from heteroreg.comparison import Comparison
@@ -18,28 +17,6 @@ MYOCARDIUM = 2  # in each of the cardiac data sets that the package reads
 CARDIAC = {1, 2, 3}
 MOST_LABELS = 8
 MOST_PAIRS = 4
-
-
-def pictured(scores: Mapping[str, Scores]) -> dict[str, Scores]:
-    """The evaluations that pictures show: of several seeds of one model the first.
-
-    Seeds of one model are evaluations whose summaries differ in the seed alone, and whose names differ in
-    nothing but that number. Curves and boxes show them all.
-    """
-    seen: dict[tuple[object, ...], set[int]] = {}
-    found = {}
-    for name, one in scores.items():
-        info = dict(one.summary.get("info") or {})
-        seed = info.pop("seed", None)
-        info.pop("model", None)
-        if isinstance(seed, int) and not isinstance(seed, bool):
-            bare = re.sub(rf"(?<!\d){seed}(?!\d)", "#", name)
-            seeds = seen.setdefault((bare, repr(sorted(info.items()))), set())
-            if seeds - {seed} and bare != name:
-                continue
-            seeds.add(seed)
-        found[name] = one
-    return found
 
 
 def pictured_pairs(scores: Mapping[str, Scores]) -> list[dict[str, Case]]:

@@ -18,9 +18,9 @@ from heteroreg.report.drawing import (
     uncertainty_limits,
 )
 from heteroreg.report.gallery import case_title
-from heteroreg.report.paper.layout import Bar, Line, Panel, largest, picture_grid
-from heteroreg.report.paper.material import MOST_PAIRS, Pairs, some
-from heteroreg.report.paper.pictures import height_over_width, image_of, images_of
+from heteroreg.report.paper.layout import Bar, Line, Panel
+from heteroreg.report.paper.material import Pairs
+from heteroreg.report.paper.pictures import height_over_width, image_of, images_of, maps_figure
 from heteroreg.report.paper.printing import LINE
 
 ERROR_MAP = "cividis"
@@ -40,18 +40,7 @@ def displacement_uncertainty(pairs: Pairs, names: Sequence[str]) -> Figure | Non
     Returns:
         The figure; None where no evaluation has one.
     """
-    usable = [pair for pair in pairs if any(case.displacement_sd is not None for case in pair.values())]
-    chosen = [
-        name for name in names if any(name in pair and pair[name].displacement_sd is not None for pair in usable)
-    ]
-    if not chosen:
-        return None
-    headings = ["Moving, fixed", *chosen]
-
-    def rows(count: int) -> list[Line]:
-        return [line for pair in some(usable, count) for line in _rows(pair, chosen)]
-
-    return picture_grid(headings, largest(rows, headings, min(MOST_PAIRS, len(usable)), legend=False))
+    return maps_figure(pairs, names, lambda case: case.displacement_sd is not None, "Moving, fixed", _rows)
 
 
 def _rows(pair: Mapping[str, Case], names: Sequence[str]) -> list[Line]:

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from heteroreg.evaluation.gallery import Case
 from heteroreg.report.drawing import Floats, from_zero, percentile_limits
 from heteroreg.report.gallery import NOISE_MAP, WEIGHT_MAP, case_title
-from heteroreg.report.paper.layout import Bar, Line, Panel, largest, picture_grid
-from heteroreg.report.paper.material import MOST_PAIRS, Pairs, some
-from heteroreg.report.paper.pictures import empty, height_over_width, image_of, images_of
+from heteroreg.report.paper.layout import Bar, Line, Panel
+from heteroreg.report.paper.material import Pairs
+from heteroreg.report.paper.pictures import empty, height_over_width, image_of, images_of, maps_figure
 
 RESIDUAL_MAP = "cividis"
 UNIT = "intensity"
@@ -32,16 +32,7 @@ def noise_maps(pairs: Pairs, names: Sequence[str]) -> Figure | None:
     Returns:
         The figure; None where no evaluation has either.
     """
-    usable = [pair for pair in pairs if any(_has_map(case) for case in pair.values())]
-    chosen = [name for name in names if any(_has_map(pair[name]) for pair in usable if name in pair)]
-    if not chosen:
-        return None
-    headings = ["Reference", *chosen]
-
-    def rows(count: int) -> list[Line]:
-        return [line for pair in some(usable, count) for line in _rows(pair, chosen)]
-
-    return picture_grid(headings, largest(rows, headings, min(MOST_PAIRS, len(usable)), legend=False))
+    return maps_figure(pairs, names, _has_map, "Reference", _rows)
 
 
 def _rows(pair: Mapping[str, Case], names: Sequence[str]) -> list[Line]:

@@ -2,16 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from heteroreg.evaluation.gallery import Case
 from heteroreg.report.drawing import Floats, Limits, draw_image
-from heteroreg.report.paper.layout import Panel
+from heteroreg.report.paper.layout import Line, Panel, largest, picture_grid
+from heteroreg.report.paper.material import MOST_PAIRS, Pairs, some
 
 STRETCHED = 4.0  # a picture that is longer still gets a place of this proportion, and leaves some of it empty
+
+
+def maps_figure(
+    pairs: Pairs,
+    names: Sequence[str],
+    has: Callable[[Case], bool],
+    lead: str,
+    lines: Callable[[Mapping[str, Case], Sequence[str]], list[Line]],
+) -> Figure | None:
+    """A figure of maps: a column for each evaluation that has any, and some lines for each of a few pairs.
+
+    Args:
+        pairs: The pairs to choose from.
+        names: The evaluations, in order.
+        has: Whether a case has such a map.
+        lead: Heading of the first column.
+        lines: The lines of one pair, with the columns of the named evaluations.
+
+    Returns:
+        The figure; None where no evaluation has a map.
+    """
+    usable = [pair for pair in pairs if any(has(case) for case in pair.values())]
+    chosen = [name for name in names if any(has(pair[name]) for pair in usable if name in pair)]
+    if not chosen:
+        return None
+    headings = [lead, *chosen]
+
+    def make(count: int) -> list[Line]:
+        return [line for pair in some(usable, count) for line in lines(pair, chosen)]
+
+    return picture_grid(headings, largest(make, headings, min(MOST_PAIRS, len(usable)), legend=False))
 
 
 def image_of(case: Case, values: Floats, limits: Limits, look: str = "gray", note: str = "") -> Panel:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from heteroreg.comparison import Comparison
 from heteroreg.report.paper.curves import sparsification
 from heteroreg.report.paper.dice import dice_plots
-from heteroreg.report.paper.material import MYOCARDIUM, pictured, pictured_pairs, shown_labels
+from heteroreg.report.paper.material import MYOCARDIUM, pictured_pairs, shown_labels
 from heteroreg.report.paper.motion import displacement_uncertainty
 from heteroreg.report.paper.noise import noise_maps
 from heteroreg.report.paper.printing import save
@@ -23,12 +23,12 @@ def figures_of(comparison: Comparison) -> dict[str, Figure]:
     `warped-myocardium` (`warped-labels` where the labels are not a heart's), `noise-maps`, `sparsification`,
     `displacement-uncertainty`, `dice`: those for which there is something to show.
     """
-    scores = pictured(comparison.scores)
+    scores = comparison.scores
     pairs, labels = pictured_pairs(scores), shown_labels(comparison)
     figures = {
         "warped-myocardium" if labels == [MYOCARDIUM] else "warped-labels": warped_labels(pairs, scores, labels),
         "noise-maps": noise_maps(pairs, list(scores)),
-        "sparsification": sparsification(comparison.scores),
+        "sparsification": sparsification(scores),
         "displacement-uncertainty": displacement_uncertainty(pairs, list(scores)),
         "dice": dice_plots(comparison, labels),
     }
