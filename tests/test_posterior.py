@@ -5,11 +5,13 @@ import pytest
 import torch
 
 from heteroreg.data.grid import Grid
+from heteroreg.data.image import Image
+from heteroreg.label_volumes import LabelSamples
 from heteroreg.posterior import VelocityPosterior, standard_deviation, whole
 from heteroreg.spatial import integrate, resize_displacement
 
 
-def posterior(grid, mean, variance, *, steps=0, slicewise=False, fixed=None, count=1):
+def posterior(grid, mean, variance, *, steps=0, slicewise=False, fixed=None, count=1, correlation=0.0):
     dims = grid.dims - slicewise
     shape = (count, dims, *[(n + 1) // 2 for n in grid.shape[:dims]])
     return VelocityPosterior(
@@ -20,6 +22,7 @@ def posterior(grid, mean, variance, *, steps=0, slicewise=False, fixed=None, cou
         fixed=fixed or grid,
         slicewise=slicewise,
         device=torch.device("cpu"),
+        correlation=correlation,
     )
 
 
@@ -107,3 +110,35 @@ def test_a_whole_is_one_image_or_all_slices():
     assert stack.shape == (3, 3, 4, 2)
     assert (stack[0, ..., 1] == 1).all()
     assert not stack[2].any()
+
+
+def test_slices_are_alike_over_the_same_distance_as_pixels():
+    # Pixels of 2 mm and velocities of half their resolution: 5 voxels of 4 mm are 20 mm, two slices of 10 mm.
+    # Correlation exp(-r²/2L²): 0.882 to the next slice, 0.135 four slices on; 0.980 to the next voxel in the plane.
+    grid = Grid.of_shape((32, 32, 12), (2.0, 2.0, 10.0))
+    q = posterior(grid, 0.0, 1.0, slicewise=True, count=12, correlation=5.0)
+    samples = np.stack([sample[0, ::2, ::2] for sample in q.sample(400, seed=0)])
+
+    def correlation(a, b):
+        return float((a * b).mean() / np.sqrt((a * a).mean() * (b * b).mean()))
+
+    assert correlation(samples[..., :-1], samples[..., 1:]) == pytest.approx(np.exp(-1 / 8), abs=0.05)
+    assert correlation(samples[..., :-4], samples[..., 4:]) == pytest.approx(np.exp(-2), abs=0.08)
+    assert (samples[..., 2] ** 2).mean() == pytest.approx(4.0, rel=0.2)  # 2 voxels of the image are one of v
+
+
+def test_correlated_samples_make_a_volume_uncertain():
+    # The left half of an image, moved by 2 · 0.5 = 1 pixel, one standard deviation. Alike all over: moved to the left,
+    # its right edge of 32 pixels takes area away; moved to the right, it loses at the border what it gains. The area
+    # is then 32 · max(u, 0) less, with a standard deviation of 32 · √(1/2 - 1/2π) = 18.7, and some more by rounding.
+    # Independent noise averages out along the edge.
+    labels = np.zeros((32, 32), np.int32)
+    labels[:16] = 1
+    grid = Grid.of_shape((32, 32))
+    areas = {}
+    for length in (0.0, 50.0):
+        q = posterior(grid, 0.0, 0.5**2, correlation=length)
+        found = LabelSamples.of(Image(labels, grid), q.sample(60, 0), grid)
+        areas[length] = found.sizes[1].std()
+    assert areas[50.0] == pytest.approx(18.7, rel=0.3)
+    assert areas[0.0] < areas[50.0] / 3

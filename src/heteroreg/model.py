@@ -213,6 +213,7 @@ class ModelRegistrar:
             fixed=fixed,
             slicewise=working.dims > self.run.config.preparation.dims,
             device=self.device,
+            correlation=self.run.config.correlation,
         )
 
     def _forward(self, moving: Tensor, fixed: Tensor) -> Estimate:

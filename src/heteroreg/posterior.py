@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from heteroreg.data.grid import Grid
-from heteroreg.networks.displacement import reparameterised
+from heteroreg.networks.displacement import correlated, reparameterised
 from heteroreg.spatial import integrate, resize_displacement
 from heteroreg.transform import resample_displacement
 
@@ -31,7 +31,9 @@ class Posterior(Protocol):
 
 @dataclass(frozen=True)
 class VelocityPosterior:
-    """q(v) = N(μ, diag σ_z²) of the velocity on the working grid, or of that of each of its slices.
+    """q(v) = N(μ, σ_z·C·σ_z) of the velocity on the working grid, or of that of each of its slices.
+
+    C holds the correlations of `correlated`: 1 on the diagonal. Slices are correlated over the same distance in mm.
 
     Attributes:
         mean: μ (N, d, *coarse), in voxels of the velocity's grid; N is 1 or the number of slices.
@@ -39,6 +41,7 @@ class VelocityPosterior:
         int_steps: Squarings of the integration.
         working: The working grid.
         fixed: The fixed image's grid.
+        correlation: Over how many voxels of the velocity's grid the deviations are alike; 0: independent.
         slicewise: Whether each of the N is a slice of the working grid.
         device: Where to integrate. The noise is drawn on the CPU, so that a seed means the same everywhere.
     """
@@ -50,14 +53,29 @@ class VelocityPosterior:
     fixed: Grid
     slicewise: bool
     device: torch.device
+    correlation: float = 0.0
 
     def sample(self, n: int, seed: int) -> Iterator[Floats]:
         """Draws n velocities and integrates each; see `Posterior`."""
         generator = torch.Generator().manual_seed(seed)
         for _ in range(n):
-            noise = torch.randn(self.mean.shape, generator=generator)
+            noise = self._correlated(torch.randn(self.mean.shape, generator=generator))
             displacement = whole(self._integrate(noise), slicewise=self.slicewise)
             yield resample_displacement(displacement.numpy(), self.working, self.fixed)[0].numpy()
+
+    def _correlated(self, noise: Tensor) -> Tensor:
+        """The noise (N, d, *coarse), alike over the same distance along all axes, and from slice to slice."""
+        dims = self.mean.shape[1]
+        noise = correlated(noise, [self.correlation] * dims)
+        if not self.slicewise:
+            return noise
+        in_plane = [
+            spacing * n / coarse
+            for spacing, n, coarse in zip(self.working.spacing, self.working.shape, noise.shape[2:], strict=False)
+        ]
+        distance = self.correlation * sum(in_plane) / dims
+        across = correlated(noise.movedim(0, -1), [distance / self.working.spacing[dims]])
+        return across.movedim(-1, 0)
 
     @torch.inference_mode()
     def _integrate(self, noise: Tensor) -> Tensor:

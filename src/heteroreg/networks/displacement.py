@@ -39,6 +39,7 @@ def displacement_of(
     log_variance: Tensor | None = None,
     *,
     sampled: bool = False,
+    correlation: float = 0.0,
 ) -> Displacement:
     """Halves a velocity, unless it is so coarse already, integrates it both ways, and brings it to full resolution.
 
@@ -49,6 +50,7 @@ def displacement_of(
         log_variance: log σ_z² (N, d, *any), in voxels² of the halved velocity, where it is estimated.
         sampled: Integrates one sample of N(velocity, σ_z²), drawn before the integration, instead of the mean. The
             noise comes from PyTorch's own generator of the device.
+        correlation: Over how many voxels of the halved velocity the noise of a sample is alike; see `correlated`.
     """
     coarse = [(n + 1) // 2 for n in shape]
     mean = resize_displacement(velocity, coarse)
@@ -57,8 +59,36 @@ def displacement_of(
     if list(log_variance.shape[2:]) != coarse:
         mode = INTERPOLATION[len(coarse)]
         log_variance = F.interpolate(log_variance, size=coarse, mode=mode, align_corners=True)
-    drawn = reparameterised(mean, log_variance, torch.randn_like(mean)) if sampled else mean
+    drawn = sample_of(mean, log_variance, correlation) if sampled else mean
     return Displacement(mean, *integrated(drawn, shape, int_steps), log_variance)
+
+
+def sample_of(mean: Tensor, log_variance: Tensor, correlation: float) -> Tensor:
+    """A sample of the distribution, with noise from PyTorch's own generator of the device."""
+    noise = torch.randn_like(mean)
+    return reparameterised(mean, log_variance, correlated(noise, [correlation] * (noise.ndim - 2)))
+
+
+def correlated(noise: Tensor, lengths: Sequence[float]) -> Tensor:
+    """Noise that is alike nearby, of independent noise; each value keeps the variance 1.
+
+    Errors of a displacement are smooth. Independent noise is not: it averages out over a region, so that nothing
+    that is summed over one, such as a volume, seems uncertain. Along each axis with a length L the noise is
+    multiplied by the matrix of a Gaussian of width L/√2 whose rows have norm 1. Within the grid, two values at a
+    distance r are then correlated by exp(-r²/2L²); at its border the variance is 1 all the same.
+
+    Args:
+        noise: (N, C, *shape), independent and of variance 1.
+        lengths: L in voxels along the last axes, one for each of them that is to be correlated; 0 leaves it alone.
+    """
+    for axis, length in zip(range(noise.ndim - len(lengths), noise.ndim), lengths, strict=True):
+        if length > 0:
+            index = torch.arange(noise.shape[axis], device=noise.device, dtype=noise.dtype)
+            # exp(-d²/2w²) with w = L/√2.
+            matrix = torch.exp(-((index[:, None] - index) / length).square())
+            matrix = matrix / matrix.norm(dim=1, keepdim=True)
+            noise = (noise.movedim(axis, -1) @ matrix.T).movedim(-1, axis)
+    return noise
 
 
 def reparameterised(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from heteroreg.networks.convolution import CONVOLUTIONS, exact_if_small
-from heteroreg.networks.displacement import Displacement, displacement_of, reparameterised
+from heteroreg.networks.displacement import Displacement, displacement_of, sample_of
 from heteroreg.networks.swin import Swin
 from heteroreg.networks.unet import channels_last, crop_to, pad_to_multiple
 from heteroreg.networks.voxelmorph import check_images, log_variance_head
@@ -87,6 +87,7 @@ class TransMorph(nn.Module):
         int_steps: Squarings; 0 takes the output as the displacement.
         head_sd: Standard deviation of the initial weights of the last convolution, 1e-5 in the paper.
         uncertain: A second head estimates log σ_z² of the output, as in `VoxelMorph`.
+        correlation: Over how many voxels of the output the noise of a sample is alike.
     """
 
     embed: ClassVar[int] = 96
@@ -96,10 +97,18 @@ class TransMorph(nn.Module):
     drop_path: ClassVar[float] = 0.3
     coarse: ClassVar[bool] = False
 
-    def __init__(self, dims: int, int_steps: int = 7, head_sd: float = 1e-5, uncertain: bool = False) -> None:
+    def __init__(
+        self,
+        dims: int,
+        int_steps: int = 7,
+        head_sd: float = 1e-5,
+        uncertain: bool = False,
+        correlation: float = 0.0,
+    ) -> None:
         super().__init__()
         self.dims = dims
         self.int_steps = int_steps
+        self.correlation = correlation
         self.encoder = Swin(dims, 2, 4, self.embed, self.depths, self.heads, self.window[dims], self.drop_path)
         # The skips that the convolutions give, from the coarsest.
         convolved = [self.embed // 2] if self.coarse else [self.embed // 2, FULL]
@@ -128,10 +137,17 @@ class TransMorph(nn.Module):
             output = self.head(features)
             log_variance = None if self.log_variance_head is None else self.log_variance_head(features)
             if self.int_steps or self.coarse:
-                return displacement_of(output, shape, self.int_steps, log_variance, sampled=self.training)
+                return displacement_of(
+                    output,
+                    shape,
+                    self.int_steps,
+                    log_variance,
+                    sampled=self.training,
+                    correlation=self.correlation,
+                )
             drawn = output
             if log_variance is not None and self.training:
-                drawn = reparameterised(output, log_variance, torch.randn_like(output))
+                drawn = sample_of(output, log_variance, self.correlation)
             return Displacement(output, drawn, -drawn, log_variance)
 
     def _features(self, images: Tensor) -> Tensor:

@@ -27,14 +27,23 @@ class VoxelMorph(nn.Module):
             a network that starts further from the identity converges sooner.
         uncertain: A second head estimates log σ_z² of the velocity. In training the displacement is then that of
             one sample of N(velocity, σ_z²), otherwise that of the mean.
+        correlation: Over how many voxels of the velocity the noise of a sample is alike; see `correlated`.
     """
 
     coarse = False
 
-    def __init__(self, dims: int, int_steps: int = 7, head_sd: float = 1e-5, uncertain: bool = False) -> None:
+    def __init__(
+        self,
+        dims: int,
+        int_steps: int = 7,
+        head_sd: float = 1e-5,
+        uncertain: bool = False,
+        correlation: float = 0.0,
+    ) -> None:
         super().__init__()
         self.dims = dims
         self.int_steps = int_steps
+        self.correlation = correlation
         self.unet = UNet(dims, coarse=self.coarse)
         self.head = CONVOLUTIONS[dims](self.unet.features, dims, 3, padding=1)
         nn.init.normal_(self.head.weight, std=head_sd)
@@ -55,7 +64,14 @@ class VoxelMorph(nn.Module):
             features = features.to(self.head.weight.dtype)
             log_variance = None if self.log_variance_head is None else self.log_variance_head(features)
             velocity = self.head(features)
-            return displacement_of(velocity, moving.shape[2:], self.int_steps, log_variance, sampled=self.training)
+            return displacement_of(
+                velocity,
+                moving.shape[2:],
+                self.int_steps,
+                log_variance,
+                sampled=self.training,
+                correlation=self.correlation,
+            )
 
 
 class HalfVoxelMorph(VoxelMorph):

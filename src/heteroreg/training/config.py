@@ -65,6 +65,13 @@ class Config(Section):
     alpha: float = Field(
         1e-4, gt=0, description="α, how much the displacement is let to be uncertain (hetero-z, sigma-z)"
     )
+    correlation: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="voxels of the velocity over which errors of the displacement are taken to be alike, where it "
+        "has an uncertainty; 0: independent, as published",
+    )
     warm_start: Share = Field(0.0, description="share of the steps in which the weight is 1")
     variance_alone: Share = Field(
         0.0, description="share of the steps after that in which only the variance learns"

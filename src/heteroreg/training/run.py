@@ -82,7 +82,8 @@ def build(config: Config) -> tuple[nn.Module, nn.Module]:
     """The displacement estimator and the objective of a resolved configuration, untrained."""
     assert config.dims is not None
     method = find_method(config.method)
-    options = {"uncertain": True} if method.uncertain else {}  # not every network knows the keyword
+    # Not every network knows these keywords.
+    options = {"uncertain": True, "correlation": config.correlation} if method.uncertain else {}
     network = find_network(config.network)(
         config.dims, int_steps=config.int_steps, head_sd=config.head_sd, **options
     )
