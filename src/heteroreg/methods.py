@@ -34,6 +34,9 @@ from heteroreg.networks import (
     VoxelMorph,
 )
 
+# Voxels of the velocity over which errors are alike, chosen on a phantom: see docs/displacement-uncertainty.md.
+ALIKE = 8.0
+
 
 @dataclass(frozen=True)
 class Method:
@@ -149,6 +152,7 @@ METHODS = {
             "sigma-z",
             "squared error with an uncertainty of the displacement (σ_z)",
             lambda _dims, _gamma, _beta: MeanSquaredError(),
+            {"correlation": ALIKE},
             uncertainty=lambda log_variance, _smoothness, alpha: spread_penalty(log_variance, alpha),
         ),
         Method(
@@ -157,7 +161,7 @@ METHODS = {
             lambda dims, gamma, beta: CollaborativeLoss(
                 CoarseVariance(dims), gamma, beta, normalisation="balanced", signal="none"
             ),
-            {"gamma": 0.25},  # that of `hetero`
+            {"gamma": 0.25, "correlation": ALIKE},  # γ is that of `hetero`
             uncertainty=lambda log_variance, _smoothness, alpha: spread_penalty(log_variance, alpha),
         ),
     )

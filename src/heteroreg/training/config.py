@@ -63,7 +63,7 @@ class Config(Section):
     beta: float = Field(0.5, ge=0, le=1, description="β of the variance loss")
     # Chosen on a phantom: the largest that costs no accuracy, see docs/displacement-uncertainty.md.
     alpha: float = Field(
-        1e-4, gt=0, description="α, how much the displacement is let to be uncertain (hetero-z, sigma-z)"
+        1e-3, gt=0, description="α, how much the displacement is let to be uncertain (hetero-z, sigma-z)"
     )
     correlation: float = Field(
         0.0,
