@@ -37,7 +37,12 @@ CANDIDATES: dict[str, Settings] = {
     },
     "penalty 0.01, 250 iterations": {"Metric1Weight": "0.01", "MaximumNumberOfIterations": "250"},
     "penalty 0.1, 250 iterations": {"Metric1Weight": "0.1", "MaximumNumberOfIterations": "250"},
+    "penalty 0.3, 500 iterations": {"Metric1Weight": "0.3", "MaximumNumberOfIterations": "500"},
     "penalty 1, 250 iterations": {"Metric1Weight": "1", "MaximumNumberOfIterations": "250"},
+    "penalty 1, 600 iterations": {"Metric1Weight": "1", "MaximumNumberOfIterations": "600"},
+    "penalty 1, 500 iterations, 6 px": {
+        "Metric1Weight": "1", "MaximumNumberOfIterations": "500", "FinalGridSpacingInVoxels": "6",
+    },
     "penalty 3, 120 iterations": {"Metric1Weight": "3", "MaximumNumberOfIterations": "120"},
     "penalty 10, 120 iterations": {"Metric1Weight": "10", "MaximumNumberOfIterations": "120"},
     "penalty 3, 120 iterations, 6 px": {
