@@ -69,11 +69,9 @@ class VelocityPosterior:
         noise = correlated(noise, [self.correlation] * dims)
         if not self.slicewise:
             return noise
-        in_plane = [
-            spacing * n / coarse
-            for spacing, n, coarse in zip(self.working.spacing, self.working.shape, noise.shape[2:], strict=False)
-        ]
-        distance = self.correlation * sum(in_plane) / dims
+        spacing, shape, coarse = self.working.spacing[:dims], self.working.shape[:dims], noise.shape[2:]
+        pixels = [step * n / c for step, n, c in zip(spacing, shape, coarse, strict=True)]  # of the velocity, in mm
+        distance = self.correlation * sum(pixels) / dims
         across = correlated(noise.movedim(0, -1), [distance / self.working.spacing[dims]])
         return across.movedim(-1, 0)
 

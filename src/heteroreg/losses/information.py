@@ -74,7 +74,7 @@ class _MutualInformation(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         slopes = (upstream[:, None] * gradient for gradient in ctx.saved_tensors)
         moved, fixed = (
-            slope if needed else None for slope, needed in zip(slopes, ctx.needs_input_grad, strict=False)
+            slope if needed else None for slope, needed in zip(slopes, ctx.needs_input_grad[:2], strict=True)
         )
         return moved, fixed, None, None
 

@@ -156,7 +156,8 @@ class TransMorph(nn.Module):
         images = pad_to_multiple(images, self.encoder.multiple)
         features, *skips = reversed(self.encoder(images))
         inputs = [MEANS[self.dims](images, 2), images]
-        skips += [layer(seen) for layer, seen in zip(self.skips, inputs, strict=False)]  # coarse: the first alone
+        seen = inputs[: len(self.skips)]  # the coarse network takes the first alone
+        skips += [layer(sight) for layer, sight in zip(self.skips, seen, strict=True)]
         for layer, skip in zip(self.decoder, skips, strict=True):
             features = layer(features, skip)
         return crop_to(features, shape)
