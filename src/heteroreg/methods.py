@@ -194,8 +194,8 @@ def find_network(name: str) -> Callable[..., nn.Module]:
 
 
 def can_be_uncertain(network: str) -> bool:
-    """Whether the network of that name can estimate log σ_z²: it takes the keyword `uncertain`."""
-    return "uncertain" in signature(find_network(network)).parameters
+    """Whether that network can estimate log σ_z²: it takes the keywords `uncertain` and `correlation`."""
+    return {"uncertain", "correlation"} <= signature(find_network(network)).parameters.keys()
 
 
 def _known(name: str, table: Mapping[str, object], kind: str) -> str:
