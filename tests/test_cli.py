@@ -100,7 +100,8 @@ def test_a_registration_with_its_uncertainty(command: Command, cohort_2d: Cohort
     summary = json.loads((out / "summary.json").read_text())
     assert summary["samples"] == 4
     low, high = summary["labels"]["2"]["interval_95"]
-    assert f"area of label 2: {summary['labels']['2']['area_mm2']:.1f} mm² [{low:.1f}-{high:.1f}]" in printed
+    area = summary["labels"]["2"]["area_mm2"]
+    assert f"area of label 2: {area:.1f} mm², in 95 % of the samples {low:.1f}-{high:.1f}" in printed
     expected = {"displacement_sd.nii.gz", *(f"label_probability_{label}.nii.gz" for label in (1, 2, 3))}
     assert expected <= {path.name for path in out.iterdir()}
     command("evaluate", cohort_2d.name, "--model", run, "--out", tmp_path / "scores", "--quiet")

@@ -175,6 +175,26 @@ def test_of_a_damaged_one_nothing_goes(tmp_path):
     assert (tmp_path / "tensors-0000005.safetensors").is_file()
 
 
+def test_it_can_be_read_while_a_training_replaces_it(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, {"x": torch.zeros(2)}, {"step": 1})
+    read, steps = module.load_file, iter([2, 3])
+
+    def replaced(file):
+        # After state.json was read, and before the tensors are, a newer checkpoint takes their place; twice.
+        step = next(steps, None)
+        if step is not None:
+            checkpoint.save(tmp_path, {"x": torch.full((2,), float(step))}, {"step": step})
+        return read(file)
+
+    monkeypatch.setattr(module, "load_file", replaced)
+    tensors, meta = checkpoint.load(tmp_path)
+    assert meta["step"] == 3
+    assert tensors["x"].tolist() == [3.0, 3.0]
+    (tmp_path / "tensors-0000003.safetensors").unlink()  # nothing newer has come: damage
+    with pytest.raises(UserError, match="damaged"):
+        checkpoint.load(tmp_path)
+
+
 def test_others_can_read_it(tmp_path):
     checkpoint.save(tmp_path, tensors(5), {"step": 5})
     mask = os.umask(0)

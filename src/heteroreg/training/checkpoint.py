@@ -62,10 +62,33 @@ def tidy(folder: Path) -> None:
 
 
 def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Reads a checkpoint.
+    """Reads a checkpoint, also while a training replaces it.
 
     Returns:
         The tensors by name, and the rest.
+
+    Raises:
+        UserError: It is missing, damaged, or of a newer schema.
+    """
+    while True:
+        state = _read_state(folder)
+        # The name alone: a checkpoint cannot point out of its folder.
+        file = folder / Path(state["tensors"]).name
+        try:
+            tensors = load_file(file)
+        except (ValueError, KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:
+            if not file.exists() and _read_state(folder) != state:
+                continue  # a training has made a newer checkpoint current in between
+            raise damaged(folder, error) from error
+        break
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise damaged(folder, f"{name} holds NaN or infinite values")
+    return tensors, state
+
+
+def _read_state(folder: Path) -> dict[str, Any]:
+    """`state.json`, with the entries that the program relies on.
 
     Raises:
         UserError: It is missing, damaged, or of a newer schema.
@@ -74,7 +97,7 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise UserError(f"{folder}: holds no checkpoint; train first, or name another run")
     try:
-        state = read_json(path)
+        state: dict[str, Any] = read_json(path)
     except UserError as error:
         raise damaged(folder, error) from error
     try:
@@ -82,14 +105,9 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if isinstance(version, int) and version > SCHEMA_VERSION:
             raise UserError(newer(path, version))
         _check_state(state)
-        # The name alone: a checkpoint cannot point out of its folder.
-        tensors = load_file(folder / Path(state["tensors"]).name)
-    except (ValueError, KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise damaged(folder, error) from error
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise damaged(folder, f"{name} holds NaN or infinite values")
-    return tensors, state
+    return state
 
 
 def damaged(folder: Path, reason: object) -> UserError:
