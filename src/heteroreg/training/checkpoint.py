@@ -73,11 +73,10 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     while True:
         state = _read_state(folder)
         # The name alone: a checkpoint cannot point out of its folder.
-        file = folder / Path(state["tensors"]).name
         try:
-            tensors = load_file(file)
+            tensors = load_file(folder / Path(state["tensors"]).name)
         except (ValueError, KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:
-            if not file.exists() and _read_state(folder) != state:
+            if _read_state(folder) != state:
                 continue  # a training has made a newer checkpoint current in between
             raise damaged(folder, error) from error
         break
