@@ -17,6 +17,23 @@ POOLINGS = {2: F.max_pool2d, 3: F.max_pool3d}
 FEW = 4  # voxels along an axis below which a 3D convolution stays in the precision of its weights
 
 
+def output_layer(dims: int, features: int, outputs: int, sd: float, bias: float = 0.0) -> nn.Conv2d | nn.Conv3d:
+    """The last convolution of a network, of width 3: it begins with next to nothing but its bias.
+
+    Args:
+        dims: 2 or 3.
+        features: Features that it takes.
+        outputs: Channels that it gives.
+        sd: Standard deviation of the initial weights.
+        bias: Initial bias.
+    """
+    layer = CONVOLUTIONS[dims](features, outputs, 3, padding=1)
+    nn.init.normal_(layer.weight, std=sd)
+    assert layer.bias is not None
+    nn.init.constant_(layer.bias, bias)
+    return layer
+
+
 class Convolution(nn.Sequential):
     """A convolution of width 3 that keeps the shape, followed by LeakyReLU 0.2.
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from heteroreg.networks.convolution import CONVOLUTIONS
+from heteroreg.networks.convolution import output_layer
 from heteroreg.networks.unet import UNet
+from heteroreg.networks.variance import HEAD_SD
 from heteroreg.networks.voxelmorph import check_images
 
 
@@ -22,10 +23,7 @@ class UNetScore(nn.Module):
         super().__init__()
         self.dims = dims
         self.unet = UNet(dims)
-        self.head = CONVOLUTIONS[dims](self.unet.features, 1, 3, padding=1)
-        nn.init.normal_(self.head.weight, std=1e-5)
-        assert self.head.bias is not None
-        nn.init.constant_(self.head.bias, initial)
+        self.head = output_layer(dims, self.unet.features, 1, HEAD_SD, initial)
 
     def forward(self, moved: Tensor, fixed: Tensor) -> Tensor:
         """Ŝ (N, 1, *shape) in [0, 1] of two images (N, 1, *shape)."""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from heteroreg.networks.convolution import CONVOLUTIONS, exact_if_small
+from heteroreg.networks.convolution import CONVOLUTIONS, exact_if_small, output_layer
 from heteroreg.networks.displacement import Displacement, displacement_of, sample_of
 from heteroreg.networks.swin import Swin
 from heteroreg.networks.unet import channels_last, crop_to, pad_to_multiple
@@ -116,10 +116,7 @@ class TransMorph(nn.Module):
         # A skip has as many features as what comes out beside it.
         widths = [*reversed(self.encoder.features), *convolved]
         self.decoder = nn.ModuleList(Upward(dims, below, above) for below, above in pairwise(widths))
-        self.head = CONVOLUTIONS[dims](widths[-1], dims, 3, padding=1)
-        nn.init.normal_(self.head.weight, std=head_sd)
-        assert self.head.bias is not None
-        nn.init.zeros_(self.head.bias)
+        self.head = output_layer(dims, widths[-1], dims, head_sd)
         self.log_variance_head = log_variance_head(dims, widths[-1]) if uncertain else None
         channels_last(self, dims)
 

@@ -6,13 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from heteroreg.networks.convolution import CHANNELS_LAST, CONVOLUTIONS, POOLINGS, Convolution, convolutions
+from heteroreg.networks.convolution import CHANNELS_LAST, POOLINGS, Convolution, convolutions, output_layer
 from heteroreg.networks.unet import UNet, channels_last, crop_to, pad_to_multiple
 from heteroreg.networks.voxelmorph import check_images
 from heteroreg.spatial.fields import INTERPOLATION
 
 # A variance outside these bounds means nothing on images in [0, 1], and its inverse would overflow.
 MIN_LOG_VARIANCE, MAX_LOG_VARIANCE = -14.0, 4.0
+HEAD_SD = 1e-5  # initial weights of the last convolution
 
 
 class UNetVariance(nn.Module):
@@ -27,7 +28,7 @@ class UNetVariance(nn.Module):
         super().__init__()
         self.dims = dims
         self.unet = UNet(dims)
-        self.head = _log_variance_head(dims, self.unet.features, initial)
+        self.head = output_layer(dims, self.unet.features, 1, HEAD_SD, initial)
 
     def forward(self, moved: Tensor, fixed: Tensor) -> Tensor:
         """log σ̂_I² (N, 1, *shape) of the residual between two images (N, 1, *shape)."""
@@ -58,7 +59,7 @@ class CoarseVariance(nn.Module):
         self.layers = nn.ModuleList(
             Convolution(dims, before, after) for before, after in ((2, 16), (16, 32), (32, 32))
         )
-        self.head = _log_variance_head(dims, 32, initial)
+        self.head = output_layer(dims, 32, 1, HEAD_SD, initial)
         channels_last(self, dims)
 
     def forward(self, moved: Tensor, fixed: Tensor) -> Tensor:
@@ -79,14 +80,6 @@ class CoarseVariance(nn.Module):
             coarse = self.head(features.to(self.head.weight.dtype))
             fine = F.interpolate(coarse, size=padded, mode=INTERPOLATION[self.dims], align_corners=False)
             return _bounded(crop_to(fine, shape))
-
-
-def _log_variance_head(dims: int, features: int, initial: float) -> nn.Conv2d | nn.Conv3d:
-    head = CONVOLUTIONS[dims](features, 1, 3, padding=1)
-    nn.init.normal_(head.weight, std=1e-5)
-    assert head.bias is not None
-    nn.init.constant_(head.bias, initial)
-    return head
 
 
 def _bounded(log_variance: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from heteroreg.networks.convolution import CONVOLUTIONS
+from heteroreg.networks.convolution import output_layer
 from heteroreg.networks.displacement import Displacement, displacement_of
 from heteroreg.networks.unet import UNet
 
@@ -45,10 +45,7 @@ class VoxelMorph(nn.Module):
         self.int_steps = int_steps
         self.correlation = correlation
         self.unet = UNet(dims, coarse=self.coarse)
-        self.head = CONVOLUTIONS[dims](self.unet.features, dims, 3, padding=1)
-        nn.init.normal_(self.head.weight, std=head_sd)
-        assert self.head.bias is not None
-        nn.init.zeros_(self.head.bias)
+        self.head = output_layer(dims, self.unet.features, dims, head_sd)
         self.log_variance_head = log_variance_head(dims, self.unet.features) if uncertain else None
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Displacement:
@@ -89,11 +86,7 @@ def log_variance_head(dims: int, features: int) -> nn.Module:
 
     It begins with next to no variance: weights N(0, 1e-10), bias -10 (Dalca et al., MedIA 2019).
     """
-    head = CONVOLUTIONS[dims](features, dims, 3, padding=1)
-    nn.init.normal_(head.weight, std=LOG_VARIANCE_SD)
-    assert head.bias is not None
-    nn.init.constant_(head.bias, LOG_VARIANCE_BIAS)
-    return head
+    return output_layer(dims, features, dims, LOG_VARIANCE_SD, LOG_VARIANCE_BIAS)
 
 
 def check_images(first: Tensor, second: Tensor, dims: int) -> None:
