@@ -57,35 +57,60 @@ def box_plot(values: Mapping[str, ArrayLike], label: str = "", title: str = "") 
             _box(axes, index, name, numbers)
         axes.set_ylim(len(rows) - 0.35, -0.75)
         axes.set_yticks([])
-        axes.spines["left"].set_visible(False)
-        axes.grid(axis="y", visible=False)
-        axes.xaxis.set_major_locator(MaxNLocator(6))
-        axes.margins(x=0.04)
+        lay_out_rows(axes)
         axes.set_xlabel(label)
         axes.set_title(title)
     return figure
 
 
+def draw_box(axes: Axes, index: int, numbers: Floats, *, height: float, line: float, median: float) -> None:
+    """The box of one row, in the colour of its index.
+
+    Args:
+        axes: Where to draw.
+        index: The row.
+        numbers: What it is of.
+        height: Of the box, in rows.
+        line: Width of the lines, in points.
+        median: Width of that of the median.
+    """
+    hue = colour(index)
+    whisker = {"color": hue, "linewidth": line}
+    axes.boxplot(
+        numbers,
+        positions=[index],
+        orientation="horizontal",
+        widths=height,
+        showfliers=False,
+        patch_artist=True,
+        boxprops={"facecolor": hue + "26", "edgecolor": hue, "linewidth": line},
+        medianprops={"color": hue, "linewidth": median},
+        whiskerprops=whisker,
+        capprops=whisker,
+        manage_ticks=False,
+    )
+
+
+def draw_points(axes: Axes, index: int, numbers: Floats, *, spread: float, size: float, alpha: float) -> None:
+    """A point for each number, spread over this share of a row."""
+    # The golden ratio spreads neighbours apart without chance, so that the figure is always the same.
+    jitter = ((np.arange(len(numbers)) * GOLDEN) % 1 - 0.5) * spread
+    axes.scatter(numbers, index + jitter, s=size, color=colour(index), alpha=alpha, linewidths=0, zorder=3)
+
+
+def lay_out_rows(axes: Axes) -> None:
+    """Axes whose rows are not numbers."""
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="y", visible=False)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.margins(x=0.04)
+
+
 def _box(axes: Axes, index: int, name: str, numbers: Floats) -> None:
     hue = colour(index)
-    line = {"color": hue, "linewidth": 1.3}
     if len(numbers) >= 4:
-        axes.boxplot(
-            numbers,
-            positions=[index],
-            orientation="horizontal",
-            widths=0.44,
-            showfliers=False,
-            patch_artist=True,
-            boxprops={"facecolor": hue + "26", "edgecolor": hue, "linewidth": 1.3},
-            medianprops={"color": hue, "linewidth": 2.2},
-            whiskerprops=line,
-            capprops=line,
-            manage_ticks=False,
-        )
-    # The golden ratio spreads neighbours apart without chance, so that the figure is always the same.
-    jitter = ((np.arange(len(numbers)) * GOLDEN) % 1 - 0.5) * 0.3
-    axes.scatter(numbers, index + jitter, s=13, color=hue, alpha=0.65, linewidths=0, zorder=3)
+        draw_box(axes, index, numbers, height=0.44, line=1.3, median=2.2)
+    draw_points(axes, index, numbers, spread=0.3, size=13, alpha=0.65)
     if len(numbers):
         axes.scatter(
             [numbers.mean()], [index], marker="D", s=26, facecolor="white", edgecolor=hue, linewidths=1.3, zorder=4

@@ -8,12 +8,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from heteroreg.comparison import Comparison
-from heteroreg.report.figures import GOLDEN, Floats, shorten
+from heteroreg.report.figures import Floats, draw_box, draw_points, lay_out_rows, shorten
 from heteroreg.report.paper.printing import COLUMN, HEIGHT, INK, MM, PAGE, SMALL, printed
-from heteroreg.report.style import colour
 from heteroreg.report.tables import Results
 from heteroreg.report.wording import Column
 
@@ -77,7 +75,7 @@ def _boxes(axes: Axes, patients: dict[str, pd.Series[float]], names: Sequence[st
     for index, name in enumerate(names):
         if name in patients:
             numbers = shown.metric.scale * patients[name].to_numpy(dtype=float)
-            _box(axes, index, numbers)
+            draw_box(axes, index, numbers, height=0.6, line=0.8, median=1.6)
             _points(axes, index, numbers)
     _rows(axes, len(names))
     axes.set_yticks(range(len(names)), [shorten(name, LETTERS) for name in names])
@@ -111,33 +109,11 @@ def _differences(axes: Axes, patients: dict[str, pd.Series[float]], results: Res
     axes.set_xlabel(f"difference to {shorten(results.baseline, LETTERS)}{unit}")
 
 
-def _box(axes: Axes, index: int, numbers: Floats) -> None:
-    line = {"color": colour(index), "linewidth": 0.8}
-    axes.boxplot(
-        numbers,
-        positions=[index],
-        orientation="horizontal",
-        widths=0.6,
-        showfliers=False,
-        patch_artist=True,
-        boxprops={"facecolor": colour(index) + "26", "edgecolor": colour(index), "linewidth": 0.8},
-        medianprops={"color": colour(index), "linewidth": 1.6},
-        whiskerprops=line,
-        capprops=line,
-        manage_ticks=False,
-    )
-
-
 def _points(axes: Axes, index: int, numbers: Floats) -> None:
-    # The golden ratio spreads neighbours apart without chance, so that the figure is always the same.
-    jitter = ((np.arange(len(numbers)) * GOLDEN) % 1 - 0.5) * 0.4
-    axes.scatter(numbers, index + jitter, s=4, color=colour(index), alpha=0.7, linewidths=0, zorder=3)
+    draw_points(axes, index, numbers, spread=0.4, size=4, alpha=0.7)
 
 
 def _rows(axes: Axes, count: int) -> None:
     axes.set_ylim(count - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    axes.grid(axis="y", visible=False)
-    axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.margins(x=0.04)
+    lay_out_rows(axes)

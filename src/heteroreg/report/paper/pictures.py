@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -39,12 +40,29 @@ def maps_figure(
     chosen = [name for name in names if any(has(pair[name]) for pair in usable if name in pair)]
     if not chosen:
         return None
-    headings = [lead, *chosen]
+    return pairs_figure(usable, [lead, *chosen], lambda pair: lines(pair, chosen))
+
+
+def pairs_figure(
+    pairs: Pairs,
+    headings: Sequence[str],
+    lines: Callable[[Mapping[str, Case]], list[Line]],
+    legend: Sequence[Any] = (),
+) -> Figure:
+    """A figure of some lines for each of as many pairs as a page holds, four at most.
+
+    Args:
+        pairs: The pairs to choose from, one or more.
+        headings: One for each column.
+        lines: The lines of one pair.
+        legend: Handles of a legend below.
+    """
 
     def make(count: int) -> list[Line]:
-        return [line for pair in some(usable, count) for line in lines(pair, chosen)]
+        return [line for pair in some(pairs, count) for line in lines(pair)]
 
-    return picture_grid(headings, largest(make, headings, min(MOST_PAIRS, len(usable)), legend=False))
+    fitting = largest(make, headings, min(MOST_PAIRS, len(pairs)), legend=bool(legend))
+    return picture_grid(headings, fitting, legend)
 
 
 def image_of(case: Case, values: Floats, limits: Limits, look: str = "gray", note: str = "") -> Panel:

@@ -13,9 +13,9 @@ from heteroreg.evaluation.gallery import Case
 from heteroreg.evaluation.scores import Scores
 from heteroreg.report.drawing import Floats, Labels, draw_image, draw_outline, percentile_limits
 from heteroreg.report.gallery import case_title
-from heteroreg.report.paper.layout import Line, Panel, largest, picture_grid
-from heteroreg.report.paper.material import MOST_PAIRS, Pairs, case_dice, some
-from heteroreg.report.paper.pictures import height_over_width
+from heteroreg.report.paper.layout import Line, Panel
+from heteroreg.report.paper.material import Pairs, case_dice
+from heteroreg.report.paper.pictures import height_over_width, pairs_figure
 from heteroreg.report.paper.printing import LINE
 from heteroreg.report.wording import column
 
@@ -38,14 +38,8 @@ def warped_labels(pairs: Pairs, scores: Mapping[str, Scores], labels: Sequence[i
     usable = [pair for pair in pairs if any(_complete(case) for case in pair.values())]
     if not usable or not labels:
         return None
-    headings = ["Moving", "Fixed", *scores]
-
-    def rows(count: int) -> list[Line]:
-        return [_row(pair, scores, labels) for pair in some(usable, count)]
-
     legend = [_patch(WARPED, "moving label, warped"), _patch(TRUE, "true label; number: Dice (%)")]
-    lines = largest(rows, headings, min(MOST_PAIRS, len(usable)), legend=True)
-    return picture_grid(headings, lines, legend)
+    return pairs_figure(usable, ["Moving", "Fixed", *scores], lambda pair: [_row(pair, scores, labels)], legend)
 
 
 def _row(pair: Mapping[str, Case], scores: Mapping[str, Scores], labels: Sequence[int]) -> Line:
