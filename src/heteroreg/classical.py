@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from heteroreg.data.image import Image
-from heteroreg.data.inputs import ImageLike, as_image
-from heteroreg.data.preparation import check_labels, check_pair, resample, scale_of, slices_of
+from heteroreg.data.inputs import ImageLike, as_pair
+from heteroreg.data.preparation import check_pair, resample, scale_of, slices_of
 from heteroreg.elastix import BSPLINE, align, require_installed
 from heteroreg.errors import UserError
+from heteroreg.posterior import whole
 from heteroreg.registration import Registration
 from heteroreg.spatial import invert
 from heteroreg.transform import warp_image
@@ -102,23 +104,21 @@ class Elastix:
             UserError: elastix is not installed, or fails; an image is unfit, or the two do not overlap in space.
         """
         version = require_installed()
-        moving, fixed = as_image(moving, spacing), as_image(fixed, spacing)
-        labels = None if moving_labels is None else as_image(moving_labels, spacing, labels=True)
+        moving, fixed, labels = as_pair(moving, fixed, moving_labels, spacing)
         began = time.perf_counter()
-        check_pair(moving, fixed)
-        if labels is not None:
-            check_labels(labels, moving)
         slicewise = self.slicewise and fixed.grid.thick_slices
         try:
-            displacement = self._displacement(moving, fixed, slicewise)
+            fields = self._displacements(moving, fixed, fixed.grid.dims - slicewise)
         except UserError as error:
             raise UserError(f"{moving.name} onto {fixed.name}: {error}") from error
+        inverses = invert(fields, damping=DAMPING)
+        displacement, inverse = (whole(parts, slicewise=slicewise).numpy() for parts in (fields, inverses))
         return Registration(
             fixed=fixed,
             moving=moving,
             moved=warp_image(moving, displacement, fixed.grid),
             displacement=displacement,
-            inverse_displacement=_inverse(displacement, slicewise),
+            inverse_displacement=inverse,
             moved_labels=None if labels is None else warp_image(labels, displacement, fixed.grid, labels=True),
             slicewise=slicewise,
             info={
@@ -132,20 +132,14 @@ class Elastix:
             },
         )
 
-    def _displacement(self, moving: Image, fixed: Image, slicewise: bool) -> NDArray[np.float32]:
-        """(d, *shape) in voxels of the fixed grid; nothing moves through the plane of thick slices."""
-        dims = fixed.grid.dims - slicewise
+    def _displacements(self, moving: Image, fixed: Image, dims: int) -> Tensor:
+        """(N, d, *shape) in voxels of the fixed grid, of the image whole or of each of its slices."""
         moving_array = scale_of(moving, "percentile")(resample(moving, fixed.grid).array)
         fixed_array = scale_of(fixed, "percentile")(fixed.array)
         if not moving_array.min() < moving_array.max():
             raise UserError("moving shows nothing where fixed lies; check their origins, or align them first")
         parts = zip(slices_of(moving_array, dims), slices_of(fixed_array, dims), strict=True)
-        fields = np.stack([self._align(*part, fixed.grid.spacing[:dims]) for part in parts])
-        if slicewise:
-            fields = np.moveaxis(np.concatenate([fields, np.zeros_like(fields[:, :1])], axis=1), 0, -1)
-        else:
-            fields = fields[0]
-        return np.ascontiguousarray(fields)
+        return torch.from_numpy(np.stack([self._align(*part, fixed.grid.spacing[:dims]) for part in parts]))
 
     def _align(
         self, moving: NDArray[np.float32], fixed: NDArray[np.float32], spacing: Sequence[float]
@@ -154,12 +148,3 @@ class Elastix:
             return np.zeros((fixed.ndim, *fixed.shape), dtype=np.float32)
         found = align(moving, fixed, spacing, self.parameters, self.settings, self.threads)
         return found.astype(np.float32)
-
-
-def _inverse(displacement: NDArray[np.float32], slicewise: bool) -> NDArray[np.float32]:
-    """The inverse by fixed-point iteration, of each slice on its own where they were registered so."""
-    forward = torch.from_numpy(displacement)[None]
-    if not slicewise:
-        return np.asarray(invert(forward, damping=DAMPING)[0].numpy())
-    planes = invert(forward[0, :-1].movedim(-1, 0), damping=DAMPING).movedim(0, -1)
-    return np.asarray(torch.cat([planes, torch.zeros_like(planes[:1])]).numpy())

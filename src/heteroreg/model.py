@@ -14,8 +14,8 @@ from torch import Tensor
 
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
-from heteroreg.data.inputs import ImageLike, as_image
-from heteroreg.data.preparation import Scale, check_labels, check_pair, resample, scale_of, slices_of
+from heteroreg.data.inputs import ImageLike, as_pair
+from heteroreg.data.preparation import Scale, resample, scale_of, slices_of
 from heteroreg.errors import UserError
 from heteroreg.methods import find_method
 from heteroreg.posterior import VelocityPosterior, standard_deviation, whole
@@ -112,13 +112,9 @@ class ModelRegistrar:
         Raises:
             UserError: An image is unfit: unreadable, constant, of the wrong dimension, …
         """
-        moving, fixed = as_image(moving, spacing), as_image(fixed, spacing)
-        labels = None if moving_labels is None else as_image(moving_labels, spacing, labels=True)
-        began = time.perf_counter()
         preparation = self.run.config.preparation
-        check_pair(moving, fixed, preparation.dims)
-        if labels is not None:
-            check_labels(labels, moving)
+        moving, fixed, labels = as_pair(moving, fixed, moving_labels, spacing, preparation.dims)
+        began = time.perf_counter()
         slicewise = fixed.grid.dims > preparation.dims
         scale = scale_of(fixed, preparation.intensity)
         working = at_least(preparation.working_grid(fixed.grid, fixed.name), SMALLEST, preparation.dims)

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from heteroreg.data.image import Image, read_image, read_labels
+from heteroreg.data.preparation import check_labels, check_pair
 from heteroreg.errors import UserError
 
 ImageLike: TypeAlias = "str | Path | Image | NDArray[Any] | sitk.Image"
@@ -49,3 +50,26 @@ def as_image(value: ImageLike, spacing: float | tuple[float, ...] | None = None,
     if labels and not np.array_equal(image.array, np.round(image.array)):
         raise UserError(f"{image.name}: a label map must hold whole numbers; is this an image?")
     return image.with_array(np.ascontiguousarray(image.array, dtype=np.int32 if labels else np.float32))
+
+
+def as_pair(
+    moving: ImageLike, fixed: ImageLike, moving_labels: ImageLike | None, spacing: Any, dims: int | None = None
+) -> tuple[Image, Image, Image | None]:
+    """A moving and a fixed image, and the label map of the moving one where there is one, that fit one another.
+
+    Args:
+        moving: As for `as_image`, likewise the others.
+        fixed: The image to move it onto.
+        moving_labels: On the moving image's grid.
+        spacing: Of arrays, in mm.
+        dims: Axes that the images need; see `check_pair`.
+
+    Raises:
+        UserError: One is unfit, or they do not fit one another.
+    """
+    images = as_image(moving, spacing), as_image(fixed, spacing)
+    labels = None if moving_labels is None else as_image(moving_labels, spacing, labels=True)
+    check_pair(*images, dims)
+    if labels is not None:
+        check_labels(labels, images[0])
+    return *images, labels
