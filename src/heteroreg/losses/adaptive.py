@@ -35,7 +35,7 @@ def adaframe_weight(moved: Tensor, fixed: Tensor, a0: float = 0.1, b0: float = 1
     Returns:
         (N, 1, *shape) in [0, 1], without gradient.
     """
-    residual = (single(fixed.detach()) - single(moved.detach())).abs()
+    residual = _residual(moved, fixed)
     mask = foreground(moved, fixed)
     mean = _mean(residual, mask)
     deviation = _mean((residual - mean).square(), mask).sqrt()
@@ -59,8 +59,13 @@ def adareg_weight(moved: Tensor, fixed: Tensor, c: float = 50.0) -> Tensor:
     Returns:
         (N, 1, *shape) in [0, 1], without gradient.
     """
-    residual = (single(fixed.detach()) - single(moved.detach())).abs()
+    residual = _residual(moved, fixed)
     return torch.exp(-c * residual * _mean(residual, foreground(moved, fixed)))
+
+
+def _residual(moved: Tensor, fixed: Tensor) -> Tensor:
+    """|I_f - Î_f|, without gradient."""
+    return (single(fixed.detach()) - single(moved.detach())).abs()
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ import yaml
 from heteroreg.data.cohort import Cohort
 from heteroreg.errors import UserError
 from heteroreg.study.matrix import Row
-from heteroreg.text import read_json
 from heteroreg.training import checkpoint
 from heteroreg.training.config import Config
 from heteroreg.training.resolve import resolve
@@ -50,9 +49,9 @@ class Trained:
 
     def command(self, cohort: Path) -> tuple[str, ...]:
         """The arguments of `heteroreg` that begin the run, or go on with it."""
-        settings = {**self.row.settings, **self.point}
+        config, settings = self.config, {**self.row.settings, **self.point}
         sets = [part for key, value in settings.items() for part in ("--set", f"{key}={_yaml(value)}")]
-        names = [part for name in NAMED for part in (f"--{name}", str(getattr(self.config, name)))]
+        names = [part for name in NAMED for part in (f"--{name}", str(getattr(config, name)))]
         return ("train", str(cohort), "--out", str(self.folder), "--resume", "--quiet", *names, *sets)
 
     def validation(self, metric: str) -> tuple[int, float]:
@@ -116,14 +115,8 @@ class Agreement:
 
 def _step(folder: Path, name: str) -> int | None:
     """The step of a checkpoint; None where there is none."""
-    path = folder / "checkpoints" / name / checkpoint.STATE
-    if not path.is_file():
-        return None
-    state = read_json(path)
-    step = state.get("step") if isinstance(state, dict) else None
-    if not isinstance(step, int):
-        raise checkpoint.damaged(path.parent, f"step is {step!r}")
-    return step
+    path = folder / "checkpoints" / name
+    return int(checkpoint.read_state(path)["step"]) if (path / checkpoint.STATE).is_file() else None
 
 
 def _yaml(value: object) -> str:

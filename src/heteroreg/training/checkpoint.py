@@ -71,12 +71,12 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         UserError: It is missing, damaged, or of a newer schema.
     """
     while True:
-        state = _read_state(folder)
+        state = read_state(folder)
         # The name alone: a checkpoint cannot point out of its folder.
         try:
             tensors = load_file(folder / Path(state["tensors"]).name)
         except (ValueError, KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:
-            if _read_state(folder) != state:
+            if read_state(folder) != state:
                 continue  # a training has made a newer checkpoint current in between
             raise damaged(folder, error) from error
         break
@@ -86,7 +86,7 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, state
 
 
-def _read_state(folder: Path) -> dict[str, Any]:
+def read_state(folder: Path) -> dict[str, Any]:
     """`state.json`, with the entries that the program relies on.
 
     Raises:

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.data.image import Image, read_image, write_image
+from heteroreg.data.phantom.cohort import MARKER
 from heteroreg.data.phantom.observe import Observed, observe
 from heteroreg.errors import UserError
 from heteroreg.files import atomic_folder, write_text
 from heteroreg.progress import progress
-
-MARKER = "phantom.json"
 
 
 def write_overlay(
