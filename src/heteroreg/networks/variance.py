@@ -16,7 +16,30 @@ MIN_LOG_VARIANCE, MAX_LOG_VARIANCE = -14.0, 4.0
 HEAD_SD = 1e-5  # initial weights of the last convolution
 
 
-class UNetVariance(nn.Module):
+class UNetMap(nn.Module):
+    """One value for each voxel of two images, by the displacement estimator's U-Net.
+
+    Args:
+        dims: 2 or 3.
+        initial: The value that it starts from.
+    """
+
+    def __init__(self, dims: int, initial: float) -> None:
+        super().__init__()
+        self.dims = dims
+        self.unet = UNet(dims)
+        self.head = output_layer(dims, self.unet.features, 1, HEAD_SD, initial)
+
+    def values(self, moved: Tensor, fixed: Tensor) -> Tensor:
+        """(N, 1, *shape) of two images (N, 1, *shape), in the precision of the weights."""
+        check_images(moved, fixed, self.dims)
+        features = self.unet(torch.cat([moved, fixed], dim=1))
+        with torch.autocast(features.device.type, enabled=False):
+            values: Tensor = self.head(features.to(self.head.weight.dtype))
+            return values
+
+
+class UNetVariance(UNetMap):
     """The paper's variance estimator h_φ: the displacement estimator's U-Net with one output channel.
 
     Args:
@@ -25,17 +48,11 @@ class UNetVariance(nn.Module):
     """
 
     def __init__(self, dims: int, initial: float = 0.0) -> None:
-        super().__init__()
-        self.dims = dims
-        self.unet = UNet(dims)
-        self.head = output_layer(dims, self.unet.features, 1, HEAD_SD, initial)
+        super().__init__(dims, initial)
 
     def forward(self, moved: Tensor, fixed: Tensor) -> Tensor:
         """log σ̂_I² (N, 1, *shape) of the residual between two images (N, 1, *shape)."""
-        check_images(moved, fixed, self.dims)
-        features = self.unet(torch.cat([moved, fixed], dim=1))
-        with torch.autocast(features.device.type, enabled=False):
-            return _bounded(self.head(features.to(self.head.weight.dtype)))
+        return _bounded(self.values(moved, fixed))
 
 
 class CoarseVariance(nn.Module):
