@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from heteroreg.cli import main
 from heteroreg.data.cohort import Cohort
+from heteroreg.data.field import write_displacement
+from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, read_image, write_image
 from heteroreg.data.phantom import write_phantom
 from heteroreg.training import train
@@ -269,3 +272,47 @@ def test_samples_of_a_model_without_uncertainty(command: Command, work: Path) ->
                            "--samples", 1)  # fmt: skip
     assert code == 2
     assert "--samples" in err
+
+
+def test_transforms_that_do_not_fit(command: Command, work: Path) -> None:
+    image, out = first(work, "moving"), work / "out.nii.gz"
+    shift = work / "shift.tfm"
+    sitk.WriteTransform(sitk.TranslationTransform(3, (1.0, 2.0, 3.0)), str(shift))
+    points = work / "p.csv"
+    points.write_text("x,y\n1,2\n")
+    like = ["--like", image]
+    for arguments, mentions in (
+        (["warp", image, "--transform", shift], ["shift.tfm", "--like"]),
+        (["warp", image, "--transform", shift, *like], ["shift.tfm", "a space of 3 dimensions"]),
+        (["warp", image, "--transform", image], [image.name, "a displacement field has one for each axis"]),
+        (["warp", points, "--transform", shift, *like, "--labels"], ["shift.tfm", "a space of 3 dimensions"]),
+        (["convert", shift], ["shift.tfm", "--like"]),
+        (["convert", work / "none.h5"], ["none.h5", "no such file"]),
+    ):
+        one_line(command(*arguments, "--out", out), *mentions)
+        assert not out.exists()
+
+
+def test_an_initial_alignment_that_does_not_fit(command: Command, work: Path) -> None:
+    pair = (first(work, "moving"), first(work))
+    shift, out = work / "shift.tfm", work / "out"
+    sitk.WriteTransform(sitk.TranslationTransform(3, (1.0, 2.0, 3.0)), str(shift))
+    model = ["--model", work / "run", "--out", out]
+    one_line(command("register", *pair, *model, "--initial", shift), "initial alignment 3")
+    one_line(command("register", *pair, *model, "--initial", work / "none.tfm"), "none.tfm", "no such file")
+    one_line(command("register", work / "cohort", *model, "--initial", shift), "--initial: is for a single pair")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["u.h5", "u.tfm", "u.nrrd"])
+def test_a_full_disk_where_a_transform_is_written(command: Command, work: Path, name: str) -> None:
+    field = work / "u.nii.gz"
+    write_displacement(np.random.default_rng(0).normal(size=(2, 40, 40)), Grid.of_shape((40, 40)), field)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard))
+        outcome = command("convert", field, "--out", work / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    one_line(outcome, name, "room")
+    assert not (work / name).exists()

@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import SimpleITK as sitk
 
 from heteroreg import __version__
 from heteroreg.cli import main
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.image import read_image, read_labels
 from heteroreg.evaluation import Scores
+from heteroreg.training import Run
 
 Command = Callable[..., str]
 
@@ -87,6 +89,33 @@ def test_the_whole_path(command: Command, tmp_path: Path) -> None:
     )
     same = read_labels(tmp_path / "l.nii.gz").array == read_labels(out / "moved_labels.nii.gz").array
     assert same.mean() > 0.999  # the field in the file is rounded to float32
+
+
+def test_fields_go_from_tool_to_tool(command: Command, run_2d: Run, cohort_2d: Cohort, tmp_path: Path) -> None:
+    """Register behind an alignment, convert the field, and warp an image and points by the converted one."""
+    pair = cohort_2d.split("test")[0]
+    fixed = read_image(pair.fixed)
+    shift = tmp_path / "shift.tfm"
+    sitk.WriteTransform(sitk.TranslationTransform(2, (2.0, -1.0)), str(shift))
+    out = tmp_path / "registered"
+    images = [pair.moving, pair.fixed, "--model", run_2d.folder, "--out", out]
+    command("register", *images, "--initial", shift)
+    assert json.loads((out / "summary.json").read_text())["initial"]["offset"] == [2.0, -1.0]
+    for name in ("u.h5", "u.nrrd"):
+        command("convert", out / "displacement.nii.gz", "--out", tmp_path / name)
+        again = ["warp", pair.moving, "--transform", tmp_path / name, "--out", tmp_path / "again.nii.gz"]
+        command(*again)  # onto the grid of the field
+        np.testing.assert_allclose(
+            read_image(tmp_path / "again.nii.gz").array, read_image(out / "moved.nii.gz").array, atol=1
+        )
+    middle = fixed.grid.physical(np.array([15.0, 15.0]))
+    transform = sitk.ReadTransform(str(tmp_path / "u.h5"))
+    x, y = transform.TransformPoint(middle.tolist())  # where the middle of fixed lies in moving
+    (tmp_path / "p.csv").write_text(f"x,y,label\n{x},{y},middle\n")
+    command("warp", tmp_path / "p.csv", "--transform", tmp_path / "u.h5", "--out", tmp_path / "q.csv")
+    found = pd.read_csv(tmp_path / "q.csv")
+    assert found["label"].tolist() == ["middle"]
+    np.testing.assert_allclose(found[["x", "y"]].to_numpy()[0], middle, atol=0.01)
 
 
 def test_a_registration_with_its_uncertainty(command: Command, cohort_2d: Cohort, tmp_path: Path) -> None:
@@ -181,7 +210,19 @@ def test_a_bare_call_explains_itself_quickly() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["demo", "phantom", "import", "check", "train", "register", "warp", "evaluate", "compare", "methods"],
+    [
+        "demo",
+        "phantom",
+        "import",
+        "check",
+        "train",
+        "register",
+        "warp",
+        "convert",
+        "evaluate",
+        "compare",
+        "methods",
+    ],
 )
 def test_help_has_an_example(command: Command, name: str) -> None:
     assert f"heteroreg {name}" in command(name, "--help")

@@ -4,11 +4,11 @@ import SimpleITK as sitk
 import torch
 from scipy.spatial.transform import Rotation
 
-from heteroreg.data.field import write_displacement
+from heteroreg.data.field import field_of, write_displacement
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
 from heteroreg.errors import UserError
-from heteroreg.transform import resample_displacement, resample_map, warp_image
+from heteroreg.transform import resample_displacement, resample_map, warp_image, warp_points
 
 TURN = tuple(Rotation.from_euler("xyz", (20, -30, 15), degrees=True).as_matrix().ravel().tolist())
 OBLIQUE = Grid((24, 20, 7), (0.7, 0.7, 8.0), (-8.0, 2.0, -20.0), TURN)
@@ -140,3 +140,35 @@ def test_different_dimensions_are_named(rng):
         UserError, match=r"a\.nii: has 3 dimensions, the displacement 2 and the grid to warp onto 2"
     ):
         warp_image(image, np.zeros((2, 8, 8)), Grid.of_shape((8, 8)))
+
+
+@pytest.mark.parametrize("grid", [PLAIN, FLIPPED, OBLIQUE, FLAT, TURNED])
+def test_points_go_with_the_image(grid, rng):
+    # By definition y + u(y) = p: a point of fixed goes to where ITK's transform takes it, and back.
+    u = field(grid, rng, millimetres=1.5)
+    inside = rng.uniform(0.25, 0.75, size=(20, grid.dims)) * (np.array(grid.shape) - 1)
+    fixed = grid.physical(inside)
+    vectors = sitk.DisplacementFieldTransform(sitk.Cast(field_of(u, grid), sitk.sitkVectorFloat64))
+    moving = np.array([vectors.TransformPoint(point.tolist()) for point in fixed])
+    assert np.abs(moving - fixed).max() > 0.5
+    np.testing.assert_allclose(warp_points(moving, u, grid), fixed, atol=0.01)
+
+
+def test_points_beyond_the_field_stay(rng):
+    far = np.array([[500.0, 0.0, 0.0]])
+    np.testing.assert_allclose(warp_points(far, field(PLAIN, rng), PLAIN), far)
+
+
+def test_a_point_that_nothing_comes_to_has_no_place():
+    # Everything is taken from 3 voxels further on: beyond the end nothing moves, and between nothing arrives.
+    grid = Grid.of_shape((10, 10))
+    u = np.zeros((2, 10, 10))
+    u[0] = 3.0
+    found = warp_points(np.array([[5.0, 5.0], [1.0, 5.0]]), u, grid)
+    np.testing.assert_allclose(found[0], (2.0, 5.0), atol=1e-5)
+    assert np.isnan(found[1]).all()
+
+
+def test_points_need_a_coordinate_for_each_axis():
+    with pytest.raises(ValueError, match=r"shape \(n, 3\)"):
+        warp_points(np.zeros((4, 2)), np.zeros((3, *PLAIN.shape)), PLAIN)

@@ -243,6 +243,9 @@ def register(
     moving_labels: Annotated[
         Path | None, typer.Option(help="Label map of the moving image, to carry along.")
     ] = None,
+    initial: Annotated[
+        Path | None, typer.Option(help="An affine alignment to begin from: an ITK transform of fixed to moving.")
+    ] = None,
     samples: Annotated[
         int | None, typer.Option(min=2, help="Of the displacement, where the method has its uncertainty.")
     ] = None,
@@ -261,12 +264,16 @@ def register(
     Of a cohort, each pair gets a folder of its own in `--out`, and what is there already is left as it is:
     `heteroreg register cohorts/acdc --model runs/hetero --out registered --split test`
     """
+    from heteroreg.alignment import Aligned
+    from heteroreg.data.affine import read_affine
     from heteroreg.data.inputs import as_image
     from heteroreg.files import require_free
     from heteroreg.label_volumes import in_words
     from heteroreg.registrars import registrar_of
 
     if fixed is None:
+        if initial is not None:
+            raise UserError("--initial: is for a single pair; each pair of a cohort has an alignment of its own")
         _register_cohort(
             moving, model, out, moving_labels, samples, split, threads, devices, nodes, strategy, quiet
         )
@@ -275,6 +282,8 @@ def register(
         raise UserError("--split, --devices and --nodes: are for cohorts; a single pair needs one process")
     require_free(out, "summary.json")
     registrar = registrar_of(model, threads=threads, samples=samples)
+    if initial is not None:
+        registrar = Aligned(registrar, read_affine(initial))
     labels = None if moving_labels is None else as_image(moving_labels, labels=True)
     registration = registrar.register(as_image(moving), as_image(fixed), labels)
     registration.save(out)
@@ -336,26 +345,84 @@ def _register_cohort(
 
 @app.command()
 def warp(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE")],
-    transform: Annotated[Path, typer.Option(help="An ITK displacement field, as `register` writes it.")],
-    like: Annotated[Path, typer.Option(help="The image whose grid to warp onto.")],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="An image, a label map, or points.")],
+    transform: Annotated[
+        Path, typer.Option(help="A displacement field as `register` writes it, an ITK transform, or Learn2Reg's.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="File to write.")],
+    like: Annotated[
+        Path | None, typer.Option(help="The image whose grid to warp onto; that of the field by default.")
+    ] = None,
     labels: Annotated[bool, typer.Option("--labels", help="IMAGE is a label map.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001
 ) -> None:
-    """Apply a saved displacement to an image or a label map.
+    """Apply a saved displacement to an image, a label map, or points (.csv, .fcsv, .mrk.json).
 
     Example: `heteroreg warp ED_gt.nii.gz --transform registered/displacement.nii.gz --like ES.nii.gz --labels
     --out moved_gt.nii.gz`
+
+    Points go with the image that they were set in: `heteroreg warp ED.fcsv --transform
+    registered/displacement.nii.gz --out moved.fcsv`
     """
-    from heteroreg.data.field import read_displacement
-    from heteroreg.data.image import read_image, read_labels, write_image
+    from heteroreg.data.image import read_grid, read_image, read_labels, write_image
+    from heteroreg.data.points import is_points
+    from heteroreg.data.transforms import read_transform
     from heteroreg.transform import warp_image
 
-    displacement, grid = read_displacement(transform)
-    source = read_labels(image) if labels else read_image(image)
-    write_image(warp_image(source, displacement, grid, read_image(like).grid, labels=labels), out)
+    onto = None if like is None else read_grid(like)
+    displacement, grid = read_transform(transform, onto)
+    if is_points(image):
+        if labels:
+            raise UserError("--labels: is for label maps, and IMAGE holds points")
+        _warp_points(image, displacement, grid, out)
+    else:
+        source = read_labels(image) if labels else read_image(image)
+        write_image(warp_image(source, displacement, grid, onto, labels=labels), out)
+    _say(quiet, f"wrote {out}")
+
+
+def _warp_points(path: Path, displacement: Any, grid: Any, out: Path) -> None:
+    import numpy as np
+
+    from heteroreg.data.points import read_points, write_points
+    from heteroreg.transform import warp_points
+
+    points = read_points(path)
+    dims = points.positions.shape[1]
+    if dims < grid.dims:
+        raise UserError(f"{path}: its points have {dims} coordinates, and the transform {grid.dims}")
+    moved = points.positions.copy()
+    moved[:, : grid.dims] = warp_points(moved[:, : grid.dims], displacement, grid)
+    lost = [name for name, place in zip(points.names, moved, strict=True) if not np.isfinite(place).all()]
+    if lost:
+        raise UserError(
+            f"{path}: {', '.join(lost)}: the transform folds or ends where they lie, so that they have no place; "
+            "take them out"
+        )
+    write_points(points, moved, out)
+
+
+@app.command()
+def convert(
+    transform: Annotated[Path, typer.Argument(metavar="TRANSFORM", help="Of any kind that `warp` takes.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write; its name chooses the format.")],
+    like: Annotated[
+        Path | None, typer.Option(help="The fixed image, where the transform does not say where it lies.")
+    ] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,  # noqa: ARG001
+) -> None:
+    """Write a transform in another format: NIfTI, NRRD, an ITK transform (.h5, .tfm), or Learn2Reg's.
+
+    Example: `heteroreg convert registered/displacement.nii.gz --out displacement.h5`
+
+    A name such as disp_0001_0002.nii.gz asks for Learn2Reg's format.
+    """
+    from heteroreg.data.image import read_grid
+    from heteroreg.data.transforms import read_transform, write_transform
+
+    write_transform(*read_transform(transform, None if like is None else read_grid(like)), out)
     _say(quiet, f"wrote {out}")
 
 

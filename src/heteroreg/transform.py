@@ -17,6 +17,9 @@ from heteroreg.spatial.warp import Outside, sample_labels
 
 Floats = NDArray[np.floating[Any]]
 
+# Of the search for a point, in voxels: where it ends, and what is still taken for found.
+POINT_ITERATIONS, POINT_TOLERANCE, POINT_ACCEPTED = 200, 1e-6, 1e-3
+
 
 def warp_image(
     image: Image, displacement: Floats, grid: Grid, like: Grid | None = None, *, labels: bool = False
@@ -53,6 +56,40 @@ def warp_image(
     else:
         values = sample(torch.from_numpy(image.array.astype(np.float32))[None, None], positions, outside="zeros")
     return Image(values[0, 0].numpy().astype(image.array.dtype if labels else np.float32), like, image.name)
+
+
+def warp_points(points: Floats, displacement: Floats, grid: Grid) -> NDArray[np.float64]:
+    """Where the points of an image lie once the image is warped: y with y + u(y) = p.
+
+    The fixed-point iteration of `spatial.invert`, at the points alone. Outside the field nothing moves, as in
+    `warp_image`.
+
+    Args:
+        points: p (n, d) in mm, in the space of the image that is warped.
+        displacement: u (d, *shape) in voxels of `grid`.
+        grid: Where the field lies.
+
+    Returns:
+        y (n, d) in mm, in the space of the grid; NaN where there is none: the field folds there, or ends.
+
+    Raises:
+        ValueError: The points have another number of coordinates than the grid has axes.
+    """
+    if points.shape[1:] != (grid.dims,):
+        raise ValueError(f"points must have the shape (n, {grid.dims}); got {points.shape}")
+    field = torch.from_numpy(np.ascontiguousarray(displacement, dtype=np.float64))[None]
+    start = torch.from_numpy(grid.index(np.asarray(points, dtype=np.float64)).T.copy())
+    start = start.reshape(1, grid.dims, -1, *[1] * (grid.dims - 1))
+    found = start.clone()
+    for _ in range(POINT_ITERATIONS):
+        target = start - sample(field, found, outside="zeros")
+        error = (target - found).abs().amax(1, keepdim=True)
+        found = 0.5 * found + 0.5 * target
+        if float(error.max()) < POINT_TOLERANCE:
+            break
+    error = (found + sample(field, found, outside="zeros") - start).abs().amax(1, keepdim=True)
+    found = found.masked_fill(error > POINT_ACCEPTED, torch.nan)
+    return grid.physical(found.reshape(grid.dims, -1).T.numpy())
 
 
 def resample_displacement(displacement: Floats, grid: Grid, like: Grid, outside: Outside = "border") -> Tensor:

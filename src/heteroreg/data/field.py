@@ -52,9 +52,14 @@ def write_displacement(displacement: Floats, grid: Grid, path: str | Path) -> No
     """
     if grid.dims == 3 and grid.shape[2] == 1 and Path(path).name.lower().endswith(NIFTI_ENDINGS):
         displacement, grid = np.repeat(displacement, 2, axis=3), replace(grid, shape=(*grid.shape[:2], 2))
+    write_sitk(field_of(displacement, grid), Path(path))
+
+
+def field_of(displacement: Floats, grid: Grid) -> Any:
+    """A displacement (d, *shape) in voxels of `grid` as a SimpleITK image of vectors in mm, float32."""
     vectors = np.moveaxis(to_millimetres(displacement, grid), 0, -1)
     array = np.ascontiguousarray(vectors.transpose(*reversed(range(grid.dims)), grid.dims), dtype=np.float32)
-    write_sitk(place(sitk.GetImageFromArray(array, isVector=True), grid), Path(path))
+    return place(sitk.GetImageFromArray(array, isVector=True), grid)
 
 
 def read_displacement(path: str | Path) -> tuple[Floats, Grid]:
@@ -78,8 +83,17 @@ def read_displacement(path: str | Path) -> tuple[Floats, Grid]:
             f"{path}: has {reader.GetNumberOfComponents()} values in each voxel of a {grid.dims}D grid; "
             "a displacement field has one for each axis"
         )
-    vectors = sitk.GetArrayFromImage(read_voxels_of(path, reader, sitk.sitkVectorFloat64))
+    return displacement_of(read_voxels_of(path, reader, sitk.sitkVectorFloat64), path), grid
+
+
+def displacement_of(image: Any, path: Path) -> Floats:
+    """The displacement (d, *shape) in voxels that a SimpleITK image of vectors in mm holds.
+
+    Raises:
+        UserError: It holds NaN or infinite values; `path` names it.
+    """
+    vectors, grid = sitk.GetArrayFromImage(image), grid_of(image)
     if not np.isfinite(vectors).all():
         raise UserError(f"{path}: holds NaN or infinite displacements")
     axes = (grid.dims, *reversed(range(grid.dims)))
-    return to_voxels(np.ascontiguousarray(vectors.transpose(axes)), grid), grid
+    return to_voxels(np.ascontiguousarray(vectors.transpose(axes)), grid)

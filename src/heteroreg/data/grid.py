@@ -61,6 +61,11 @@ class Grid:
         return np.asarray(self.axes * np.asarray(self.spacing))
 
     @property
+    def orthogonal(self) -> bool:
+        """Whether the axes are at right angles, which ITK wants of an image."""
+        return bool(np.allclose(self.axes.T @ self.axes, np.eye(self.dims), atol=1e-6))
+
+    @property
     def thick_slices(self) -> bool:
         """Whether it is a stack of slices that were acquired one by one, far apart."""
         return self.dims == 3 and self.spacing[2] > THICK * max(self.spacing[:2])

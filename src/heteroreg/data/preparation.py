@@ -76,10 +76,11 @@ def resample(image: Image, grid: Grid, *, labels: bool = False) -> Image:
     if image.grid.same_as(grid):
         return image
     method = sitk.sitkNearestNeighbor if labels else sitk.sitkLinear
+    source, transform = _for_itk(image)
     result = sitk.Resample(
-        image.to_sitk(),
+        source.to_sitk(),
         grid.shape,
-        sitk.Transform(grid.dims, sitk.sitkIdentity),
+        transform,
         method,
         grid.origin,
         grid.spacing,
@@ -87,6 +88,18 @@ def resample(image: Image, grid: Grid, *, labels: bool = False) -> Image:
         0.0 if labels else float(image.array.min()),
     )
     return Image(np.ascontiguousarray(sitk.GetArrayFromImage(result).T), grid, image.name)
+
+
+def _for_itk(image: Image) -> tuple[Image, Any]:
+    """An image that ITK can take, and the transform from where the image lies to where that one does."""
+    grid = image.grid
+    if grid.orthogonal:
+        return image, sitk.Transform(grid.dims, sitk.sitkIdentity)
+    inverse = np.linalg.inv(grid.matrix)  # from mm to voxels
+    transform = sitk.AffineTransform(grid.dims)
+    transform.SetMatrix(inverse.ravel().tolist())
+    transform.SetTranslation((-inverse @ np.asarray(grid.origin)).tolist())
+    return Image(image.array, Grid.of_shape(grid.shape), image.name), transform
 
 
 @dataclass(frozen=True)

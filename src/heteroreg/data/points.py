@@ -1,0 +1,207 @@
+"""Landmarks: points in mm, from files and to them.
+
+Inside they are LPS, as every position is. A file is written back as it was read, in its own coordinate system and
+with all else that it says of its points.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heteroreg.errors import UserError
+from heteroreg.files import write_text
+from heteroreg.text import read_json, read_table, read_text
+
+Array = NDArray[np.float64]
+
+AXES = ("x", "y", "z")
+RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
+# What Slicer says of the coordinates: a word, or in older versions a number.
+SYSTEMS = {"LPS": 1.0, "1": 1.0, "RAS": RAS_TO_LPS, "0": RAS_TO_LPS}
+SLICER_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
+
+
+@dataclass(frozen=True)
+class Points:
+    """Points in space.
+
+    Attributes:
+        positions: (n, d) in mm, LPS.
+        names: What each is called.
+        text_with: The text of the file with other positions (n, d).
+        name: The file.
+    """
+
+    positions: Array
+    names: Sequence[str]
+    text_with: Callable[[Array], str]
+    name: str
+
+
+def is_points(path: str | Path) -> bool:
+    """Whether a file holds points, by its ending."""
+    return _ending(Path(path)) is not None
+
+
+def read_points(path: str | Path) -> Points:
+    """Reads points.
+
+    - `.csv`: the columns x, y and, in 3D, z, in mm, LPS, as ANTs has them; further columns are kept.
+    - `.fcsv`: Slicer's fiducials, in the coordinate system that the file names.
+    - `.mrk.json`: Slicer's markups, likewise.
+
+    Raises:
+        UserError: The file is missing, of another kind, or damaged, a position is no number, or there is no point.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; name a file of points")
+    points = _READERS[_kind(path)](path)
+    if not len(points.positions):
+        raise UserError(f"{path}: holds no points")
+    if not np.isfinite(points.positions).all():
+        raise UserError(f"{path}: holds a position that is NaN or infinite; take it out")
+    return points
+
+
+def write_points(points: Points, positions: Array, path: str | Path) -> None:
+    """Writes the file that the points were read from with other positions.
+
+    Args:
+        points: As they were read.
+        positions: (n, d) in mm, LPS.
+        path: Where to; of the same kind as the file that they came from.
+
+    Raises:
+        UserError: It is of another kind.
+    """
+    path, kind = Path(path), _kind(Path(points.name))
+    if _ending(path) != kind:
+        raise UserError(f"{path}: the points come from a {kind} file; end the name in {kind}")
+    write_text(path, points.text_with(positions))
+
+
+def _from_csv(path: Path) -> Points:
+    columns, rows = read_table(path, AXES[:2])
+    axes = [axis for axis in AXES if axis in columns]
+    positions = [[_number(path, line, cells[axis]) for axis in axes] for line, cells in rows]
+
+    def text_with(moved: Array) -> str:
+        filled = [
+            {**cells, **dict(zip(axes, map(_written, place), strict=True))}
+            for (_, cells), place in zip(rows, moved, strict=True)
+        ]
+        return _csv(columns, filled)
+
+    names = [cells.get("label") or cells.get("name") or f"line {line}" for line, cells in rows]
+    return Points(np.array(positions, dtype=float).reshape(-1, len(axes)), names, text_with, str(path))
+
+
+def _from_fcsv(path: Path) -> Points:
+    lines = read_text(path).splitlines()
+    comments = [line for line in lines if line.startswith("#")]
+    said = dict(re.findall(r"^# *(\w+) *= *(.*?) *$", "\n".join(comments), re.MULTILINE))
+    flip = _system(path, said.get("CoordinateSystem", ""))
+    columns = said.get("columns", SLICER_COLUMNS).split(",")
+    if not set(AXES) <= set(columns):
+        raise UserError(f"{path}: its columns lack one of x, y and z; save the points from Slicer again")
+    places = [columns.index(axis) for axis in AXES]
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip() and not line.startswith("#"):
+            cells = next(csv.reader([line]))
+            if len(cells) <= max(places):
+                raise UserError(f"{path}: line {number} has {len(cells)} cells; save the points from Slicer again")
+            rows.append((number, cells))
+    positions = [[_number(path, number, cells[place]) for place in places] for number, cells in rows]
+    label = columns.index("label") if "label" in columns else None
+
+    def text_with(moved: Array) -> str:
+        filled = []
+        for (_, cells), place in zip(rows, moved * flip, strict=True):
+            changed = list(cells)
+            for column, value in zip(places, place, strict=True):
+                changed[column] = _written(value)
+            filled.append(changed)
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(filled)
+        return "\n".join([*comments, text.getvalue()])
+
+    names = [
+        (cells[label] if label is not None and label < len(cells) else "") or f"line {number}"
+        for number, cells in rows
+    ]
+    return Points(np.array(positions, dtype=float).reshape(-1, 3) * flip, names, text_with, str(path))
+
+
+def _from_markups(path: Path) -> Points:
+    content = read_json(path)
+    try:
+        markups = content["markups"]
+        found = [(markup["coordinateSystem"], point) for markup in markups for point in markup["controlPoints"]]
+        flips = np.array([np.broadcast_to(_system(path, system), 3) for system, _ in found]).reshape(-1, 3)
+        positions = np.array([point["position"] for _, point in found], dtype=float).reshape(-1, 3)
+        names = [str(point.get("label") or f"point {k}") for k, (_, point) in enumerate(found, start=1)]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: is no markups file of Slicer ({error!r}); save the points again") from error
+
+    def text_with(moved: Array) -> str:
+        changed = copy.deepcopy(content)
+        points = [point for markup in changed["markups"] for point in markup["controlPoints"]]
+        for point, place in zip(points, moved * flips, strict=True):
+            point["position"] = place.tolist()
+        return json.dumps(changed, indent=4, ensure_ascii=False) + "\n"
+
+    return Points(positions * flips, names, text_with, str(path))
+
+
+_READERS: dict[str, Callable[[Path], Points]] = {
+    ".csv": _from_csv, ".fcsv": _from_fcsv, ".mrk.json": _from_markups,
+}  # fmt: skip
+
+
+def _ending(path: Path) -> str | None:
+    return next((ending for ending in _READERS if path.name.lower().endswith(ending)), None)
+
+
+def _kind(path: Path) -> str:
+    ending = _ending(path)
+    if ending is None:
+        raise UserError(f"{path}: is no file of points by its ending; those end in {', '.join(_READERS)}")
+    return ending
+
+
+def _system(path: Path, text: str) -> Any:
+    if text not in SYSTEMS:
+        raise UserError(f"{path}: has the coordinate system '{text}'; LPS or RAS is needed")
+    return SYSTEMS[text]
+
+
+def _number(path: Path, line: int, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"{path}: line {line}: '{text}' is no number") from None
+
+
+def _written(value: float) -> str:
+    return f"{value:.6f}"
+
+
+def _csv(columns: Sequence[str], rows: Sequence[dict[str, str]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,146 @@
+"""Registration behind an affine alignment: the whole way is in the displacement, and ITK agrees."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from scipy.spatial.transform import Rotation
+
+import heteroreg as hr
+from heteroreg.alignment import Aligned
+from heteroreg.classical import Undeformed
+from heteroreg.data.affine import Affine
+from heteroreg.data.grid import Grid
+from heteroreg.data.image import Image, read_image
+from heteroreg.errors import UserError
+from heteroreg.spatial import compose
+from heteroreg.transform import warp_image
+
+# A turn by 8°, a stretch and a shear, and some millimetres.
+LINEAR = {
+    2: Rotation.from_euler("z", 8, degrees=True).as_matrix()[:2, :2] @ np.array([[1.05, 0.1], [0.0, 0.95]]),
+    3: Rotation.from_euler("z", 8, degrees=True).as_matrix() @ np.diag([1.05, 0.95, 1.0]),
+}
+ALIGNMENTS = {d: Affine(tuple(m.ravel().tolist()), (3.0, -2.0, 1.0)[:d]) for d, m in LINEAR.items()}
+
+
+@pytest.fixture(scope="module")
+def flat(run_2d):
+    return hr.load(run_2d.folder, precision="32-true")
+
+
+@pytest.fixture
+def pair(cohort_2d):
+    pair = cohort_2d.split("test")[0]
+    return read_image(pair.moving), read_image(pair.fixed), pair
+
+
+def farther(image, affine):
+    """The image where it would have to lie for `affine` to bring it to where it lies."""
+    linear = np.linalg.inv(affine.linear)
+    return Affine(tuple(linear.ravel().tolist()), tuple((-linear @ np.asarray(affine.offset)).tolist())).place(
+        image
+    )
+
+
+def test_what_was_turned_away_and_is_aligned_is_registered_as_if_it_had_stayed(flat, pair):
+    moving, fixed, _ = pair
+    plain = flat.register(moving, fixed)
+    away = farther(moving, ALIGNMENTS[2])
+    assert not away.grid.orthogonal
+    found = Aligned(flat, ALIGNMENTS[2]).register(away, fixed)
+    np.testing.assert_allclose(found.moved.array, plain.moved.array, atol=1e-3 * np.ptp(moving.array))
+    # The whole way: where the voxel of fixed lies in the image that was turned away.
+    index = np.stack(np.meshgrid(*[np.arange(n) for n in fixed.grid.shape], indexing="ij"), -1).astype(float)
+    aligned = fixed.grid.physical(index + np.moveaxis(plain.displacement, 0, -1))
+    expected = aligned @ ALIGNMENTS[2].linear.T + ALIGNMENTS[2].offset
+    whole = fixed.grid.physical(index + np.moveaxis(found.displacement, 0, -1))
+    np.testing.assert_allclose(whole, expected, atol=1e-3)
+
+
+def test_the_displacement_gives_moved_and_has_its_inverse(flat, pair):
+    moving, fixed, _ = pair
+    found = Aligned(flat, ALIGNMENTS[2]).register(moving, fixed)
+    assert found.moving.grid == moving.grid
+    again = warp_image(moving, found.displacement, fixed.grid)
+    np.testing.assert_allclose(again.array, found.moved.array, atol=1e-3 * np.ptp(moving.array))
+    u, v = (torch.from_numpy(array)[None] for array in (found.displacement, found.inverse_displacement))
+    both = compose(u, v)[0].numpy()[:, 8:-8, 8:-8]  # further out the way leads past the field
+    assert np.quantile(np.abs(both), 0.95) < 0.1
+    assert np.abs(found.displacement).max() > 2
+
+
+def test_labels_and_figures_are_those_of_the_image_as_it_is(flat, pair):
+    moving, fixed, _ = pair
+    labels = hr.Image(moving.array.astype(np.int32) * 0, moving.grid)
+    labels.array[10:20, 10:20] = 2
+    found = Aligned(flat, ALIGNMENTS[2]).register(moving, fixed, labels)
+    assert found.moving_labels.grid == moving.grid
+    expected = warp_image(labels, found.displacement, fixed.grid, labels=True)
+    assert (found.moved_labels.array == expected.array).mean() > 0.999
+    assert found.info["initial"]["offset"] == (3.0, -2.0)
+    assert json.dumps(found.summary())
+
+
+def test_itk_applies_the_field_alone(flat, pair, tmp_path):
+    moving, fixed, _ = pair
+    found = Aligned(flat, ALIGNMENTS[2]).register(moving, fixed)
+    found.save(tmp_path / "out")
+    field = sitk.ReadImage(str(tmp_path / "out" / "displacement.nii.gz"), sitk.sitkVectorFloat64)
+    by_itk = sitk.Resample(
+        moving.to_sitk(), fixed.to_sitk(), sitk.DisplacementFieldTransform(field), sitk.sitkLinear, 0.0
+    )
+    difference = np.abs(sitk.GetArrayFromImage(by_itk).T - found.moved.array)
+    assert np.quantile(difference, 0.98) < 1e-3 * np.ptp(moving.array)
+
+
+def test_the_identity_behind_an_alignment_is_the_alignment(rng):
+    grid = Grid((16, 14, 12), (1.0, 1.5, 2.0), (1.0, 2.0, 3.0), tuple(np.eye(3).ravel().tolist()))
+    moving = Image(rng.uniform(1, 2, size=grid.shape).astype(np.float32), grid)
+    found = Aligned(Undeformed(), ALIGNMENTS[3]).register(moving, moving)
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix(LINEAR[3].ravel().tolist())
+    transform.SetTranslation((3.0, -2.0, 1.0))
+    expected = sitk.Resample(moving.to_sitk(), moving.to_sitk(), transform, sitk.sitkLinear, 1.0)
+    expected = sitk.GetArrayFromImage(expected).T
+    inside = warp_image(moving, found.displacement, grid).array > 0
+    assert inside.mean() > 0.4
+    difference = np.abs(found.moved.array - expected)[inside]
+    assert np.quantile(difference, 0.99) < 1e-4
+
+
+def test_samples_go_the_whole_way(flat, pair):
+    moving, fixed, _ = pair
+
+    class Uncertain:
+        """A registrar whose displacement is uncertain by a voxel along the first axis."""
+
+        name = "uncertain"
+
+        def register(self, moving, fixed, moving_labels=None):
+            class Draws:
+                def sample(self, n, seed):
+                    for k in range(n):
+                        u = np.zeros((2, *fixed.grid.shape), np.float32)
+                        u[0] = (-1.0) ** k
+                        yield u
+
+            return replace(Undeformed().register(moving, fixed), posterior=Draws(), samples=2)
+
+    found = Aligned(Uncertain(), ALIGNMENTS[2]).register(moving, fixed)
+    # A voxel along the first axis, in mm, through T: the length of a column of the matrix. Two samples at ±1 have
+    # an sd of √2.
+    step = fixed.grid.matrix[:, 0]
+    expected = np.sqrt(2) * np.linalg.norm(LINEAR[2] @ step)
+    np.testing.assert_allclose(found.displacement_sd.array, expected, rtol=1e-4)
+    first = next(found.sample(1))
+    moved = fixed.grid.matrix @ (first - found.displacement)[:, 5, 5]
+    np.testing.assert_allclose(moved, LINEAR[2] @ step, atol=1e-4)
+
+
+def test_dimensions_must_agree(flat, pair):
+    with pytest.raises(UserError, match="has 2 dimensions, and the initial alignment 3"):
+        Aligned(flat, ALIGNMENTS[3]).register(*pair[:2])
