@@ -41,6 +41,7 @@ class Layout(StrEnum):
     acdc = "acdc"
     camus = "camus"
     mnms = "mnms"
+    learn2reg = "learn2reg"
 
 
 class Source(StrEnum):
@@ -49,6 +50,7 @@ class Source(StrEnum):
     acdc = "acdc"
     camus = "camus"
     mnms = "mnms"
+    learn2reg = "learn2reg"
     folder = "folder"
 
 
@@ -143,7 +145,7 @@ def phantom(
 
 @app.command(name="import")
 def import_(
-    kind: Annotated[Source, typer.Argument(metavar="KIND", help="acdc, camus, mnms or folder.")],
+    kind: Annotated[Source, typer.Argument(metavar="KIND", help="acdc, camus, mnms, learn2reg or folder.")],
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The data set as it was downloaded.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the cohort.")],
     split: Annotated[str | None, typer.Option(help="Percent of the patients: train,val or train,val,test.")] = None,
@@ -405,8 +407,10 @@ def _warp_points(path: Path, displacement: Any, grid: Any, out: Path) -> None:
 
 @app.command()
 def convert(
-    transform: Annotated[Path, typer.Argument(metavar="TRANSFORM", help="Of any kind that `warp` takes.")],
-    out: Annotated[Path, typer.Option("--out", help="File to write; its name chooses the format.")],
+    transform: Annotated[
+        Path, typer.Argument(metavar="TRANSFORM", help="Of any kind that `warp` takes, or a registered cohort.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="File to write; its name chooses the format. Or a folder.")],
     like: Annotated[
         Path | None, typer.Option(help="The fixed image, where the transform does not say where it lies.")
     ] = None,
@@ -417,11 +421,18 @@ def convert(
 
     Example: `heteroreg convert registered/displacement.nii.gz --out displacement.h5`
 
-    A name such as disp_0001_0002.nii.gz asks for Learn2Reg's format.
+    A name such as disp_0001_0002.nii.gz asks for Learn2Reg's format. Of a folder that `register COHORT` wrote, all
+    fields become a submission: `heteroreg convert registered --out submission`
     """
     from heteroreg.data.image import read_grid
     from heteroreg.data.transforms import read_transform, write_transform
 
+    if transform.is_dir():
+        from heteroreg.submission import write_submission
+
+        count = write_submission(transform, out)
+        _say(quiet, f"wrote {out}: {count} fields for Learn2Reg")
+        return
     write_transform(*read_transform(transform, None if like is None else read_grid(like)), out)
     _say(quiet, f"wrote {out}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,33 @@ def write_mnms(folder: Path, *, pairs: int, seed: int, **options: Any) -> None:
     write_text(folder / MNMS_TABLE, pd.DataFrame(rows).to_csv(lineterminator="\n"))
 
 
-LAYOUTS: dict[str, Callable[..., None]] = {"acdc": write_acdc, "camus": write_camus, "mnms": write_mnms}
+def write_learn2reg(folder: Path, *, pairs: int, seed: int, **options: Any) -> None:
+    """A task of Learn2Reg: `Phantom_dataset.json`, `imagesTr/`, `labelsTr/`; the fixed image is modality 0000."""
+    held: dict[str, list[dict[str, str]]] = {"training_paired_images": [], "registration_val": []}
+    training = []
+    for index in range(pairs):
+        pair = _stack(seed, index, options)
+        names = {}
+        for role, modality in (("fixed", "0000"), ("moving", "0001")):
+            name = f"Phantom_{index + 1:04d}_{modality}.nii.gz"
+            for kind, image in (("images", getattr(pair, role)), ("labels", getattr(pair, f"{role}_labels"))):
+                (folder / f"{kind}Tr").mkdir(parents=True, exist_ok=True)
+                write_image(_whole(image, np.int16 if kind == "images" else np.uint8), folder / f"{kind}Tr" / name)
+            names[role] = f"./imagesTr/{name}"
+            training.append({"image": names[role], "label": f"./labelsTr/{name}"})
+        last = pairs > 2 and index >= pairs - max(1, pairs // 5)
+        held["registration_val" if last else "training_paired_images"].append(names)
+    about = {
+        "name": "Phantom", "release": "1.0", "modality": {"0": "MR", "1": "MR"}, "tensorImageSize": "4D",
+        "numTraining": len(training), "training": training,
+        **{f"num{key[0].upper()}{key[1:]}": len(entries) for key, entries in held.items()}, **held,
+    }  # fmt: skip
+    write_text(folder / "Phantom_dataset.json", json.dumps(about, indent=4) + "\n")
+
+
+LAYOUTS: dict[str, Callable[..., None]] = {
+    "acdc": write_acdc, "camus": write_camus, "mnms": write_mnms, "learn2reg": write_learn2reg,
+}  # fmt: skip
 
 
 def _stack(seed: int, index: int, options: dict[str, Any]) -> PhantomPair:

@@ -10,12 +10,13 @@ from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.data.readers.acdc import read_acdc
 from heteroreg.data.readers.camus import read_camus
 from heteroreg.data.readers.folder import read_folder
+from heteroreg.data.readers.learn2reg import read_learn2reg
 from heteroreg.data.readers.mnms import read_mnms
 from heteroreg.data.readers.splits import split_patients
 from heteroreg.errors import UserError
 from heteroreg.files import atomic_folder, write_text
 
-__all__ = ["KINDS", "import_cohort", "read_acdc", "read_camus", "read_folder", "read_mnms"]
+__all__ = ["KINDS", "import_cohort", "read_acdc", "read_camus", "read_folder", "read_learn2reg", "read_mnms"]
 
 MARKER = "import.json"
 
@@ -24,6 +25,7 @@ _READERS: dict[str, Callable[[Path, Path], list[Pair]]] = {
     "acdc": lambda source, _: read_acdc(source),
     "camus": lambda source, _: read_camus(source),
     "mnms": read_mnms,
+    "learn2reg": lambda source, _: read_learn2reg(source),
     "folder": lambda source, _: read_folder(source),
 }
 KINDS = tuple(_READERS)
@@ -35,7 +37,7 @@ def import_cohort(
     """Makes a cohort from a data set as it is downloaded; nothing is copied that can be referred to.
 
     Args:
-        kind: `acdc`, `camus`, `mnms` or `folder`.
+        kind: `acdc`, `camus`, `mnms`, `learn2reg` or `folder`.
         source: The data set's folder.
         out: The cohort's folder, written whole or not at all: `pairs.csv`, an `import.json` that says what was
             imported, and for `mnms` the ED and ES frames.

@@ -1,0 +1,130 @@
+"""Learn2Reg, as its tasks are downloaded: `<task>_dataset.json` with the pairs, `imagesTr/`, `labelsTr/`, ….
+
+Images are called `<task>_<subject>_<modality>.nii.gz`, label maps likewise.
+Hering et al., IEEE Transactions on Medical Imaging 42, 2023.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from heteroreg.data.cohort import Pair
+from heteroreg.errors import UserError
+from heteroreg.text import read_json
+
+LIST = "_dataset.json"
+PAIRS = {"training_paired_images": "train", "registration_val": "val", "registration_test": "test"}
+NAME = re.compile(r"(?P<task>.+)_(?P<subject>\d+)_(?P<modality>\d{4})\.nii(\.gz)?")
+FIRST, SECOND = "0000", "0001"
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """One image of the task."""
+
+    path: Path
+    labels: Path | None
+    subject: str
+    modality: str
+
+
+def read_learn2reg(source: Path) -> list[Pair]:
+    """Finds the pairs of a task.
+
+    Those of `training_paired_images` train, of `registration_val` validate, of `registration_test` test; a training
+    pair with an image that validates or tests is left out. Where there are training images but no pairs of them,
+    the next image is moved onto each, the first onto the last. Label maps are in `labelsTr` beside `imagesTr`.
+
+    The id of a pair is what its field is called in a submission: `disp_<id>.nii.gz`.
+
+    Args:
+        source: The folder of the task, or its `<task>_dataset.json`.
+
+    Returns:
+        The pairs, with the subject of the fixed image as the patient.
+
+    Raises:
+        UserError: There is no list or more than one, it is damaged, or it names an image that is not there.
+    """
+    listing = _listing(Path(source).absolute())
+    content = read_json(listing)
+    try:
+        held = {part: _named(content, key) for key, part in PAIRS.items()}
+        single = [
+            str(entry["image"] if isinstance(entry, Mapping) else entry) for entry in content.get("training", [])
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{listing}: is no list of a Learn2Reg task ({error!r}); download it again") from error
+    kept = {image for part in ("val", "test") for pair in held[part] for image in pair}
+    if not held["train"]:
+        free = [image for image in dict.fromkeys(single) if image not in kept]
+        held["train"] = list(zip(free, free[1:] + free[:1], strict=True)) if len(free) > 1 else []
+    held["train"] = [pair for pair in held["train"] if not kept & set(pair)]
+    scans: dict[str, _Scan] = {}
+    pairs = []
+    for part, named in held.items():
+        missing = [image for pair in named for image in pair if not (listing.parent / image).is_file()]
+        if part == "test" and named and len(missing) == 2 * len(named):
+            continue  # the images of the test are often kept by those who score it
+        for fixed, moving in named:
+            for image in (fixed, moving):
+                scans.setdefault(image, _scan(listing, image))
+            pairs.append(_pair(scans[moving], scans[fixed], part))
+    if not pairs:
+        raise UserError(f"{listing}: lists no pairs; name the folder of a Learn2Reg task")
+    return pairs
+
+
+def _listing(source: Path) -> Path:
+    if source.is_file():
+        return source
+    if not source.is_dir():
+        raise UserError(f"{source}: no such folder; name the folder of a Learn2Reg task")
+    found = sorted(source.glob(f"*{LIST}"))
+    if len(found) != 1:
+        what = f"holds several lists ({', '.join(path.name for path in found)}); name one" if found else (
+            f"holds no list <task>{LIST}; name the folder of a Learn2Reg task"
+        )  # fmt: skip
+        raise UserError(f"{source}: {what}")
+    return found[0]
+
+
+def _named(content: Mapping[str, Any], key: str) -> list[tuple[str, str]]:
+    """The pairs (fixed, moving) that the list has under a key."""
+    return [(str(entry["fixed"]), str(entry["moving"])) for entry in content.get(key, [])]
+
+
+def _scan(listing: Path, image: str) -> _Scan:
+    path = (listing.parent / image).resolve()
+    name = NAME.fullmatch(path.name)
+    if name is None:
+        raise UserError(f"{listing}: names '{image}', which is not of the form <task>_0001_0000.nii.gz")
+    if not path.is_relative_to(listing.parent.resolve()):
+        raise UserError(f"{listing}: names '{image}', which lies outside its folder")
+    if not path.is_file():
+        raise UserError(f"{path}: is missing, and {listing.name} names it; download the task again")
+    folder = path.parent.name
+    labels = path.parent.with_name(folder.replace("images", "labels")) / path.name
+    return _Scan(path, labels if labels != path and labels.is_file() else None, name["subject"], name["modality"])
+
+
+def _pair(moving: _Scan, fixed: _Scan, part: str) -> Pair:
+    usual = fixed.modality == moving.modality or (fixed.modality, moving.modality) == (FIRST, SECOND)
+    names = (
+        (fixed.subject, moving.subject)
+        if usual
+        else (fixed.subject, fixed.modality, moving.subject, moving.modality)
+    )
+    return Pair(
+        id="_".join(names),
+        patient=fixed.subject,
+        moving=moving.path,
+        fixed=fixed.path,
+        moving_labels=moving.labels,
+        fixed_labels=fixed.labels,
+        split=part,
+    )
