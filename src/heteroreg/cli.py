@@ -59,6 +59,7 @@ class Mode(StrEnum):
 
     standard = "standard"
     reference = "reference"
+    learn2reg = "learn2reg"
 
 
 Out = Annotated[Path, typer.Option("--out", help="Folder to write.")]
@@ -444,7 +445,7 @@ def evaluate(
     out: Out,
     split: Annotated[str, typer.Option(help="train, val, test, or all.")] = "test",
     metrics: Annotated[
-        Mode, typer.Option(help="Sound metrics, or those of the paper's own figures.")
+        Mode, typer.Option(help="Sound metrics, those of the paper's own figures, or the challenges'.")
     ] = Mode.standard,
     confine: Confine = False,
     threads: Threads = None,

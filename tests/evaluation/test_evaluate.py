@@ -322,7 +322,11 @@ SOUND = {
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("summary.json", json.dumps(SOUND | {"mode": "other"}), "mode: Input should be 'standard' or 'reference'"),
+        (
+            "summary.json",
+            json.dumps(SOUND | {"mode": "other"}),
+            "mode: Input should be 'standard', 'reference' or 'l",
+        ),
         ("summary.json", json.dumps(SOUND | {"counts": {"pairs": -1}}), "counts.pairs"),
         ("summary.json", json.dumps(SOUND | {"labels": {"1": {"rows": 1}}}), "labels.1.missed"),
         ("summary.json", json.dumps(SOUND | {"labels": {"x": {}}}), "labels"),

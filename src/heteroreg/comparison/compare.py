@@ -82,7 +82,7 @@ class Comparison:
 
     @property
     def mode(self) -> str:
-        """`standard` or `reference`."""
+        """`standard`, `reference` or `learn2reg`."""
         return str(next(iter(self.repeats.values()))[0].summary["mode"])
 
     def to_markdown(self) -> str:

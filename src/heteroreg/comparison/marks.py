@@ -6,15 +6,16 @@ import re
 
 from heteroreg.errors import one_line
 from heteroreg.evaluation.metrics import Metric
+from heteroreg.evaluation.row import IN_VOXELS
 
 ARROWS = {True: " ↑", False: " ↓", None: ""}
 NOTHING = "–"
 
 
 def heading(described: Metric, mode: str) -> str:
-    """The title of a column with its direction; distances are in voxels in the reference mode."""
+    """The title of a column with its direction; distances are in voxels in some modes."""
     title = described.title
-    if mode == "reference" and not described.name.startswith("epe"):
+    if mode in IN_VOXELS and not described.name.startswith("epe"):
         title = title.replace("(mm)", "(voxels)")
     return title + ARROWS[described.higher_is_better]
 

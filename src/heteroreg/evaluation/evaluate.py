@@ -13,12 +13,13 @@ import pandas as pd
 from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.data.dataset import ImageCache
 from heteroreg.errors import UserError
+from heteroreg.evaluation import learn2reg
 from heteroreg.evaluation.gallery import Case, spread
 from heteroreg.evaluation.metrics import ALWAYS, metric, ordered
 from heteroreg.evaluation.row import Mode, Row, score
 from heteroreg.evaluation.scores import MARKER, Scores, over_patients
 from heteroreg.evaluation.uncertainty import FRACTIONS
-from heteroreg.evaluation.view import Inputs, view_of
+from heteroreg.evaluation.view import Inputs, View, view_of
 from heteroreg.files import require_free
 from heteroreg.processes import lost_process, shared, start, together
 from heteroreg.progress import progress
@@ -62,7 +63,7 @@ def evaluate(
         registrar: What registers.
         cohort: The pairs, for example `cohort.split("test")`.
         metrics: `standard`: warped label maps, distances in mm, misses counted as Dice 0. `reference`: as the
-            paper's figures were made, see `row.score`.
+            paper's figures were made; `learn2reg`: as those challenges score volumes. See `row.score`.
         labels: The labels to score; None takes all but 0.
         out: Folder to save to.
         gallery: Keeps this many registrations for looking at, spread evenly over the cohort.
@@ -94,6 +95,8 @@ def evaluate(
         seconds = time.perf_counter() - began
         view = view_of(registration, inputs)
         by_slice = registration.slicewise if slicewise is None else slicewise
+        if metrics == "learn2reg":
+            by_slice = _whole(pair, view)
         views = [view.at(k) for k in range(view.slices)] if by_slice and view.fixed.ndim == 3 else [view]
         rows = [(_cells(pair, part.slice), score(part, labels, metrics)) for part in views]
         for _, row in rows:
@@ -118,9 +121,22 @@ def evaluate(
     return scores
 
 
+def _whole(pair: Pair, view: View) -> bool:
+    """That Learn2Reg's metrics are of volumes; its evaluation knows no slices."""
+    if view.fixed.ndim != learn2reg.AXES or min(view.fixed.shape) <= 2 * learn2reg.MARGIN:
+        shape = " x ".join(map(str, view.fixed.shape))
+        raise UserError(
+            f"pair {pair.id}: has {shape} voxels, and Learn2Reg's metrics need volumes of 5 or more along each "
+            "axis; use --metrics standard"
+        )
+    return False
+
+
 def _check(cohort: Cohort, mode: str, labels: Sequence[int] | None) -> None:
     if mode not in get_args(Mode):
         raise UserError(f"metrics: '{mode}' is unknown; use {' or '.join(get_args(Mode))}")
+    if mode == "learn2reg":
+        learn2reg.require_installed()
     if not len(cohort):
         raise UserError(f"{cohort.name}: holds no pairs to evaluate")
     if labels is not None and min(labels, default=0) < 1:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from heteroreg.evaluation import learn2reg
 from heteroreg.evaluation.overlap import dice, jaccard
 from heteroreg.evaluation.regularity import determinant, folding_percent, sd_log_jacobian
 from heteroreg.evaluation.surface import surface_distances
@@ -25,7 +26,8 @@ from heteroreg.evaluation.uncertainty import (
 from heteroreg.evaluation.view import View
 from heteroreg.spatial import warp
 
-Mode = Literal["standard", "reference"]
+Mode = Literal["standard", "reference", "learn2reg"]
+IN_VOXELS: tuple[str, ...] = ("reference", "learn2reg")
 COVERAGES = (50, 68, 90, 95)
 # A displacement of 0 read in floating point spills this little over to the neighbours.
 ROUNDING = 1e-6
@@ -60,7 +62,8 @@ def score(view: View, labels: Collection[int] | None, mode: Mode) -> Row:
     `standard`: the warped label map against the fixed one, distances in mm. A label that the warp lost counts
     as a miss with Dice 0. `reference`: as the paper's own figures were made: each label's mask is warped
     linearly and thresholded above 0, distances are in voxels, and a label with an empty mask has no score.
-    `asd` is one way in both modes, from moved to fixed.
+    `asd` is one way in both modes, from moved to fixed. `learn2reg`: whole volumes as the challenges score them;
+    label maps are warped to the nearest voxel, distances are in voxels; see `evaluation.learn2reg`.
 
     Args:
         view: What to score.
@@ -70,8 +73,11 @@ def score(view: View, labels: Collection[int] | None, mode: Mode) -> Row:
     jacobian = determinant(view.displacement)
     values = {"folding_percent": folding_percent(jacobian), "sd_log_jacobian": sd_log_jacobian(jacobian)}
     in_moving, in_fixed = _labels(view.moving_labels, labels), _labels(view.fixed_labels, labels)
-    present, missed = in_moving & in_fixed, set()
-    for label in sorted(present):
+    present, missed = in_moving & in_fixed, set[int]()
+    if mode == "learn2reg":
+        found, missed = _of_learn2reg(view, present)
+        values |= found
+    for label in sorted(present if mode != "learn2reg" else ()):
         moved, fixed = _moved_mask(view, label, mode), np.asarray(view.fixed_labels == label)
         if not moved.any():
             missed.add(label)
@@ -86,6 +92,15 @@ def score(view: View, labels: Collection[int] | None, mode: Mode) -> Row:
         curve,
         curve_foreground,
     )
+
+
+def _of_learn2reg(view: View, present: set[int]) -> tuple[dict[str, float], set[int]]:
+    values = {"sd_log_jacobian": learn2reg.sd_log_jacobian(view.displacement)}
+    if view.moving_labels is None or view.fixed_labels is None:
+        return values, set()
+    moved = learn2reg.warp_nearest(view.moving_labels, view.displacement)
+    found, missed = learn2reg.overlap_and_distance(moved, view.fixed_labels, present)
+    return values | found, missed
 
 
 def _labels(array: NDArray[Any] | None, wanted: Collection[int] | None) -> set[int]:

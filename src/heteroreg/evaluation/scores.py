@@ -43,7 +43,7 @@ class _Summary(BaseModel):
     """What others rely on in a summary."""
 
     kind: Literal["evaluation"]
-    mode: Literal["standard", "reference"]
+    mode: Literal["standard", "reference", "learn2reg"]
     counts: _Counts
     labels: dict[int, _LabelCounts]
 

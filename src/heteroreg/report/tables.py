@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from heteroreg.comparison import Comparison
+from heteroreg.evaluation.row import IN_VOXELS
 from heteroreg.report.wording import Column, column, p_value
 
 ALPHA = 0.05
@@ -114,7 +115,7 @@ class Results:
         self.names: list[str] = comparison.rows
         self.metrics: list[str] = comparison.metrics
         self.baseline = comparison.baseline
-        self.voxels = comparison.mode == "reference"
+        self.voxels = comparison.mode in IN_VOXELS
         self._found = {(str(row["row"]), str(row["metric"])): _result(row) for _, row in table.iterrows()}
 
     def get(self, name: str, metric: str) -> Result | None:

@@ -122,7 +122,7 @@ def column(name: str, *, voxels: bool = False) -> Column:
 
     Args:
         name: The column.
-        voxels: Whether distances of labels are in voxels, as in the reference mode.
+        voxels: Whether distances of labels are in voxels, as in some modes.
     """
     known = metric(name) or Metric(name, name, None)
     base = re.sub(r"_\d+$", "", name) if known.label is not None else name

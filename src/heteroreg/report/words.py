@@ -64,6 +64,8 @@ def notes(comparison: Comparison) -> list[str]:
         )
     if comparison.mode == "reference":
         found.append("Scored in the reference mode: masks above 0 after linear warping, distances in voxels.")
+    if comparison.mode == "learn2reg":
+        found.append("Scored as Learn2Reg does: labels warped to the nearest voxel, distances in voxels.")
     return found
 
 
