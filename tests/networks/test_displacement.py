@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from heteroreg.networks import HalfVoxelMorph, VoxelMorph
-from heteroreg.networks.displacement import correlated, displacement_of, integrated, reparameterised
+from heteroreg.networks.displacement import correlated, displacement_of, integrated, reparameterised, tempered
 
 
 def images(shape):
@@ -24,7 +24,7 @@ def test_the_sample_is_drawn_before_it_is_integrated(shape):
     generator = torch.Generator().manual_seed(1)
     coarse = [(n + 1) // 2 for n in shape]
     mean = torch.randn(2, len(shape), *coarse, generator=generator)
-    log_variance = torch.randn(mean.shape, generator=generator)
+    log_variance = -torch.rand(mean.shape, generator=generator)  # below 0 it is taken as it is
     torch.manual_seed(5)
     found = displacement_of(mean, shape, 7, log_variance, sampled=True)
     torch.manual_seed(5)
@@ -33,7 +33,7 @@ def test_the_sample_is_drawn_before_it_is_integrated(shape):
     torch.testing.assert_close(found.forward, forward)
     torch.testing.assert_close(found.backward, backward)
     assert found.velocity is mean
-    assert found.velocity_log_variance is log_variance
+    torch.testing.assert_close(found.velocity_log_variance, log_variance)
 
 
 def test_without_sampling_it_is_the_mean():
@@ -128,3 +128,19 @@ def test_samples_in_training_are_correlated():
     )
     assert smooth.diff(dim=2).square().mean() < 0.2 * rough.diff(dim=2).square().mean()
     assert float(smooth[..., ::31, ::31].std()) == pytest.approx(2.0, rel=0.1)  # in voxels of twice the resolution
+
+
+def test_a_variance_grows_linearly_above_1():
+    # log σ² = -3, -0.5, 0 as said; σ² = 1 + 1, 1 + 9 above 0.
+    raw = torch.tensor([-3.0, -0.5, 0.0, 1.0, 9.0])
+    np.testing.assert_allclose(tempered(raw), [-3, -0.5, 0, np.log(2), np.log(10)], rtol=1e-6)
+
+
+def test_its_slope_has_no_step():
+    raw = torch.tensor([-1e-9, 0.0, 1e-9, 9.0], dtype=torch.float64, requires_grad=True)
+    tempered(raw).sum().backward()
+    # d log(1 + raw)/d raw = 1/(1 + raw): 1 at 0, a tenth at 9.
+    np.testing.assert_allclose(raw.grad, [1, 1, 1, 0.1], rtol=1e-6)
+    assert torch.autograd.gradcheck(
+        tempered, torch.tensor([-2.0, 0.5, 3.0], dtype=torch.float64, requires_grad=True)
+    )

@@ -47,7 +47,8 @@ def displacement_of(
         velocity: (N, d, *any) in voxels of its own grid.
         shape: The full resolution.
         int_steps: Squarings.
-        log_variance: log σ_z² (N, d, *any), in voxels² of the halved velocity, where it is estimated.
+        log_variance: log σ_z² (N, d, *any), in voxels² of the halved velocity, where it is estimated; `tempered`
+            is applied to it.
         sampled: Integrates one sample of N(velocity, σ_z²), drawn before the integration, instead of the mean. The
             noise comes from PyTorch's own generator of the device.
         correlation: Over how many voxels of the halved velocity the noise of a sample is alike; see `correlated`.
@@ -56,11 +57,25 @@ def displacement_of(
     mean = resize_displacement(velocity, coarse)
     if log_variance is None:
         return Displacement(mean, *integrated(mean, shape, int_steps))
+    log_variance = tempered(log_variance)
     if list(log_variance.shape[2:]) != coarse:
         mode = INTERPOLATION[len(coarse)]
         log_variance = F.interpolate(log_variance, size=coarse, mode=mode, align_corners=True)
     drawn = sample_of(mean, log_variance, correlation) if sampled else mean
     return Displacement(mean, *integrated(drawn, shape, int_steps), log_variance)
+
+
+def tempered(raw: Tensor) -> Tensor:
+    """The logarithm of 1 + ELU(raw): log σ² = raw below 0, and σ² = 1 + raw above.
+
+    A variance that is the exponential of what a network says goes up by orders of magnitude in a few updates, and
+    one such gradient keeps Adam's steps small for hundreds of updates after. Above 1 voxel, where no estimate
+    should end, it grows linearly instead; value and slope are continuous.
+
+    Args:
+        raw: What the network says, any shape.
+    """
+    return torch.where(raw > 0, torch.log1p(raw.clamp(min=0)), raw)
 
 
 def sample_of(mean: Tensor, log_variance: Tensor, correlation: float) -> Tensor:
