@@ -121,7 +121,8 @@ def _register(registrar: Registrar, pair: Pair, folder: Path) -> Outcome:
 def _identity(registrar: Registrar) -> str:
     """What tells one registrar from another: runs in different folders may have one name."""
     if isinstance(registrar, ModelRegistrar):
-        return str(registrar.run.folder.resolve())
+        folder = str(registrar.run.folder.resolve())
+        return f"{folder}, refined by {registrar.refine}" if registrar.refine else folder
     return registrar.name
 
 

@@ -70,6 +70,7 @@ Devices = Annotated[int, typer.Option(min=1, help="Processes on each machine.")]
 Nodes = Annotated[int, typer.Option(min=1, help="Machines.")]
 Strategy = Annotated[str, typer.Option(help="How processes work together: auto or ddp.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Of elastix, for one pair; 1 by default.")]
+Refine = Annotated[int, typer.Option(min=0, help="Steps by which each pair is improved on its own.")]
 CohortPath = Annotated[Path, typer.Argument(metavar="COHORT", help="pairs.csv, or the folder that holds it.")]
 
 
@@ -252,6 +253,7 @@ def register(
     samples: Annotated[
         int | None, typer.Option(min=2, help="Of the displacement, where the method has its uncertainty.")
     ] = None,
+    refine: Refine = 0,
     split: Annotated[str, typer.Option(help="Of a cohort: train, val, test, or all.")] = "all",
     threads: Threads = None,
     devices: Devices = 1,
@@ -278,13 +280,13 @@ def register(
         if initial is not None:
             raise UserError("--initial: is for a single pair; each pair of a cohort has an alignment of its own")
         _register_cohort(
-            moving, model, out, moving_labels, samples, split, threads, devices, nodes, strategy, quiet
+            moving, model, out, moving_labels, samples, refine, split, threads, devices, nodes, strategy, quiet
         )
         return
     if split != "all" or devices * nodes > 1:
         raise UserError("--split, --devices and --nodes: are for cohorts; a single pair needs one process")
     require_free(out, "summary.json")
-    registrar = registrar_of(model, threads=threads, samples=samples)
+    registrar = registrar_of(model, threads=threads, samples=samples, refine=refine)
     if initial is not None:
         registrar = Aligned(registrar, read_affine(initial))
     labels = None if moving_labels is None else as_image(moving_labels, labels=True)
@@ -303,6 +305,7 @@ def _register_cohort(
     out: Path,
     labels: Path | None,
     samples: int | None,
+    refine: int,
     split: str,
     threads: int | None,
     devices: int,
@@ -329,7 +332,7 @@ def _register_cohort(
     pairs = pairs.split(split)
     # With several processes each goes to its own device later.
     device = "cpu" if devices * nodes > 1 else None
-    registrar = registrar_of(model, device=device, threads=threads, samples=samples)
+    registrar = registrar_of(model, device=device, threads=threads, samples=samples, refine=refine)
     table = register_cohort(
         registrar, pairs, out, devices=devices, nodes=nodes, strategy=strategy, show=not quiet,
     )  # fmt: skip
@@ -447,6 +450,7 @@ def evaluate(
     metrics: Annotated[
         Mode, typer.Option(help="Sound metrics, those of the paper's own figures, or the challenges'.")
     ] = Mode.standard,
+    refine: Refine = 0,
     confine: Confine = False,
     threads: Threads = None,
     devices: Devices = 1,
@@ -468,7 +472,7 @@ def evaluate(
     pairs = Cohort.read(cohort, confine=confine).split(split)
     # With several processes each goes to its own device later.
     device = "cpu" if devices * nodes > 1 else None
-    registrar = registrar_of(model, device, threads)
+    registrar = registrar_of(model, device, threads, refine=refine)
     scores = run(
         registrar, pairs, metrics=metrics.value, out=out, devices=devices, nodes=nodes, strategy=strategy,
         show=not quiet,

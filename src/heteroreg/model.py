@@ -20,9 +20,10 @@ from heteroreg.errors import UserError
 from heteroreg.methods import find_method
 from heteroreg.posterior import VelocityPosterior, standard_deviation, whole
 from heteroreg.processes import autocast
+from heteroreg.refinement import refine
 from heteroreg.registration import Registration, no_uncertainty
 from heteroreg.spatial import warp
-from heteroreg.training.run import Run
+from heteroreg.training.run import Run, smoothness_weight
 from heteroreg.transform import resample_displacement, resample_map, warp_image
 
 SMALLEST = 16  # voxels along an axis that a network takes
@@ -65,6 +66,8 @@ class ModelRegistrar:
             positions are float32 in any case.
         samples: Of the displacement, for its standard deviation and the figures of the labels; by default 32 for a
             2D and 16 for a 3D network.
+        refine: Steps by which the loss is minimised for each pair alone, from what the network says; see
+            `refinement.refine`.
 
     Raises:
         UserError: Samples are asked of a model that has no displacement uncertainty, or fewer than 2.
@@ -77,8 +80,12 @@ class ModelRegistrar:
         device: str | None = None,
         precision: str = "auto",
         samples: int | None = None,
+        refine: int = 0,
     ) -> None:
         self.run = run
+        if refine < 0:
+            raise UserError(f"{refine} steps of refinement: give a whole number from 0 up")
+        self.refine = refine
         if samples is not None and not find_method(run.config.method).uncertain:
             raise no_uncertainty(f"{run.folder}: {run.config.method}")
         if samples is not None and samples < 2:
@@ -156,11 +163,12 @@ class ModelRegistrar:
                 "method": self.run.config.method,
                 "network": self.run.config.network,
                 "seed": self.run.config.seed,
+                **({"refine": self.refine} if self.refine else {}),
                 "seconds": round(time.perf_counter() - began, 4),
             },
         )
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _estimate(self, moving: Image, fixed: Image, scale: Scale, working: Grid) -> Estimate:
         preparation = self.run.config.preparation
         moving_batch = _batch(moving, scale_of(moving, preparation.intensity), working, preparation.dims)
@@ -215,6 +223,12 @@ class ModelRegistrar:
     def _forward(self, moving: Tensor, fixed: Tensor) -> Estimate:
         with autocast(self.precision, self.device):
             displacement = self.network(moving, fixed)
+        if self.refine:
+            weight, int_steps = smoothness_weight(self.run.config), cast("int", self.network.int_steps)
+            displacement = refine(
+                displacement, moving, fixed, self.objective, weight, int_steps, self.refine, self.precision
+            )
+        with autocast(self.precision, self.device):
             losses = self.objective(warp(moving, displacement.forward), fixed)
         return Estimate(
             displacement.forward,
@@ -232,6 +246,7 @@ def load(
     device: str | None = None,
     precision: str = "auto",
     samples: int | None = None,
+    refine: int = 0,
 ) -> ModelRegistrar:
     """Opens a trained run as a registrar.
 
@@ -241,12 +256,13 @@ def load(
         device: Where to compute; a GPU if there is one by default.
         precision: `32-true`, `bf16-mixed`, or `auto`: bf16 where it is faster.
         samples: Of the displacement, where the model has its uncertainty; see `ModelRegistrar`.
+        refine: Steps by which each pair is refined on its own; see `ModelRegistrar`.
 
     Raises:
         UserError: The folder is not a run, or its checkpoint is damaged or of a newer version; samples are asked of
             a model that has none.
     """
-    return ModelRegistrar(Run.read(folder), checkpoint, device, precision, samples)
+    return ModelRegistrar(Run.read(folder), checkpoint, device, precision, samples, refine)
 
 
 def at_least(grid: Grid, smallest: int, dims: int) -> Grid:

@@ -15,7 +15,11 @@ from heteroreg.training.run import CONFIG
 
 
 def registrar_of(
-    model: str | Path, device: str | None = None, threads: int | None = None, samples: int | None = None
+    model: str | Path,
+    device: str | None = None,
+    threads: int | None = None,
+    samples: int | None = None,
+    refine: int = 0,
 ) -> Registrar:
     """The registrar of a name: `elastix`, `undeformed`, or else the folder of a run.
 
@@ -26,22 +30,25 @@ def registrar_of(
         device: Where a run computes; a GPU if there is one by default.
         threads: Of elastix, for one pair; 1 by default.
         samples: Of the displacement, of a run whose method has its uncertainty.
+        refine: Steps by which a run's model refines each pair.
 
     Raises:
-        UserError: There is neither such a name nor such a run; elastix is not installed; `threads` or
-            `samples` are not for it.
+        UserError: There is neither such a name nor such a run; elastix is not installed; `threads`, `samples` or
+            `refine` are not for it.
     """
     if threads is not None and model != "elastix":
         raise UserError(f"--threads: is for elastix; {model} takes those that OMP_NUM_THREADS allows")
     if model in CLASSICAL:
         if samples is not None:
             raise UserError(f"--samples: {model} has no uncertainty of the displacement; name a run that has")
+        if refine:
+            raise UserError(f"--refine: {model} has no network to begin from; name a run")
         return CLASSICAL[str(model)](threads or 1)
     if not (Path(model) / CONFIG).is_file():
         near = get_close_matches(str(model).lower(), CLASSICAL, n=1)
         hint = f"did you mean {near[0]}?" if near else f"name one that `heteroreg train` made, or {NAMES}"
         raise UserError(f"{model}: is not the folder of a run (no {CONFIG}); {hint}")
-    return load(model, device=device, samples=samples)
+    return load(model, device=device, samples=samples, refine=refine)
 
 
 def _elastix(threads: int) -> Registrar:
