@@ -68,7 +68,7 @@ def _line(comparison: Comparison, row: str, column: Metric, cells: Cells) -> str
     names = f"{shown(row)} {MINUS} {shown(comparison.baseline)}"
     text = f"{names}: {_signed(line['difference'] * column.scale)} points"
     if math.isfinite(line["p_holm"]):
-        text += f" {_interval(line, column)}, p = {_p(line['p_t'])}"
+        text += f" {_interval(line, column)}, p = {_p(line['p_t'])}".replace("= <", "< ")
         text += f" (Wilcoxon {_p(line['p_wilcoxon'])}, Holm {_p(line['p_holm'])})"
     seeds = [cells[name, column.name]["sd_seeds"] for name in (row, comparison.baseline)]
     if all(map(math.isfinite, seeds)):

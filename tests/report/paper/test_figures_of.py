@@ -229,3 +229,18 @@ def test_the_png_has_300_dots_per_inch(written: dict[str, list[bytes]], tmp_path
     with Picture.open(tmp_path / "figure.png") as picture:
         assert picture.info["dpi"] == pytest.approx((300, 300), abs=0.1)
         assert picture.width == pytest.approx(85 / 25.4 * 300, abs=1)  # 1004
+
+
+def test_a_row_far_off_is_a_number_and_the_others_fill_the_plot(evaluation: Evaluate) -> None:
+    rows = {"none": [0.30, 0.35, 0.28, 0.40, 0.33], "worse": WORSE, "better": BETTER}
+    folders = [evaluation(name, values, noise=False) for name, values in rows.items()]
+    figure = figures_of(compare(folders, baseline="worse"))["dice"]
+    differences = figure.axes[1]
+    # The means of the label: 0.332 and 0.766, so -43.4 points; the others lie within 0 and 6 points.
+    assert [text.get_text() for text in differences.texts] == ["◂ −43.4"]
+    assert differences.get_xlim()[0] > -2
+
+
+def test_rows_that_are_alike_stay_in_the_plot(evaluation: Evaluate) -> None:
+    folders = [evaluation("worse", WORSE, noise=False), evaluation("better", BETTER, noise=False)]
+    assert not figures_of(compare(folders))["dice"].axes[1].texts

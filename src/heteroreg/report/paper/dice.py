@@ -23,6 +23,7 @@ LETTER = 1.5  # mm
 BETWEEN = 4.0
 RIGHT = 3.0
 LETTERS = 22
+FAR = 8.0  # times as far as the others: such a row is given as a number
 
 
 def dice_plots(comparison: Comparison, labels: Sequence[int]) -> Figure | None:
@@ -86,12 +87,20 @@ def _boxes(axes: Axes, patients: dict[str, pd.Series[float]], names: Sequence[st
 def _differences(axes: Axes, patients: dict[str, pd.Series[float]], results: Results, metric: str) -> None:
     shown = results.column(metric)
     axes.axvline(0, color=INK, linewidth=0.6, zorder=1)
+    points = {
+        name: shown.metric.scale * (patients[name] - patients[results.baseline]).to_numpy(dtype=float)
+        for name in results.names
+        if (found := results.get(name, metric)) is not None and found.compared
+    }
+    far = _far(points)
     for index, name in enumerate(results.names):
         result = results.get(name, metric)
-        if result is None or not result.compared:
+        if result is None or name not in points:
             continue
-        differences = shown.metric.scale * (patients[name] - patients[results.baseline]).to_numpy(dtype=float)
-        _points(axes, index, differences)
+        if name in far:
+            _beyond(axes, index, shown.metric.scale * result.difference)
+            continue
+        _points(axes, index, points[name])
         mean, low, high = (
             shown.metric.scale * number
             for number in (result.difference, result.difference_low, result.difference_high)
@@ -107,6 +116,32 @@ def _differences(axes: Axes, patients: dict[str, pd.Series[float]], results: Res
     unit = " (points)" if shown.unit == "%" else f" ({shown.unit})" if shown.unit else ""
     axes.set_title("mean and 95 % interval; filled: p < 0.05 (Holm)", fontsize=SMALL)
     axes.set_xlabel(f"difference to {shorten(results.baseline, LETTERS)}{unit}")
+
+
+def _far(points: dict[str, Floats]) -> set[str]:
+    """The rows that would squeeze all others into a line: that of no registration at all, as a rule.
+
+    Their mean is beyond every point of the others, and more than FAR times as far from 0 as the median of theirs.
+    """
+    means = {name: abs(float(np.nanmean(numbers))) for name, numbers in points.items()}
+    found = set()
+    for name in points:
+        others = [other for other in points if other != name]
+        if not others:
+            continue
+        reach = max(float(np.nanmax(np.abs(points[other]))) for other in others)
+        if means[name] > max(reach, FAR * float(np.median([means[other] for other in others]))):
+            found.add(name)
+    return found
+
+
+def _beyond(axes: Axes, index: int, mean: float) -> None:
+    """The mean of a row that lies outside the plot, at the side where it would be."""
+    left = mean < 0
+    text = f"◂ {mean:.1f}".replace("-", "−") if left else f"{mean:.1f} ▸"
+    side, edge = ("left", 0.01) if left else ("right", 0.99)
+    across = axes.get_yaxis_transform()
+    axes.text(edge, index, text, transform=across, ha=side, va="center", fontsize=SMALL, color=INK)
 
 
 def _points(axes: Axes, index: int, numbers: Floats) -> None:

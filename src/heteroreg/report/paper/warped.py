@@ -59,7 +59,7 @@ def _row(pair: Mapping[str, Case], scores: Mapping[str, Scores], labels: Sequenc
         panels.append(
             _panel(case, grey, labels, case.fixed, warped=case.moved_labels, true=case.fixed_labels, note=note)
         )
-    return Line(case_title(first), panels, height_over_width(first))
+    return Line(case_title(first).replace(", ", "\n"), panels, height_over_width(first))
 
 
 def _panel(
