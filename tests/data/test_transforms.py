@@ -5,6 +5,7 @@ import SimpleITK as sitk
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
+from heteroreg.data import transforms
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
 from heteroreg.data.transforms import read_transform, write_transform
@@ -148,3 +149,13 @@ def test_values_that_are_none_are_told(tmp_path):
         write_transform(u, OBLIQUE, tmp_path / name)
         with pytest.raises(UserError, match="NaN or infinite"):
             read_transform(tmp_path / name, OBLIQUE)
+
+
+@pytest.mark.parametrize("program", ["import os; os.abort()", "print('no answer')", "import time; time.sleep(60)"])
+def test_a_file_that_ends_its_reader_is_told(program, rng, tmp_path, monkeypatch):
+    write_transform(field(OBLIQUE, rng), OBLIQUE, tmp_path / "u.h5")
+    (tmp_path / "program.py").write_text(program)
+    monkeypatch.setattr(transforms, "PROGRAM", tmp_path / "program.py")
+    monkeypatch.setattr(transforms, "SECONDS", 5.0)
+    with pytest.raises(UserError, match=r"u\.h5: ends the program that reads ITK transforms; it is damaged"):
+        read_transform(tmp_path / "u.h5")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
-from heteroreg.data.transforms import read_itk_transform
+from heteroreg.data.transforms import ask_itk
 from heteroreg.errors import UserError
 
 Array = NDArray[np.float64]
@@ -84,16 +84,14 @@ def read_affine(path: str | Path) -> Affine:
         UserError: The file is missing or damaged, or holds a transform that is not affine, or mirrors or flattens.
     """
     path = Path(path)
-    transform = read_itk_transform(path)
-    if not transform.IsLinear():
+    found = ask_itk(path, affine=True)
+    if found.images is None:
         raise UserError(
-            f"{path}: holds a transform that is not affine ({transform.GetName()}); align with an affine one, "
-            "and apply a deformation with `heteroreg warp`"
+            f"{path}: holds a transform that is not affine ({found.name}); align with an affine one, and apply a "
+            "deformation with `heteroreg warp`"
         )
-    dims = transform.GetDimension()
-    offset = np.asarray(transform.TransformPoint([0.0] * dims))
-    columns = [np.asarray(transform.TransformPoint(unit.tolist())) - offset for unit in np.eye(dims)]
-    return _checked(path, np.stack(columns, axis=1), offset)
+    offset = np.asarray(found.images[0], dtype=np.float64)
+    return _checked(path, np.asarray(found.images[1:] - offset, dtype=np.float64).T, offset)
 
 
 def _checked(path: Path, matrix: Array, offset: Sequence[float] | Array) -> Affine:

@@ -83,16 +83,21 @@ def read_displacement(path: str | Path) -> tuple[Floats, Grid]:
             f"{path}: has {reader.GetNumberOfComponents()} values in each voxel of a {grid.dims}D grid; "
             "a displacement field has one for each axis"
         )
-    return displacement_of(read_voxels_of(path, reader, sitk.sitkVectorFloat64), path), grid
+    vectors = sitk.GetArrayFromImage(read_voxels_of(path, reader, sitk.sitkVectorFloat64))
+    return displacement_of(vectors, grid, path), grid
 
 
-def displacement_of(image: Any, path: Path) -> Floats:
-    """The displacement (d, *shape) in voxels that a SimpleITK image of vectors in mm holds.
+def displacement_of(vectors: Floats, grid: Grid, path: Path) -> Floats:
+    """The displacement (d, *shape) in voxels of vectors in mm.
+
+    Args:
+        vectors: (*reversed(shape), d), as SimpleITK gives arrays.
+        grid: Where they lie.
+        path: The file, for messages.
 
     Raises:
-        UserError: It holds NaN or infinite values; `path` names it.
+        UserError: They hold NaN or infinite values.
     """
-    vectors, grid = sitk.GetArrayFromImage(image), grid_of(image)
     if not np.isfinite(vectors).all():
         raise UserError(f"{path}: holds NaN or infinite displacements")
     axes = (grid.dims, *reversed(range(grid.dims)))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,7 @@ from numpy.typing import NDArray
 
 from heteroreg.data.field import displacement_of, field_of, read_displacement, write_displacement
 from heteroreg.data.grid import Grid
-from heteroreg.data.itk import check_grid, grid_of, last_line, silent
+from heteroreg.data.itk import check_grid, last_line
 from heteroreg.data.learn2reg import is_learn2reg, is_learn2reg_name, read_learn2reg, write_learn2reg
 from heteroreg.errors import UserError
 from heteroreg.files import atomic_file
@@ -20,6 +24,9 @@ from heteroreg.limits import require_size
 Floats = NDArray[np.floating[Any]]
 
 ITK_ENDINGS = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
+PROGRAM = Path(__file__).with_name("transform_process.py")
+# For a file, and beside it for every MB: a field as text is slow.
+SECONDS, SECONDS_PER_MB = 60.0, 5.0
 WRITTEN_ENDINGS = ITK_ENDINGS[:-1]  # .mat is for affine transforms
 
 
@@ -43,7 +50,7 @@ def read_transform(path: str | Path, like: Grid | None = None) -> tuple[Floats, 
     """
     path = Path(path)
     if path.name.lower().endswith(ITK_ENDINGS):
-        return _from_itk(path, read_itk_transform(path), like)
+        return _from_itk(path, like)
     if is_learn2reg(path):
         return read_learn2reg(path, _needed(path, like)), _needed(path, like)
     return read_displacement(path)
@@ -72,8 +79,34 @@ def write_transform(displacement: Floats, grid: Grid, path: str | Path) -> None:
         write_displacement(displacement, grid, path)
 
 
-def read_itk_transform(path: Path) -> Any:
-    """Reads a transform file of ITK.
+@dataclass(frozen=True)
+class Answer:
+    """What a transform file of ITK holds.
+
+    Attributes:
+        name: ITK's name of the transform.
+        dims: Of the space that it transforms, 2 or 3.
+        linear: Whether it is affine.
+        images: Where the origin and the unit vectors go (d + 1, d), if it is affine and that was asked.
+        vectors: The displacement field (…, d) in mm, first axis last, as ITK has arrays, if there is one.
+        grid: Where that lies.
+    """
+
+    name: str
+    dims: int
+    linear: bool
+    images: Floats | None = None
+    vectors: Floats | None = None
+    grid: Grid | None = None
+
+
+def ask_itk(path: Path, like: Grid | None = None, *, affine: bool = False) -> Answer:
+    """Reads a transform file of ITK, in a process of its own.
+
+    Args:
+        path: The file.
+        like: Where to sample a transform that is no displacement field.
+        affine: Asks for the images of the axes instead of a displacement field.
 
     Raises:
         UserError: The file is missing, damaged, or of another kind.
@@ -82,34 +115,41 @@ def read_itk_transform(path: Path) -> Any:
         raise UserError(f"{path}: no such file; name a transform")
     if not path.name.lower().endswith(ITK_ENDINGS):
         raise UserError(f"{path}: is no ITK transform by its ending; those end in {', '.join(ITK_ENDINGS)}")
+    grid = None if like is None else (like.shape, like.spacing, like.origin, like.direction)
+    question = json.dumps({"path": str(path), "grid": grid, "affine": affine})
+    limit = SECONDS + SECONDS_PER_MB * path.stat().st_size / 1e6
     try:
-        with silent():
-            transform = sitk.ReadTransform(str(path))
-    except RuntimeError as error:
+        done = subprocess.run(  # noqa: S603 - a file of the package
+            [sys.executable, "-P", str(PROGRAM)],
+            input=question.encode(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=limit, check=True,
+        )  # fmt: skip
+        line, _, content = done.stdout.partition(b"\n")
+        found = json.loads(line)
+    except (subprocess.SubprocessError, ValueError) as error:
         raise UserError(
-            f"{path}: could not be read as an ITK transform ({last_line(error)}); is the file whole?"
+            f"{path}: ends the program that reads ITK transforms; it is damaged, write or copy it again"
         ) from error
-    if transform.GetDimension() not in (2, 3):
-        raise UserError(f"{path}: transforms a space of {transform.GetDimension()} dimensions; 2 or 3 are needed")
-    return transform
+    if "error" in found:
+        raise UserError(f"{path}: could not be read as an ITK transform ({found['error']}); is the file whole?")
+    if found["dims"] not in (2, 3):
+        raise UserError(f"{path}: transforms a space of {found['dims']} dimensions; 2 or 3 are needed")
+    images = np.array(found["images"]) if "images" in found else None
+    answer = Answer(found["name"], found["dims"], found["linear"], images)
+    if "grid" not in found:
+        return answer
+    where = Grid(*(tuple(part) for part in found["grid"]))
+    require_size(path, where.shape)
+    check_grid(path, where)
+    vectors = np.frombuffer(content, dtype=np.float64).reshape(*reversed(where.shape), where.dims)
+    return replace(answer, vectors=vectors, grid=where)
 
 
-def _from_itk(path: Path, transform: Any, like: Grid | None) -> tuple[Floats, Grid]:
-    if transform.GetTransformEnum() == sitk.sitkDisplacementField:
-        image = sitk.DisplacementFieldTransform(transform).GetDisplacementField()
-        require_size(path, image.GetSize())
-        grid = grid_of(image)
-        check_grid(path, grid)
-        return displacement_of(image, path), grid
-    like = _needed(path, like)
-    if transform.GetDimension() != like.dims:
-        raise UserError(
-            f"{path}: transforms a space of {transform.GetDimension()} dimensions, and the image has {like.dims}"
-        )
-    image = sitk.TransformToDisplacementField(
-        transform, sitk.sitkVectorFloat64, like.shape, like.origin, like.spacing, like.direction
-    )
-    return displacement_of(image, path), like
+def _from_itk(path: Path, like: Grid | None) -> tuple[Floats, Grid]:
+    found = ask_itk(path, like)
+    if found.vectors is None or found.grid is None:
+        like = _needed(path, like)
+        raise UserError(f"{path}: transforms a space of {found.dims} dimensions, and the image has {like.dims}")
+    return displacement_of(found.vectors, found.grid, path), found.grid
 
 
 def _needed(path: Path, like: Grid | None) -> Grid:
