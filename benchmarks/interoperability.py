@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 import torch
@@ -34,7 +34,6 @@ from heteroreg.spatial import invert
 from heteroreg.transform import warp_image, warp_points
 
 Floats = NDArray[np.floating[Any]]
-ANTS = Path(__file__).with_name("by_ants.py")
 LARGEST_MM = 4.0
 POINTS = 20
 
@@ -160,26 +159,6 @@ def by_simpleitk(case: Case) -> tuple[Floats, Floats, Floats]:
     )
 
 
-def by_nitransforms(case: Case) -> tuple[Floats, Floats, Floats]:
-    """nitransforms' DenseFieldTransform."""
-    from nitransforms.io.itk import ITKDisplacementsField
-    from nitransforms.nonlinear import DenseFieldTransform
-    from nitransforms.resampling import apply
-
-    field = ITKDisplacementsField.from_filename(str(case.path("displacement.nii.gz")))
-    transform = DenseFieldTransform(field)
-    like = nib.load(case.path("moved.nii.gz"))
-    transform.reference = like
-
-    def resampled(name: str, order: int) -> Floats:
-        image = apply(transform, nib.load(case.path(name)), reference=like, order=order, prefilter=False)
-        return np.asarray(image.dataobj)
-
-    flip = np.array([-1.0, -1.0, 1.0])  # its points are RAS
-    points = transform.map(case.points_in_fixed * flip) * flip
-    return resampled("moving.nii.gz", 1), resampled("labels.nii.gz", 0), points - case.points_in_moving
-
-
 def by_heteroreg(case: Case) -> tuple[Floats, Floats, Floats]:
     """This package, from its files: `heteroreg warp`, which moves the points of moving."""
     displacement, grid = read_transform(case.path("displacement.nii.gz"))
@@ -190,15 +169,20 @@ def by_heteroreg(case: Case) -> tuple[Floats, Floats, Floats]:
     return moved, warp_image(whole, displacement, grid, labels=True).array, points - case.points_in_fixed
 
 
-def by_ants(python: Path) -> Tool:
-    """ANTs, in a Python that has antspyx."""
+def by_program(python: Path, name: str) -> Tool:
+    """Another tool, by the program `by_<name>.py` beside this one.
+
+    Args:
+        python: The Python that has the tool.
+        name: `ants` or `nitransforms`.
+    """
 
     def tool(case: Case) -> tuple[Floats, Floats, Floats]:
         np.savetxt(case.path("points.csv"), case.points_in_fixed, delimiter=",")
-        command = [str(python), str(ANTS), str(case.folder)]
+        command = [str(python), str(Path(__file__).with_name(f"by_{name}.py")), str(case.folder)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - the user's own Python
-        moved, labels = (read_image(case.path(f"ants_{name}.nii.gz")).array for name in ("moved", "labels"))
-        points = np.loadtxt(case.path("ants_points.csv"), delimiter=",")
+        moved, labels = (read_image(case.path(f"{name}_{part}.nii.gz")).array for part in ("moved", "labels"))
+        points = np.loadtxt(case.path(f"{name}_points.csv"), delimiter=",")
         return moved, labels, points - case.points_in_moving
 
     return tool
@@ -206,9 +190,13 @@ def by_ants(python: Path) -> Tool:
 
 def table(ants: Path | None) -> Iterator[tuple[str, str, Difference]]:
     """Every grid with every tool."""
-    tools: dict[str, Tool] = {"heteroreg": by_heteroreg, "SimpleITK": by_simpleitk, "nitransforms": by_nitransforms}
+    tools: dict[str, Tool] = {
+        "heteroreg": by_heteroreg,
+        "SimpleITK": by_simpleitk,
+        "nitransforms": by_program(Path(sys.executable), "nitransforms"),
+    }
     if ants is not None:
-        tools["ANTs"] = by_ants(ants)
+        tools["ANTs"] = by_program(ants, "ants")
     for name, grids in GRIDS.items():
         with tempfile.TemporaryDirectory() as folder:
             case = make(*grids, Path(folder) / "registration")

@@ -23,7 +23,7 @@ def test_processes_and_what_they_say(tmp_path: Path) -> None:
     failed = Local(2, tmp_path / "logs").run([BAD, GOOD], lambda job, seconds: done.append(job.name))
     assert done == ["good"]
     assert list(failed) == ["bad"]
-    assert failed["bad"].startswith("t: ")  # the first file that is missing
+    assert failed["bad"].startswith("l: ")  # the first file that is missing
     assert "mse" in (tmp_path / "logs" / "good.txt").read_text()
 
 
@@ -97,7 +97,7 @@ def test_a_queue_gets_all_jobs_of_a_stage_at_once() -> None:
     failed = Slurm(queue, poll=0.01).run([GOOD, BAD], lambda job, seconds: done.append(job.name))
     assert [job.call for job in queue.jobs] == [Command(GOOD.arguments), Command(BAD.arguments)]
     assert done == ["good"]
-    assert failed["bad"].startswith("t: ")
+    assert failed["bad"].startswith("l: ")
     assert not any(job.cancelled for job in queue.jobs)
 
 
@@ -135,7 +135,7 @@ class TestSubmitit:
         done: list[str] = []
         failed = Slurm(executor, poll=0.2).run([GOOD, BAD], lambda job, seconds: done.append(job.name))
         assert done == ["good"]
-        assert failed["bad"].startswith("t: ")
+        assert failed["bad"].startswith("l: ")
 
     def test_a_preempted_job_is_submitted_again(self, submitit: Any) -> None:
         again = Command(GOOD.arguments).checkpoint()

@@ -95,5 +95,5 @@ def test_import_never_replaces_what_it_did_not_write(tmp_path):
 
 
 def test_unknown_kind(tmp_path):
-    with pytest.raises(UserError, match="bids: no such data set; use acdc, camus, mnms, folder"):
+    with pytest.raises(UserError, match="bids: no such data set; use acdc, camus, mnms, learn2reg, folder"):
         import_cohort("bids", tmp_path, tmp_path / "out")
