@@ -1,6 +1,6 @@
 """Warps the files of one case with nitransforms; `benchmarks.interoperability` runs it in a process of its own.
 
-It brings an HDF5 library along, which does not go with that of ITK in one process.
+So the HDF5 library that it brings along stays out of the process that has ITK's.
 """
 
 from __future__ import annotations

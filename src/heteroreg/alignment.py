@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from heteroreg.data.affine import Affine
-from heteroreg.data.grid import Grid
 from heteroreg.data.inputs import ImageLike, as_pair
 from heteroreg.posterior import Posterior, standard_deviation
 from heteroreg.registration import Registrar, Registration
@@ -54,7 +53,7 @@ class Aligned:
         self.affine.require_dims(moving.grid.dims, moving.name)
         placed = None if labels is None else self.affine.place(labels)
         found = self.registrar.register(self.affine.place(moving), fixed, placed)
-        whole = _Whole.of(self.affine, fixed.grid)
+        whole = _Whole(*self.affine.in_voxels(fixed.grid))
         displacement = whole.forward(found.displacement)
         posterior, displacement_sd = found.posterior, found.displacement_sd
         if posterior is not None:
@@ -80,10 +79,6 @@ class _Whole:
     linear: NDArray[np.float64]
     offset: NDArray[np.float64]
 
-    @classmethod
-    def of(cls, transform: Affine, grid: Grid) -> _Whole:
-        return cls(*transform.in_voxels(grid))
-
     def forward(self, displacement: Floats) -> Floats:
         """B·(i + u(i)) + c - i."""
         u = torch.from_numpy(np.ascontiguousarray(displacement, dtype=np.float64))[None]
@@ -93,8 +88,9 @@ class _Whole:
     def backward(self, inverse: Floats) -> Floats:
         """j + v(j) - i with j = B⁻¹·(i - c), v the inverse of u, its edge continued outside."""
         v = torch.from_numpy(np.ascontiguousarray(inverse, dtype=np.float64))[None]
-        start, back = identity(v.shape[2:], v), np.linalg.inv(self.linear).astype(np.float64)
-        aligned = affine(start, np.asarray(back), np.asarray(-back @ self.offset))
+        back = np.asarray(np.linalg.inv(self.linear), dtype=np.float64)
+        start = identity(v.shape[2:], v)
+        aligned = affine(start, back, -back @ self.offset)
         return _single(aligned + sample(v, aligned) - start)
 
 

@@ -49,28 +49,20 @@ def refine(
     Returns:
         The displacement with the refined velocity; the log-variance is that of the network.
     """
-    # What was computed without gradients cannot be differentiated; a copy can.
-    moving, fixed = moving.clone(), fixed.clone()
     velocity = displacement.velocity.float().clone().requires_grad_(True)
     descent = _Descent(velocity)
-    learned = [parameter for parameter in objective.parameters() if parameter.requires_grad]
-    for parameter in learned:
-        parameter.requires_grad_(False)
-    try:
-        with torch.enable_grad():
-            for iteration in range(iterations):
-                forward, backward = integrated(velocity, moving.shape[2:], int_steps)
-                moved = warp(torch.cat([moving, fixed]), torch.cat([forward, backward]))
-                with autocast(precision, velocity.device):
-                    losses = objective(moved, torch.cat([fixed, moving]), weighted=True)
-                loss = losses.displacement.float() + weight * smoothness(velocity, losses.smoothness_weight)
-                (gradient,) = torch.autograd.grad(loss, velocity)
-                descent.step(velocity, gradient, RATE * (1 - iteration / iterations))
-    finally:
-        for parameter in learned:
-            parameter.requires_grad_(True)
-    best = velocity.detach()
-    return Displacement(best, *integrated(best, moving.shape[2:], int_steps), displacement.velocity_log_variance)
+    with torch.enable_grad():
+        for iteration in range(iterations):
+            forward, backward = integrated(velocity, moving.shape[2:], int_steps)
+            moved = warp(torch.cat([moving, fixed]), torch.cat([forward, backward]))
+            with autocast(precision, velocity.device):
+                losses = objective(moved, torch.cat([fixed, moving]), weighted=True)
+            loss = losses.displacement.float() + weight * smoothness(velocity, losses.smoothness_weight)
+            (gradient,) = torch.autograd.grad(loss, velocity)  # the objective's own parameters get none
+            descent.step(velocity, gradient, RATE * (1 - iteration / iterations))
+    refined = velocity.detach()
+    found = integrated(refined, moving.shape[2:], int_steps)
+    return Displacement(refined, *found, displacement.velocity_log_variance)
 
 
 class _Descent:

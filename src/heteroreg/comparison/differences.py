@@ -68,7 +68,7 @@ def _line(comparison: Comparison, row: str, column: Metric, cells: Cells) -> str
     names = f"{shown(row)} {MINUS} {shown(comparison.baseline)}"
     text = f"{names}: {_signed(line['difference'] * column.scale)} points"
     if math.isfinite(line["p_holm"]):
-        text += f" {_interval(line, column)}, p = {_p(line['p_t'])}".replace("= <", "< ")
+        text += f" {_interval(line, column)}, p {_compared(line['p_t'])}"
         text += f" (Wilcoxon {_p(line['p_wilcoxon'])}, Holm {_p(line['p_holm'])})"
     seeds = [cells[name, column.name]["sd_seeds"] for name in (row, comparison.baseline)]
     if all(map(math.isfinite, seeds)):
@@ -104,6 +104,12 @@ def _signed(value: float) -> str:
         return NOTHING
     text = f"{abs(value):.2f}"
     return text if float(text) == 0 else f"{'+' if value > 0 else MINUS}{text}"
+
+
+def _compared(p: float) -> str:
+    """`= 0.21`, or `< 0.001`."""
+    text = _p(p)
+    return f"< {text[1:]}" if text.startswith("<") else f"= {text}"
 
 
 def _p(value: float) -> str:

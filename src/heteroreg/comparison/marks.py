@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 from heteroreg.errors import one_line
-from heteroreg.evaluation.metrics import Metric
-from heteroreg.evaluation.row import IN_VOXELS
+from heteroreg.evaluation.metrics import IN_VOXELS, Metric
 
 ARROWS = {True: " ↑", False: " ↓", None: ""}
 NOTHING = "–"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -84,7 +83,7 @@ def read_affine(path: str | Path) -> Affine:
         UserError: The file is missing or damaged, or holds a transform that is not affine, or mirrors or flattens.
     """
     path = Path(path)
-    found = ask_itk(path, affine=True)
+    found = ask_itk(path)
     if found.images is None:
         raise UserError(
             f"{path}: holds a transform that is not affine ({found.name}); align with an affine one, and apply a "
@@ -94,7 +93,7 @@ def read_affine(path: str | Path) -> Affine:
     return _checked(path, np.asarray(found.images[1:] - offset, dtype=np.float64).T, offset)
 
 
-def _checked(path: Path, matrix: Array, offset: Sequence[float] | Array) -> Affine:
+def _checked(path: Path, matrix: Array, offset: Array) -> Affine:
     if not (np.isfinite(matrix).all() and np.isfinite(offset).all()):
         raise UserError(f"{path}: holds NaN or infinite values; make the alignment again")
     determinant = float(np.linalg.det(matrix))
@@ -102,4 +101,4 @@ def _checked(path: Path, matrix: Array, offset: Sequence[float] | Array) -> Affi
         raise UserError(
             f"{path}: mirrors space or flattens it (determinant {determinant:.3g}); make the alignment again"
         )
-    return Affine(tuple(matrix.ravel().tolist()), tuple(np.asarray(offset).tolist()))
+    return Affine(tuple(matrix.ravel().tolist()), tuple(offset.tolist()))

@@ -12,6 +12,8 @@ Array = NDArray[np.float64]
 
 # A stack whose slices are this many times thicker than its pixels is one of 2D images, not a volume.
 THICK = 3.0
+# ITK's space is LPS, that of NIfTI RAS: the first two axes point the other way.
+LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,13 @@ class Grid:
     def thick_slices(self) -> bool:
         """Whether it is a stack of slices that were acquired one by one, far apart."""
         return self.dims == 3 and self.spacing[2] > THICK * max(self.spacing[:2])
+
+    def nifti_affine(self) -> Array:
+        """The matrix (4, 4) from indices of a 3D grid to mm in NIfTI's frame, RAS."""
+        affine = np.eye(4)
+        affine[:3, :3] = LPS_TO_RAS[:, None] * self.matrix
+        affine[:3, 3] = LPS_TO_RAS * np.asarray(self.origin)
+        return affine
 
     def physical(self, index: Array) -> Array:
         """Positions in mm of (fractional) indices, along the last axis of `index` (…, d)."""

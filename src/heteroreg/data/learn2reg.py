@@ -21,7 +21,6 @@ Floats = NDArray[np.floating[Any]]
 # disp_<fixed>_<moving>, or with the modalities disp_<fixed>_<modality>_<moving>_<modality>.
 NAME = re.compile(r"disp_\w+\.nii(\.gz)?", re.IGNORECASE)
 COMPONENTS = 3
-LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 
 
 def is_learn2reg_name(path: Path) -> bool:
@@ -76,9 +75,6 @@ def write_learn2reg(displacement: Floats, grid: Grid, path: Path) -> None:
     """
     if grid.dims != COMPONENTS:
         raise UserError(f"{path}: Learn2Reg has 3D fields, and this one is {grid.dims}D; choose another format")
-    affine = np.eye(4)
-    affine[:3, :3] = LPS_TO_RAS[:, None] * grid.matrix
-    affine[:3, 3] = LPS_TO_RAS * np.asarray(grid.origin)
-    image = nib.Nifti1Image(np.moveaxis(displacement, 0, -1).astype(np.float32), affine)
+    image = nib.Nifti1Image(np.moveaxis(displacement, 0, -1).astype(np.float32), grid.nifti_affine())
     with atomic_file(path) as temporary:
         nib.save(image, temporary)

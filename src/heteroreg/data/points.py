@@ -11,14 +11,14 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from heteroreg.data.grid import LPS_TO_RAS
 from heteroreg.errors import UserError
 from heteroreg.files import write_text
 from heteroreg.text import read_json, read_table, read_text
@@ -26,9 +26,8 @@ from heteroreg.text import read_json, read_table, read_text
 Array = NDArray[np.float64]
 
 AXES = ("x", "y", "z")
-RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
-# What Slicer says of the coordinates: a word, or in older versions a number.
-SYSTEMS = {"LPS": 1.0, "1": 1.0, "RAS": RAS_TO_LPS, "0": RAS_TO_LPS}
+# What Slicer says of the coordinates, a word or in older versions a number, and the factors to and from LPS.
+SYSTEMS = {"LPS": np.ones(3), "1": np.ones(3), "RAS": LPS_TO_RAS, "0": LPS_TO_RAS}
 SLICER_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
 
 
@@ -102,7 +101,7 @@ def _from_csv(path: Path) -> Points:
             {**cells, **dict(zip(axes, map(_written, place), strict=True))}
             for (_, cells), place in zip(rows, moved, strict=True)
         ]
-        return _csv(columns, filled)
+        return _csv([columns, *([cells[column] for column in columns] for cells in filled)])
 
     names = [cells.get("label") or cells.get("name") or f"line {line}" for line, cells in rows]
     return Points(np.array(positions, dtype=float).reshape(-1, len(axes)), names, text_with, str(path))
@@ -134,9 +133,7 @@ def _from_fcsv(path: Path) -> Points:
             for column, value in zip(places, place, strict=True):
                 changed[column] = _written(value)
             filled.append(changed)
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(filled)
-        return "\n".join([*comments, text.getvalue()])
+        return "\n".join([*comments, _csv(filled)])
 
     names = [
         (cells[label] if label is not None and label < len(cells) else "") or f"line {number}"
@@ -150,7 +147,7 @@ def _from_markups(path: Path) -> Points:
     try:
         markups = content["markups"]
         found = [(markup["coordinateSystem"], point) for markup in markups for point in markup["controlPoints"]]
-        flips = np.array([np.broadcast_to(_system(path, system), 3) for system, _ in found]).reshape(-1, 3)
+        flips = np.array([_system(path, system) for system, _ in found]).reshape(-1, 3)
         positions = np.array([point["position"] for _, point in found], dtype=float).reshape(-1, 3)
         names = [str(point.get("label") or f"point {k}") for k, (_, point) in enumerate(found, start=1)]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -182,7 +179,7 @@ def _kind(path: Path) -> str:
     return ending
 
 
-def _system(path: Path, text: str) -> Any:
+def _system(path: Path, text: str) -> Array:
     if text not in SYSTEMS:
         raise UserError(f"{path}: has the coordinate system '{text}'; LPS or RAS is needed")
     return SYSTEMS[text]
@@ -199,9 +196,7 @@ def _written(value: float) -> str:
     return f"{value:.6f}"
 
 
-def _csv(columns: Sequence[str], rows: Sequence[dict[str, str]]) -> str:
+def _csv(rows: Iterable[Sequence[str]]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()

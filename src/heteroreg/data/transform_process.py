@@ -31,14 +31,12 @@ def main() -> None:
 def _read(question: dict[str, Any]) -> tuple[dict[str, Any], bytes | memoryview]:
     transform = sitk.ReadTransform(question["path"])
     dims = transform.GetDimension()
-    answer: dict[str, Any] = {"name": transform.GetName(), "dims": dims, "linear": transform.IsLinear()}
+    answer: dict[str, Any] = {"name": transform.GetName(), "dims": dims}
     if dims not in (2, 3):
         return answer, b""
-    if question["affine"]:
-        if answer["linear"]:
-            units = [[float(i == k) for i in range(dims)] for k in range(dims)]
-            answer["images"] = [transform.TransformPoint(point) for point in [[0.0] * dims, *units]]
-        return answer, b""
+    if transform.IsLinear():
+        units = [[float(i == k) for i in range(dims)] for k in range(dims)]
+        answer["images"] = [transform.TransformPoint(point) for point in [[0.0] * dims, *units]]
     if transform.GetTransformEnum() == sitk.sitkDisplacementField:
         image = sitk.DisplacementFieldTransform(transform).GetDisplacementField()
     elif question["grid"] is None or len(question["grid"][0]) != dims:

@@ -52,7 +52,8 @@ def read_transform(path: str | Path, like: Grid | None = None) -> tuple[Floats, 
     if path.name.lower().endswith(ITK_ENDINGS):
         return _from_itk(path, like)
     if is_learn2reg(path):
-        return read_learn2reg(path, _needed(path, like)), _needed(path, like)
+        grid = _needed(path, like)
+        return read_learn2reg(path, grid), grid
     return read_displacement(path)
 
 
@@ -86,27 +87,24 @@ class Answer:
     Attributes:
         name: ITK's name of the transform.
         dims: Of the space that it transforms, 2 or 3.
-        linear: Whether it is affine.
-        images: Where the origin and the unit vectors go (d + 1, d), if it is affine and that was asked.
+        images: Where the origin and the unit vectors go (d + 1, d), if it is affine.
         vectors: The displacement field (…, d) in mm, first axis last, as ITK has arrays, if there is one.
         grid: Where that lies.
     """
 
     name: str
     dims: int
-    linear: bool
     images: Floats | None = None
     vectors: Floats | None = None
     grid: Grid | None = None
 
 
-def ask_itk(path: Path, like: Grid | None = None, *, affine: bool = False) -> Answer:
+def ask_itk(path: Path, like: Grid | None = None) -> Answer:
     """Reads a transform file of ITK, in a process of its own.
 
     Args:
         path: The file.
         like: Where to sample a transform that is no displacement field.
-        affine: Asks for the images of the axes instead of a displacement field.
 
     Raises:
         UserError: The file is missing, damaged, or of another kind.
@@ -116,7 +114,7 @@ def ask_itk(path: Path, like: Grid | None = None, *, affine: bool = False) -> An
     if not path.name.lower().endswith(ITK_ENDINGS):
         raise UserError(f"{path}: is no ITK transform by its ending; those end in {', '.join(ITK_ENDINGS)}")
     grid = None if like is None else (like.shape, like.spacing, like.origin, like.direction)
-    question = json.dumps({"path": str(path), "grid": grid, "affine": affine})
+    question = json.dumps({"path": str(path), "grid": grid})
     limit = SECONDS + SECONDS_PER_MB * path.stat().st_size / 1e6
     try:
         done = subprocess.run(  # noqa: S603 - a file of the package
@@ -134,7 +132,7 @@ def ask_itk(path: Path, like: Grid | None = None, *, affine: bool = False) -> An
     if found["dims"] not in (2, 3):
         raise UserError(f"{path}: transforms a space of {found['dims']} dimensions; 2 or 3 are needed")
     images = np.array(found["images"]) if "images" in found else None
-    answer = Answer(found["name"], found["dims"], found["linear"], images)
+    answer = Answer(found["name"], found["dims"], images)
     if "grid" not in found:
         return answer
     where = Grid(*(tuple(part) for part in found["grid"]))

@@ -95,8 +95,9 @@ def evaluate(
         seconds = time.perf_counter() - began
         view = view_of(registration, inputs)
         by_slice = registration.slicewise if slicewise is None else slicewise
-        if metrics == "learn2reg":
-            by_slice = _whole(pair, view)
+        if metrics == "learn2reg":  # its evaluation knows no slices
+            _require_volume(pair, view)
+            by_slice = False
         views = [view.at(k) for k in range(view.slices)] if by_slice and view.fixed.ndim == 3 else [view]
         rows = [(_cells(pair, part.slice), score(part, labels, metrics)) for part in views]
         for _, row in rows:
@@ -121,15 +122,13 @@ def evaluate(
     return scores
 
 
-def _whole(pair: Pair, view: View) -> bool:
-    """That Learn2Reg's metrics are of volumes; its evaluation knows no slices."""
+def _require_volume(pair: Pair, view: View) -> None:
     if view.fixed.ndim != learn2reg.AXES or min(view.fixed.shape) <= 2 * learn2reg.MARGIN:
         shape = " x ".join(map(str, view.fixed.shape))
         raise UserError(
             f"pair {pair.id}: has {shape} voxels, and Learn2Reg's metrics need volumes of 5 or more along each "
             "axis; use --metrics standard"
         )
-    return False
 
 
 def _check(cohort: Cohort, mode: str, labels: Sequence[int] | None) -> None:

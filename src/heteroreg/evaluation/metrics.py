@@ -65,6 +65,8 @@ _KNOWN = {metric.name: metric for metric in (*_PLAIN, *_AFTER_EPE)}
 _PER_LABEL = {metric.name: metric for metric in (*_LABELLED, _LABEL_EPE)}
 _PATTERN = re.compile(r"(dice|jaccard|hd|hd95|asd|assd|epe)_(\d+)")
 
+# Modes of scoring whose distances of labels are in voxels.
+IN_VOXELS = ("reference", "learn2reg")
 ALWAYS = ("folding_percent", "sd_log_jacobian", "ause", "aurg", "seconds")
 
 

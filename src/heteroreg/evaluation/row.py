@@ -27,7 +27,6 @@ from heteroreg.evaluation.view import View
 from heteroreg.spatial import warp
 
 Mode = Literal["standard", "reference", "learn2reg"]
-IN_VOXELS: tuple[str, ...] = ("reference", "learn2reg")
 COVERAGES = (50, 68, 90, 95)
 # A displacement of 0 read in floating point spills this little over to the neighbours.
 ROUNDING = 1e-6
@@ -71,21 +70,14 @@ def score(view: View, labels: Collection[int] | None, mode: Mode) -> Row:
         mode: How label maps are compared.
     """
     jacobian = determinant(view.displacement)
-    values = {"folding_percent": folding_percent(jacobian), "sd_log_jacobian": sd_log_jacobian(jacobian)}
+    spread_of = learn2reg.sd_log_jacobian if mode == "learn2reg" else sd_log_jacobian
+    values = {"folding_percent": folding_percent(jacobian), "sd_log_jacobian": spread_of(jacobian)}
     in_moving, in_fixed = _labels(view.moving_labels, labels), _labels(view.fixed_labels, labels)
-    present, missed = in_moving & in_fixed, set[int]()
-    if mode == "learn2reg":
-        found, missed = _of_learn2reg(view, present)
-        values |= found
-    for label in sorted(present if mode != "learn2reg" else ()):
-        moved, fixed = _moved_mask(view, label, mode), np.asarray(view.fixed_labels == label)
-        if not moved.any():
-            missed.add(label)
-        if mode == "standard" or moved.any():
-            values |= _overlap_and_distances(moved, fixed, label, view.spacing if mode == "standard" else None)
+    present = in_moving & in_fixed
+    scored, missed = _scores_of_labels(view, present, mode)
     curve, curve_foreground, noise = _noise(view)
     return Row(
-        values | noise | _displacement_uncertainty(view) | _truth(view, in_fixed),
+        values | scored | noise | _displacement_uncertainty(view) | _truth(view, in_fixed),
         frozenset(present),
         frozenset(missed),
         frozenset(in_moving ^ in_fixed),
@@ -94,13 +86,20 @@ def score(view: View, labels: Collection[int] | None, mode: Mode) -> Row:
     )
 
 
-def _of_learn2reg(view: View, present: set[int]) -> tuple[dict[str, float], set[int]]:
-    values = {"sd_log_jacobian": learn2reg.sd_log_jacobian(view.displacement)}
-    if view.moving_labels is None or view.fixed_labels is None:
-        return values, set()
-    moved = learn2reg.warp_nearest(view.moving_labels, view.displacement)
-    found, missed = learn2reg.overlap_and_distance(moved, view.fixed_labels, present)
-    return values | found, missed
+def _scores_of_labels(view: View, present: set[int], mode: Mode) -> tuple[dict[str, float], set[int]]:
+    """The scores of the labels that both label maps have, and those of them that the warp lost."""
+    if mode == "learn2reg" and view.moving_labels is not None and view.fixed_labels is not None:
+        moved_labels = learn2reg.warp_nearest(view.moving_labels, view.displacement)
+        return learn2reg.overlap_and_distance(moved_labels, view.fixed_labels, present)
+    values: dict[str, float] = {}
+    missed = set()
+    for label in sorted(present):
+        moved, fixed = _moved_mask(view, label, mode), np.asarray(view.fixed_labels == label)
+        if not moved.any():
+            missed.add(label)
+        if mode == "standard" or moved.any():
+            values |= _overlap_and_distances(moved, fixed, label, view.spacing if mode == "standard" else None)
+    return values, missed
 
 
 def _labels(array: NDArray[Any] | None, wanted: Collection[int] | None) -> set[int]:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationError
 from heteroreg.errors import UserError
 from heteroreg.evaluation.gallery import Case, read_gallery, save_gallery
 from heteroreg.evaluation.metrics import metric
+from heteroreg.evaluation.row import Mode
 from heteroreg.files import atomic_folder, write_text
 from heteroreg.text import read_json, read_table
 
@@ -43,7 +44,7 @@ class _Summary(BaseModel):
     """What others rely on in a summary."""
 
     kind: Literal["evaluation"]
-    mode: Literal["standard", "reference", "learn2reg"]
+    mode: Mode
     counts: _Counts
     labels: dict[int, _LabelCounts]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from heteroreg.comparison import Comparison
-from heteroreg.evaluation.row import IN_VOXELS
+from heteroreg.evaluation.metrics import IN_VOXELS
 from heteroreg.report.wording import Column, column, p_value
 
 ALPHA = 0.05

@@ -210,11 +210,7 @@ def _series(pair: PhantomPair) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
 
 
 def _write_4d(array: NDArray[Any], pair: PhantomPair, path: Path) -> None:
-    flip = np.diag([-1.0, -1.0, 1.0])  # NIfTI's axes are RAS, the grid's LPS
-    affine = np.eye(4)
-    affine[:3, :3] = flip @ pair.moving.grid.matrix
-    affine[:3, 3] = flip @ np.asarray(pair.moving.grid.origin)
-    image = nib.Nifti1Image(array, affine)
+    image = nib.Nifti1Image(array, pair.moving.grid.nifti_affine())
     image.header.set_zooms((*pair.moving.grid.spacing, 30.0))
     image.header.set_xyzt_units("mm", "msec")
     nib.save(image, path)

@@ -67,12 +67,12 @@ def read_learn2reg(source: Path) -> list[Pair]:
     scans: dict[str, _Scan] = {}
     pairs = []
     for part, named in held.items():
-        missing = [image for pair in named for image in pair if not (listing.parent / image).is_file()]
-        if part == "test" and named and len(missing) == 2 * len(named):
+        if part == "test" and not any((listing.parent / image).is_file() for pair in named for image in pair):
             continue  # the images of the test are often kept by those who score it
         for fixed, moving in named:
             for image in (fixed, moving):
-                scans.setdefault(image, _scan(listing, image))
+                if image not in scans:
+                    scans[image] = _scan(listing, image)
             pairs.append(_pair(scans[moving], scans[fixed], part))
     if not pairs:
         raise UserError(f"{listing}: lists no pairs; name the folder of a Learn2Reg task")
@@ -85,11 +85,10 @@ def _listing(source: Path) -> Path:
     if not source.is_dir():
         raise UserError(f"{source}: no such folder; name the folder of a Learn2Reg task")
     found = sorted(source.glob(f"*{LIST}"))
-    if len(found) != 1:
-        what = f"holds several lists ({', '.join(path.name for path in found)}); name one" if found else (
-            f"holds no list <task>{LIST}; name the folder of a Learn2Reg task"
-        )  # fmt: skip
-        raise UserError(f"{source}: {what}")
+    if not found:
+        raise UserError(f"{source}: holds no list <task>{LIST}; name the folder of a Learn2Reg task")
+    if len(found) > 1:
+        raise UserError(f"{source}: holds several lists ({', '.join(path.name for path in found)}); name one")
     return found[0]
 
 
