@@ -40,14 +40,31 @@ def test_what_is_saved_is_what_there_is(registration, tmp_path):
 def test_everything_is_saved(registration, tmp_path):
     other = registration.fixed
     labels = other.with_array((other.array > 0).astype(np.int32))
-    full = replace(registration, noise_sd=other, weight=other, displacement_sd=other, moved_labels=labels)
+    full = replace(
+        registration, noise_sd=other, weight=other, moved_labels=labels, posterior=_Two(registration), samples=2
+    )
     full.save(tmp_path / "out")
-    for name in ("noise_sd", "weight", "displacement_sd"):
+    for name in ("noise_sd", "weight"):
         np.testing.assert_array_equal(read_image(tmp_path / "out" / f"{name}.nii.gz").array, other.array)
+    # Two samples 2 voxels of 2 mm apart: √(((-2)² + 2²) / (2 - 1)) mm.
+    sd = read_image(tmp_path / "out" / "displacement_sd.nii.gz").array
+    np.testing.assert_allclose(sd, np.full(GRID.shape, 8**0.5), rtol=1e-6)
     np.testing.assert_array_equal(read_labels(tmp_path / "out" / "moved_labels.nii.gz").array, labels.array)
     # A later one with less leaves nothing of it.
     registration.save(tmp_path / "out")
     assert not (tmp_path / "out" / "weight.nii.gz").exists()
+
+
+class _Two:
+    """A posterior of two samples, 1 voxel before and behind along the second axis."""
+
+    def __init__(self, registration):
+        self.mean = registration.displacement
+
+    def sample(self, n, seed):
+        step = np.zeros_like(self.mean)
+        step[1] = 1
+        yield from [self.mean - step, self.mean + step][:n]
 
 
 def test_the_summary_by_hand(registration, tmp_path):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from heteroreg.data.affine import Affine
 from heteroreg.data.inputs import ImageLike, as_pair
-from heteroreg.posterior import Posterior, standard_deviation
+from heteroreg.posterior import Posterior
 from heteroreg.registration import Registrar, Registration
 from heteroreg.spatial import identity, sample
 from heteroreg.transform import affine
@@ -54,20 +54,13 @@ class Aligned:
         placed = None if labels is None else self.affine.place(labels)
         found = self.registrar.register(self.affine.place(moving), fixed, placed)
         whole = _Whole(*self.affine.in_voxels(fixed.grid))
-        displacement = whole.forward(found.displacement)
-        posterior, displacement_sd = found.posterior, found.displacement_sd
-        if posterior is not None:
-            posterior = _AlignedPosterior(posterior, whole)
-            drawn = posterior.sample(found.samples, seed=0)
-            displacement_sd = fixed.with_array(standard_deviation(drawn, displacement, fixed.grid))
         return replace(
             found,
             moving=moving,
             moving_labels=None if found.moving_labels is None else labels,
-            displacement=displacement,
+            displacement=whole.forward(found.displacement),
             inverse_displacement=whole.backward(found.inverse_displacement),
-            displacement_sd=displacement_sd,
-            posterior=posterior,
+            posterior=None if found.posterior is None else _AlignedPosterior(found.posterior, whole),
             info={**found.info, "initial": {"matrix": self.affine.matrix, "offset": self.affine.offset}},
         )
 

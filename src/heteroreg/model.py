@@ -18,7 +18,7 @@ from heteroreg.data.inputs import ImageLike, as_pair
 from heteroreg.data.preparation import Scale, resample, scale_of, slices_of
 from heteroreg.errors import UserError
 from heteroreg.methods import find_method
-from heteroreg.posterior import VelocityPosterior, standard_deviation, whole
+from heteroreg.posterior import VelocityPosterior, whole
 from heteroreg.processes import autocast
 from heteroreg.refinement import refine
 from heteroreg.registration import Registration, no_uncertainty
@@ -138,10 +138,6 @@ class ModelRegistrar:
             )
 
         posterior = self._posterior(estimate, working, fixed.grid)
-        displacement_sd = None
-        if posterior is not None:
-            drawn = posterior.sample(self.samples, seed=0)
-            displacement_sd = fixed.with_array(standard_deviation(drawn, displacement, fixed.grid))
         spread = None if estimate.log_variance is None else (0.5 * estimate.log_variance).exp()
         noise_sd = on_fixed(None if spread is None else spread * (scale.high - scale.low))
         return Registration(
@@ -152,7 +148,6 @@ class ModelRegistrar:
             inverse_displacement=inverse,
             noise_sd=noise_sd,
             weight=on_fixed(estimate.weight),
-            displacement_sd=displacement_sd,
             moved_labels=None if labels is None else warp_image(labels, displacement, fixed.grid, labels=True),
             moving_labels=labels,
             posterior=posterior,

@@ -20,7 +20,7 @@ from heteroreg.errors import UserError
 from heteroreg.files import atomic_folder, write_text
 from heteroreg.label_volumes import MEASURES, LabelSamples, labels_of, size
 from heteroreg.methods import METHODS
-from heteroreg.posterior import Posterior
+from heteroreg.posterior import Posterior, standard_deviation
 
 Floats = NDArray[np.floating[Any]]
 
@@ -38,8 +38,6 @@ class Registration:
         noise_sd: σ̂_I, the predicted standard deviation of the noise, in the fixed image's intensity units;
             None where the model has none.
         weight: The weight of each voxel in the method's data term; None where the method weighs all alike.
-        displacement_sd: σ̂_z, standard deviation of the displacement in mm: the RMS length of the deviation of
-            samples from their mean; None where the model has none.
         moved_labels: The moving label map on the fixed grid, where one was given.
         moving_labels: The same on its own grid, as it was given.
         posterior: What to draw displacements from; None where the model has no displacement uncertainty.
@@ -55,7 +53,6 @@ class Registration:
     inverse_displacement: Floats
     noise_sd: Image | None = None
     weight: Image | None = None
-    displacement_sd: Image | None = None
     moved_labels: Image | None = None
     moving_labels: Image | None = None
     posterior: Posterior | None = None
@@ -93,6 +90,16 @@ class Registration:
         if n < 1:
             raise UserError(f"{n} samples: draw at least 1")
         return self.posterior.sample(n, seed)
+
+    @cached_property
+    def displacement_sd(self) -> Image | None:
+        """σ̂_z in mm: the RMS length of the deviation of `sample(samples)` from their mean; None without one.
+
+        Computed when it is asked for first: it takes an integration for each sample.
+        """
+        if self.posterior is None:
+            return None
+        return self.fixed.with_array(standard_deviation(self.sample(self.samples), self.displacement, self.grid))
 
     @cached_property
     def label_samples(self) -> LabelSamples | None:
