@@ -115,6 +115,7 @@ def phantom(
     noise_strength: Annotated[float | None, typer.Option(min=0, help="Of the noise, where it differs.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     layout: Annotated[Layout, typer.Option(help="A cohort, or the layout of a public data set.")] = Layout.pairs,
+    varied: Annotated[bool, typer.Option("--varied", help="Shapes, contrasts, motion beyond hearts'.")] = False,
     on: Annotated[Path | None, typer.Option(metavar="COHORT", help="Lay them over its images instead.")] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001
@@ -129,7 +130,7 @@ def phantom(
     from heteroreg.data.phantom import write_overlay, write_phantom
 
     if on is not None:
-        for name in ("pairs", "dims", "size", "layout"):
+        for name in ("pairs", "dims", "size", "layout", "varied"):
             if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE":
                 raise UserError(f"--{name}: is that of the cohort with --on; leave it out")
         cohort = write_overlay(
@@ -140,7 +141,7 @@ def phantom(
         return
     write_phantom(
         out, pairs=pairs, dims=dims, size=size, noise=noise.value, artefacts=artefacts, strength=strength,
-        noise_strength=noise_strength, seed=seed, layout=layout.value,
+        noise_strength=noise_strength, seed=seed, layout=layout.value, varied=varied,
     )  # fmt: skip
     _say(quiet, f"wrote {pairs} pairs to {out}")
 

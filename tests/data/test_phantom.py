@@ -28,7 +28,39 @@ def test_motion_is_a_diffeomorphism_of_a_plausible_size(kind, seed):
     assert 2.5 < longest < 14
 
 
-@pytest.mark.parametrize("kind", [{"shape": (96, 96)}, {"shape": (128, 128)}])
+VARIED = [{"varied": True, **kind} for kind in ({}, STACK, {"view": "4CH"}, {"noise": "speckle"})]
+
+
+@pytest.mark.parametrize("kind", VARIED)
+@pytest.mark.parametrize("seed", range(12))
+def test_varied_motion_is_a_diffeomorphism(kind, seed):
+    assert jacobian_determinant(make_pair((7, seed), **kind).true_displacement).min() > 0.1
+
+
+def test_varied_pairs_fill_and_empty_and_are_of_many_contrasts_views_and_noises():
+    change, contrast, share, noises, noisy = [], [], [], set(), []
+    for seed in range(40):
+        pair = make_pair((5, seed), varied=True)
+        moving, fixed = pair.moving_labels.array, pair.fixed_labels.array
+        noises.add(pair.noise)
+        noisy.append(float(pair.moving_noise_sd.array.mean()))
+        share.append((moving > 0).mean())
+        if (moving == 1).sum() > 50:  # its plane meets the cavity
+            change.append((fixed == 1).sum() / (moving == 1).sum())
+            clean = pair.moving_clean.array
+            contrast.append(np.median(clean[moving == 1]) / np.median(clean[moving == 2]))
+    assert min(change) < 0.5
+    assert max(change) > 1.5
+    assert min(contrast) < 0.7  # dark blood
+    assert max(contrast) > 4
+    assert max(share) > 4 * max(min(share), 0.01)
+    assert noises == {"gaussian", "rician"}
+    assert max(noisy) > 10 * min(noisy)
+
+
+@pytest.mark.parametrize(
+    "kind", [{"shape": (96, 96)}, {"shape": (128, 128)}, {"varied": True, "shape": (128, 128)}]
+)
 def test_fixed_is_moving_at_the_displaced_positions(kind):
     pair = make_pair(3, **kind)
     grid = np.stack(np.meshgrid(*[np.arange(n) for n in kind["shape"]], indexing="ij"))
@@ -42,7 +74,7 @@ def test_fixed_is_moving_at_the_displaced_positions(kind):
     assert error.mean() < 0.08 * before.mean()
 
 
-@pytest.mark.parametrize("kind", [{"shape": (96, 96)}, STACK, {"view": "4CH"}])
+@pytest.mark.parametrize("kind", [{"shape": (96, 96)}, STACK, {"view": "4CH"}, {"varied": True}])
 def test_fixed_labels_are_moving_labels_at_the_displaced_positions(kind):
     pair = make_pair(5, **kind)
     grid = np.stack(np.meshgrid(*[np.arange(n) for n in pair.moving_labels.array.shape], indexing="ij"))

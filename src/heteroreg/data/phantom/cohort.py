@@ -31,6 +31,7 @@ def write_phantom(
     noise_strength: float | None = None,
     seed: int = 0,
     layout: str = "pairs",
+    varied: bool = False,
 ) -> Cohort | None:
     """Writes a phantom cohort as a folder, whole or not at all, with a `phantom.json` that says how it was made.
 
@@ -49,6 +50,8 @@ def write_phantom(
         seed: Another seed gives other hearts.
         layout: `pairs` is a cohort with its truth; `acdc`, `camus` and `mnms` are the phantom as those data
             sets are downloaded, without the truth.
+        varied: Whether to draw from far wider ranges of shape, contrast, view, motion and noise than hearts have,
+            to train a model that is to be used on images not seen before.
 
     Returns:
         The cohort; None in a public layout, which is yet to be imported.
@@ -60,6 +63,7 @@ def write_phantom(
     out = Path(out)
     look = {"size": size, "noise": noise, "artefacts": artefacts, "strength": strength}
     look |= {} if noise_strength is None else {"noise_strength": noise_strength}
+    look |= {"varied": True} if varied else {}
     with atomic_folder(out, marker=MARKER) as folder:
         if layout == "pairs":
             _write_pairs(folder, pairs, dims, seed, look)

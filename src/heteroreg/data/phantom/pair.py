@@ -16,6 +16,7 @@ from heteroreg.data.phantom.motion import contract, random_beat, random_wander
 from heteroreg.data.phantom.noise import KINDS
 from heteroreg.data.phantom.observe import observe
 from heteroreg.data.phantom.render import random_look
+from heteroreg.data.phantom.variety import Variety, random_variety, vary_beat, vary_heart, vary_look
 from heteroreg.errors import UserError
 
 Floats = NDArray[np.floating[Any]]
@@ -82,6 +83,14 @@ class Placement:
         """The inverse, within the image's plane."""
         return np.asarray(np.tensordot(self.axes.T, p - _column(self.offset, p), axes=1) + _column(self.centre, p))
 
+    def turned(self, variety: Variety) -> Placement:
+        """With the heart turned about its place in the image's plane, moved, and at another level."""
+        c, s = np.cos(variety.turn), np.sin(variety.turn)
+        axes = self.axes.copy()
+        axes[:, :2] = self.axes[:, :2] @ np.array([[c, -s], [s, c]])
+        offset = self.offset + np.array([0.0, 0.0, variety.level])
+        return Placement(axes, self.centre + variety.shift, offset)
+
 
 def make_pair(
     seed: int | Sequence[int],
@@ -94,6 +103,7 @@ def make_pair(
     noise_strength: float | None = None,
     view: str = "short-axis",
     echo: bool | None = None,
+    varied: bool = False,
 ) -> PhantomPair:
     """Makes one pair: a heart at end-diastole (moving) and at end-systole (fixed).
 
@@ -110,6 +120,8 @@ def make_pair(
         noise_strength: A factor on the noise alone; `strength` by default.
         view: `short-axis`, or a plane along the heart's long axis, `2CH` or `4CH`, with the apex at y = 0.
         echo: Whether tissues are as bright as in echo rather than cine MRI; by default where noise is speckle.
+        varied: Whether to draw from far wider ranges of shape, contrast, view and motion than hearts have, and of
+            noise; gaussian and rician then take turns. See `variety`.
 
     Raises:
         UserError: An unknown kind of noise or view, a negative strength, or an image of less than 32 voxels
@@ -122,8 +134,8 @@ def make_pair(
         raise UserError(f"--noise {noise}: unknown; use {', '.join(KINDS)}")
     if view not in VIEWS or (view != "short-axis" and len(shape) != 2):
         raise UserError(f"view {view}: use {', '.join(VIEWS)}; apical views are 2D")
-    streams = np.random.SeedSequence(seed).spawn(5)
-    anatomy, movement, looks, of_moving, of_fixed = (np.random.default_rng(s) for s in streams)
+    streams = np.random.SeedSequence(seed).spawn(6)
+    anatomy, movement, looks, of_moving, of_fixed, various = (np.random.default_rng(s) for s in streams)
     grid = Grid.of_shape(shape, tuple(spacing))
     step = UNITS / shape[0] * np.asarray(grid.spacing) / grid.spacing[0]  # units in a voxel
     apical, volume = view != "short-axis", len(shape) == 3
@@ -135,11 +147,19 @@ def make_pair(
     )
     beat = random_beat(movement, twists=not apical, shortens=apical or volume)
     wander = random_wander(movement, len(shape))
+    breath: Floats = np.zeros(len(shape))
+    if varied:
+        variety = random_variety(various, len(shape))
+        heart, beat, look = vary_heart(various, heart), vary_beat(various, beat), vary_look(various, look)
+        place, breath, step = place.turned(variety), variety.breath, step * variety.zoom
+        noise = noise if noise == "speckle" else variety.noise
+        noise_strength = variety.noise_strength * (strength if noise_strength is None else noise_strength)
+        artefacts = artefacts and variety.artefacts
 
     q = np.stack(
         np.meshgrid(*[(np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, step, strict=True)], indexing="ij")
     )
-    wandered = q + np.stack([w(q) for w in wander])
+    wandered = q + _column(breath, q) + np.stack([w(q) for w in wander])
     moved = place.to_image(contract(place.to_heart(wandered), heart, beat))
     displacement = (moved - q) / _column(step, q)
 
