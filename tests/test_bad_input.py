@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import resource
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -316,3 +318,16 @@ def test_a_full_disk_where_a_transform_is_written(command: Command, work: Path, 
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     one_line(outcome, name, "room")
     assert not (work / name).exists()
+
+
+def test_a_full_disk_is_a_line_and_no_crash_at_the_exit(work: Path) -> None:
+    # HDF5 flushes at the exit what it could not write before: that must not be in this process.
+    field = work / "v.nii.gz"
+    write_displacement(np.random.default_rng(0).normal(size=(2, 40, 40)), Grid.of_shape((40, 40)), field)
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    done = subprocess.run(
+        [sys.executable, "-m", "heteroreg", "convert", str(field), "--out", str(work / "v.h5")],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard)),
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    one_line((done.returncode, done.stdout, done.stderr), "v.h5", "room")

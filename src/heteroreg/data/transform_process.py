@@ -1,7 +1,8 @@
-"""The program that reads ITK's transform files for `transforms`: one question on stdin, one answer on stdout.
+"""The program that reads and writes ITK's transform files for `transforms`: one question, one answer.
 
-ITK's readers of these files, HDF5 above all, end the process on some damaged ones. It imports nothing of the
-package, so that it starts in a fraction of a second.
+ITK's readers of these files, HDF5 above all, end the process on some damaged ones, and where the disk is full, its
+writer of HDF5 leaves behind what ends the process at its exit. The program imports nothing of the package, so that
+it starts in a fraction of a second.
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ import os
 import sys
 from typing import Any
 
+import numpy as np
 import SimpleITK as sitk
 
 
 def main() -> None:
-    """A line of JSON, and the vectors of a field behind it."""
+    """Each way a line of JSON, and where a field goes along, its vectors behind it."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what ITK prints is no answer
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
-        answer, content = _read(json.load(sys.stdin))
+        question = json.loads(sys.stdin.buffer.readline())
+        answer, content = _write(question) if question["write"] else _read(question)
     except (RuntimeError, ValueError) as error:  # a message with odd bytes is a UnicodeDecodeError
         lines = str(error).strip().splitlines() if isinstance(error, RuntimeError) else []
         answer, content = {"error": lines[-1].strip() if lines else "it is no transform"}, b""
@@ -47,7 +50,22 @@ def _read(question: dict[str, Any]) -> tuple[dict[str, Any], bytes | memoryview]
     return answer, memoryview(sitk.GetArrayFromImage(image)).cast("B")
 
 
-def _placed(grid: list[list[float]]) -> tuple[list[float], ...]:
+def _write(question: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """Whether the field that follows has come to the file whole: ITK says nothing when the disk is full."""
+    size, origin, spacing, direction = _placed(question["grid"])
+    vectors = np.frombuffer(sys.stdin.buffer.read(), dtype=np.float64).reshape([*size[::-1], len(size)])
+    image = sitk.GetImageFromArray(vectors, isVector=True)
+    image.SetOrigin(origin)
+    image.SetSpacing(spacing)
+    image.SetDirection(direction)
+    sitk.WriteTransform(sitk.DisplacementFieldTransform(image), question["path"])
+    written = sitk.DisplacementFieldTransform(sitk.ReadTransform(question["path"])).GetDisplacementField()
+    found = sitk.GetArrayViewFromImage(written)
+    whole = found.shape == vectors.shape and np.allclose(found, vectors, rtol=1e-5, atol=1e-5, equal_nan=True)
+    return {"whole": bool(whole)}, b""
+
+
+def _placed(grid: list[list[Any]]) -> tuple[list[Any], ...]:
     """Size, origin, spacing and direction, in the order in which ITK's filter takes them."""
     size, spacing, origin, direction = grid
     return size, origin, spacing, direction

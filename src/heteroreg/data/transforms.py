@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from heteroreg.data.field import displacement_of, field_of, read_displacement, write_displacement
 from heteroreg.data.grid import Grid
-from heteroreg.data.itk import check_grid, last_line
+from heteroreg.data.itk import check_grid
 from heteroreg.data.learn2reg import is_learn2reg, is_learn2reg_name, read_learn2reg, write_learn2reg
 from heteroreg.errors import UserError
 from heteroreg.files import atomic_file
@@ -113,16 +113,8 @@ def ask_itk(path: Path, like: Grid | None = None) -> Answer:
         raise UserError(f"{path}: no such file; name a transform")
     if not path.name.lower().endswith(ITK_ENDINGS):
         raise UserError(f"{path}: is no ITK transform by its ending; those end in {', '.join(ITK_ENDINGS)}")
-    grid = None if like is None else (like.shape, like.spacing, like.origin, like.direction)
-    question = json.dumps({"path": str(path), "grid": grid})
-    limit = SECONDS + SECONDS_PER_MB * path.stat().st_size / 1e6
     try:
-        done = subprocess.run(  # noqa: S603 - a file of the package
-            [sys.executable, "-P", str(PROGRAM)],
-            input=question.encode(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=limit, check=True,
-        )  # fmt: skip
-        line, _, content = done.stdout.partition(b"\n")
-        found = json.loads(line)
+        found, content = _ask(path, write=False, grid=like, size=path.stat().st_size)
     except (subprocess.SubprocessError, ValueError) as error:
         raise UserError(
             f"{path}: ends the program that reads ITK transforms; it is damaged, write or copy it again"
@@ -157,18 +149,33 @@ def _needed(path: Path, like: Grid | None) -> Grid:
 
 
 def _write_itk(displacement: Floats, grid: Grid, path: Path) -> None:
-    transform = sitk.DisplacementFieldTransform(sitk.Cast(field_of(displacement, grid), sitk.sitkVectorFloat64))
+    vectors = sitk.GetArrayFromImage(field_of(displacement, grid)).astype(np.float64)
     with atomic_file(path) as temporary:
         try:
-            sitk.WriteTransform(transform, str(temporary))
-            whole = _same(sitk.ReadTransform(str(temporary)), transform)  # ITK says nothing when the disk is full
-        except RuntimeError as error:
-            raise UserError(f"{path}: could not be written ({last_line(error)}); is there room?") from error
-        if not whole:
+            found, _ = _ask(temporary, write=True, grid=grid, size=vectors.nbytes, content=vectors.tobytes())
+        except (subprocess.SubprocessError, ValueError) as error:
+            raise UserError(f"{path}: could not be written; is there room?") from error
+        if "error" in found:
+            raise UserError(f"{path}: could not be written ({found['error']}); is there room?")
+        if not found["whole"]:
             raise UserError(f"{path}: could not be written (it came out incomplete); is there room?")
 
 
-def _same(transform: Any, other: Any) -> bool:
-    fields = [sitk.DisplacementFieldTransform(one).GetDisplacementField() for one in (transform, other)]
-    a, b = map(sitk.GetArrayViewFromImage, fields)
-    return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-5, atol=1e-5, equal_nan=True))
+def _ask(
+    path: Path, *, write: bool, grid: Grid | None, size: int, content: bytes = b""
+) -> tuple[dict[str, Any], bytes]:
+    """Asks the program, within the time that a file of this size may take.
+
+    Raises:
+        SubprocessError: It ended before its time, or was late.
+        ValueError: What it answers is no answer.
+    """
+    where = None if grid is None else (grid.shape, grid.spacing, grid.origin, grid.direction)
+    question = json.dumps({"path": str(path), "write": write, "grid": where})
+    done = subprocess.run(  # noqa: S603 - a file of the package
+        [sys.executable, "-P", str(PROGRAM)],
+        input=question.encode() + b"\n" + content, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        timeout=SECONDS + SECONDS_PER_MB * size / 1e6, check=True,
+    )  # fmt: skip
+    line, _, rest = done.stdout.partition(b"\n")
+    return json.loads(line), rest
