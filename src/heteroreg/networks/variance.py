@@ -24,7 +24,7 @@ class UNetMap(nn.Module):
         dims: 2 or 3.
         initial: The value that it starts from.
         backbone: Maps the two images as channels, (N, 2, *shape), to features (N, C, *shape). Left out, the U-Net.
-        features: C.
+        features: How many features that are, C.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class UNetVariance(UNetMap):
         dims: 2 or 3.
         initial: Log-variance that it starts from.
         backbone: Another network in the place of the U-Net: maps (N, 2, *shape) to features (N, C, *shape).
-        features: C.
+        features: How many features that are, C.
     """
 
     def __init__(

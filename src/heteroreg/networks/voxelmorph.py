@@ -34,7 +34,7 @@ class VoxelMorph(nn.Module):
         correlation: Over how many voxels of the velocity the noise of a sample is alike; see `correlated`.
         backbone: Maps the two images as channels, (N, 2, *shape), to features (N, C, *grid), on a grid of any
             resolution; what sizes it takes is its own affair. Left out, the U-Net of VoxelMorph.
-        features: C.
+        features: How many features that are, C.
     """
 
     coarse = False
