@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 FEATURES = 16  # what the paper's U-Net ends with
 
 
-def features_of(backbone: nn.Module, first: Tensor, second: Tensor, expected: int) -> Tensor:
-    """What a backbone makes of two images, which it sees as two channels.
+class Backbone(nn.Module):
+    """A network that is checked to give the features that its head expects.
 
     Args:
-        backbone: Maps (N, 2, *shape) to features (N, C, *grid), on any grid.
-        first: (N, 1, *shape).
-        second: (N, 1, *shape).
-        expected: C.
-
-    Returns:
-        (N, C, *grid).
-
-    Raises:
-        ValueError: The backbone gives something else.
+        network: Maps two images as channels, (N, 2, *shape), to features (N, C, *grid).
+        features: C.
+        full: Whether the grid has to be that of the images.
     """
-    images = torch.cat([first, second], dim=1)
-    features = backbone(images)
-    if not isinstance(features, Tensor):
-        raise ValueError(
-            f"expected one tensor from the backbone {type(backbone).__name__}, got {type(features).__name__}; "
-            "wrap it in a module that returns the features"
-        )
-    if features.ndim != images.ndim or features.shape[:2] != (len(images), expected):
-        raise ValueError(
-            f"expected {expected} features (N, {expected}, *grid) from the backbone {type(backbone).__name__} for "
-            f"images {tuple(images.shape)}, got {tuple(features.shape)}; `features=` says how many there are"
-        )
-    return features
+
+    def __init__(self, network: nn.Module, features: int, *, full: bool = False) -> None:
+        super().__init__()
+        self.network = network
+        self.features = features
+        self.full = full
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The features of images (N, 2, *shape).
+
+        Raises:
+            ValueError: They are not what was announced.
+        """
+        name = f"the backbone {type(self.network).__name__}"
+        features = self.network(images)
+        if not isinstance(features, Tensor):
+            raise ValueError(
+                f"expected one tensor from {name}, got {type(features).__name__}; wrap it in a module that returns "
+                "the features"
+            )
+        if features.ndim != images.ndim or features.shape[:2] != (images.shape[0], self.features):
+            raise ValueError(
+                f"expected {self.features} features (N, {self.features}, *grid) from {name} for images "
+                f"{tuple(images.shape)}, got {tuple(features.shape)}; `features=` says how many there are"
+            )
+        if self.full and features.shape[2:] != images.shape[2:]:
+            raise ValueError(
+                f"expected features at the resolution of the images, {tuple(images.shape[2:])}, from {name}, got "
+                f"{tuple(features.shape[2:])}"
+            )
+        return features

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from heteroreg.networks.backbone import FEATURES, features_of
+from heteroreg.networks.backbone import FEATURES, Backbone
 from heteroreg.networks.convolution import CHANNELS_LAST, POOLINGS, Convolution, convolutions, output_layer
 from heteroreg.networks.unet import UNet, channels_last, crop_to, pad_to_multiple
 from heteroreg.networks.voxelmorph import check_images
@@ -32,19 +32,15 @@ class UNetMap(nn.Module):
     ) -> None:
         super().__init__()
         self.dims = dims
-        self.features = features
-        self.unet = UNet(dims, final=(32, 16, features)) if backbone is None else backbone
+        self.unet = (
+            UNet(dims, final=(32, 16, features)) if backbone is None else Backbone(backbone, features, full=True)
+        )
         self.head = output_layer(dims, features, 1, HEAD_SD, initial)
 
     def values(self, moved: Tensor, fixed: Tensor) -> Tensor:
         """(N, 1, *shape) of two images (N, 1, *shape), in the precision of the weights."""
         check_images(moved, fixed, self.dims)
-        features = features_of(self.unet, moved, fixed, self.features)
-        if features.shape[2:] != moved.shape[2:]:
-            raise ValueError(
-                f"expected features at the resolution of the images, {tuple(moved.shape[2:])}, from the backbone "
-                f"{type(self.unet).__name__}, got {tuple(features.shape[2:])}"
-            )
+        features = self.unet(torch.cat([moved, fixed], dim=1))
         with torch.autocast(features.device.type, enabled=False):
             values: Tensor = self.head(features.to(self.head.weight.dtype))
             return values

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from heteroreg.networks.backbone import FEATURES, features_of
+from heteroreg.networks.backbone import FEATURES, Backbone
 from heteroreg.networks.convolution import output_layer
 from heteroreg.networks.displacement import Displacement, displacement_of
 from heteroreg.networks.unet import UNet
@@ -53,9 +53,12 @@ class VoxelMorph(nn.Module):
         self.dims = dims
         self.int_steps = int_steps
         self.correlation = correlation
-        self.features = features
         # By the name that the checkpoints know, whatever it is.
-        self.unet = UNet(dims, final=(32, 16, features), coarse=self.coarse) if backbone is None else backbone
+        self.unet = (
+            UNet(dims, final=(32, 16, features), coarse=self.coarse)
+            if backbone is None
+            else Backbone(backbone, features)
+        )
         self.head = output_layer(dims, features, dims, head_sd)
         self.log_variance_head = log_variance_head(dims, features) if uncertain else None
 
@@ -66,7 +69,7 @@ class VoxelMorph(nn.Module):
             ValueError: The images differ in shape or are smaller, or the backbone gives other features.
         """
         check_images(moving, fixed, self.dims)
-        features = features_of(self.unet, moving, fixed, self.features)
+        features = self.unet(torch.cat([moving, fixed], dim=1))
         # Positions need more digits than bf16 has: from here on float32, whatever the features are in.
         with torch.autocast(features.device.type, enabled=False):
             features = features.to(self.head.weight.dtype)
