@@ -190,7 +190,11 @@ def draw(points: dict[tuple[float, float], Point], out: Path, size: int) -> None
     out.mkdir(parents=True, exist_ok=True)
     with styled():
         rows = {setting: row_of(points, setting) for setting in SYMBOLS}
-        curves(rows).savefig(out / "choosing-curves.svg", metadata={"Date": None}, facecolor=PAPER)
+        curves(rows).savefig(
+            out / "choosing-curves.svg",
+            metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")),
+            facecolor=PAPER,
+        )
         _save(grids(by_smoothness, window), out / "choosing-grids.png")
         _save(weights(by_gamma, window), out / "choosing-weights.png")
 
