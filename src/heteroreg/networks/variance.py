@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from heteroreg.networks.backbone import FEATURES, Backbone
 from heteroreg.networks.convolution import CHANNELS_LAST, POOLINGS, Convolution, convolutions, output_layer
 from heteroreg.networks.unet import UNet, channels_last, crop_to, pad_to_multiple
 from heteroreg.networks.voxelmorph import check_images
@@ -22,13 +23,19 @@ class UNetMap(nn.Module):
     Args:
         dims: 2 or 3.
         initial: The value that it starts from.
+        backbone: Maps the two images as channels, (N, 2, *shape), to features (N, C, *shape). Left out, the U-Net.
+        features: How many features that are, C.
     """
 
-    def __init__(self, dims: int, initial: float) -> None:
+    def __init__(
+        self, dims: int, initial: float, backbone: nn.Module | None = None, features: int = FEATURES
+    ) -> None:
         super().__init__()
         self.dims = dims
-        self.unet = UNet(dims)
-        self.head = output_layer(dims, self.unet.features, 1, HEAD_SD, initial)
+        self.unet = (
+            UNet(dims, final=(32, 16, features)) if backbone is None else Backbone(backbone, features, full=True)
+        )
+        self.head = output_layer(dims, features, 1, HEAD_SD, initial)
 
     def values(self, moved: Tensor, fixed: Tensor) -> Tensor:
         """(N, 1, *shape) of two images (N, 1, *shape), in the precision of the weights."""
@@ -45,10 +52,14 @@ class UNetVariance(UNetMap):
     Args:
         dims: 2 or 3.
         initial: Log-variance that it starts from.
+        backbone: Another network in the place of the U-Net: maps (N, 2, *shape) to features (N, C, *shape).
+        features: How many features that are, C.
     """
 
-    def __init__(self, dims: int, initial: float = 0.0) -> None:
-        super().__init__(dims, initial)
+    def __init__(
+        self, dims: int, initial: float = 0.0, backbone: nn.Module | None = None, features: int = FEATURES
+    ) -> None:
+        super().__init__(dims, initial, backbone, features)
 
     def forward(self, moved: Tensor, fixed: Tensor) -> Tensor:
         """log σ̂_I² (N, 1, *shape) of the residual between two images (N, 1, *shape)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from heteroreg.networks.backbone import FEATURES, Backbone
 from heteroreg.networks.convolution import output_layer
 from heteroreg.networks.displacement import Displacement, displacement_of
 from heteroreg.networks.unet import UNet
@@ -17,7 +18,10 @@ class VoxelMorph(nn.Module):
     """A stationary velocity field from a U-Net, integrated to a displacement and its inverse.
 
     The velocity is halved in resolution, integrated by scaling and squaring and brought back (Dalca et al.,
-    MedIA 2019). 109 k parameters in 2D, 327 k in 3D.
+    MedIA 2019). 109 k parameters in 2D, 327 k in 3D. Any other network can take the place of the U-Net:
+
+        backbone = monai.networks.nets.BasicUNet(spatial_dims=2, in_channels=2, out_channels=16)
+        network = VoxelMorph(dims=2, backbone=backbone)
 
     Args:
         dims: 2 or 3.
@@ -28,6 +32,9 @@ class VoxelMorph(nn.Module):
         uncertain: A second head estimates log σ_z² of the velocity. In training the displacement is then that of
             one sample of N(velocity, σ_z²), otherwise that of the mean.
         correlation: Over how many voxels of the velocity the noise of a sample is alike; see `correlated`.
+        backbone: Maps the two images as channels, (N, 2, *shape), to features (N, C, *grid), on a grid of any
+            resolution; what sizes it takes is its own affair. Left out, the U-Net of VoxelMorph.
+        features: How many features that are, C.
     """
 
     coarse = False
@@ -39,24 +46,31 @@ class VoxelMorph(nn.Module):
         head_sd: float = 1e-5,
         uncertain: bool = False,
         correlation: float = 0.0,
+        backbone: nn.Module | None = None,
+        features: int = FEATURES,
     ) -> None:
         super().__init__()
         self.dims = dims
         self.int_steps = int_steps
         self.correlation = correlation
-        self.unet = UNet(dims, coarse=self.coarse)
-        self.head = output_layer(dims, self.unet.features, dims, head_sd)
-        self.log_variance_head = log_variance_head(dims, self.unet.features) if uncertain else None
+        # By the name that the checkpoints know, whatever it is.
+        self.unet = (
+            UNet(dims, final=(32, 16, features), coarse=self.coarse)
+            if backbone is None
+            else Backbone(backbone, features)
+        )
+        self.head = output_layer(dims, features, dims, head_sd)
+        self.log_variance_head = log_variance_head(dims, features) if uncertain else None
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Displacement:
         """The displacement between two images (N, 1, *shape), scaled to [0, 1], at least 16 voxels an axis.
 
         Raises:
-            ValueError: The images differ in shape or are smaller.
+            ValueError: The images differ in shape or are smaller, or the backbone gives other features.
         """
         check_images(moving, fixed, self.dims)
         features = self.unet(torch.cat([moving, fixed], dim=1))
-        # Positions need more digits than bf16 has: from here on float32, whatever the U-Net ran in.
+        # Positions need more digits than bf16 has: from here on float32, whatever the features are in.
         with torch.autocast(features.device.type, enabled=False):
             features = features.to(self.head.weight.dtype)
             log_variance = None if self.log_variance_head is None else self.log_variance_head(features)
