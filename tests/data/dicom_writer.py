@@ -60,9 +60,9 @@ def blank(uid: str, storage: str, pixels: NDArray[Any], photometric: str = "MONO
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.2.77.1", "1.2.77.2"
     for name in (
-        "PatientName", "PatientID", "InstitutionName", "ReferringPhysicianName", "StudyDescription", "AccessionNumber",
-        "SeriesDescription", "ProtocolName", "OperatorsName", "StationName", "PatientComments", "ImageComments",
-        "OtherPatientIDs", "PatientAddress", "StudyID", "DeviceSerialNumber", "RequestingPhysician",
+        "PatientName", "PatientID", "InstitutionName", "ReferringPhysicianName", "StudyDescription", "StudyID",
+        "AccessionNumber", "SeriesDescription", "ProtocolName", "OperatorsName", "StationName", "PatientComments",
+        "ImageComments", "OtherPatientIDs", "PatientAddress", "DeviceSerialNumber", "RequestingPhysician",
     ):  # fmt: skip
         setattr(dataset, name, SECRET[:16])
     dataset.PatientBirthDate = dataset.StudyDate = "19010203"
