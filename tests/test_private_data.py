@@ -1,4 +1,4 @@
-"""What DICOM files say of a patient is in no output: known texts go in, and all files that come out are searched."""
+"""What DICOM files say of a patient is in no output: known texts go in, and all that comes out is searched."""
 
 from __future__ import annotations
 

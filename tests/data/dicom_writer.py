@@ -86,7 +86,9 @@ def save(dataset: Dataset, path: Path) -> Path:
     return path
 
 
-def write_classic(folder: Path, array: NDArray[Any], change: Change = lambda dataset, k, t: None) -> Path:
+def write_classic(
+    folder: Path, array: NDArray[Any], change: Change = lambda dataset, k, t: None, ending: str = ""
+) -> Path:
     """A cine of one file for each slice k and frame t, whose names and numbers are in neither order."""
     slices, frames = array.shape[2:]
     order = np.random.default_rng(1).permutation(slices * frames)
@@ -101,7 +103,7 @@ def write_classic(folder: Path, array: NDArray[Any], change: Change = lambda dat
         dataset.InstanceNumber = number
         dataset.TriggerTime = str(31.5 * t + 0.25 * k)
         change(dataset, k, t)
-        save(dataset, folder / f"IM{number:04d}")
+        save(dataset, folder / f"IM{number:04d}{ending}")
     return folder
 
 

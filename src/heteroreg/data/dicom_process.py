@@ -132,6 +132,12 @@ def _header(file: Path, numbers: dict[str, int]) -> dict[str, Any]:
     if pydicom is None and (frames > 1 or (ultrasound and not spacing)):
         raise RefusedError(f"{file.name} is of a kind that needs pydicom: pip install 'heteroreg[dicom]'")
     enhanced = bool(source.get("PerFrameFunctionalGroupsSequence"))
+    stored = file.stat().st_size
+    if not 0 < frames <= stored or frames * columns[0] * rows[0] > MOST_UNFOLDED * stored:
+        raise RefusedError(
+            f"{file.name} holds {stored} bytes and declares {frames} images of {columns[0]:.0f} x {rows[0]:.0f}; "
+            "is it whole? Export it again"
+        )
     planes = _frame_planes(source, numbers) if enhanced else [_plane(source, numbers)]
     if enhanced and len(planes) != frames:
         raise RefusedError(f"{file.name} describes {len(planes)} frames and declares {frames}; export it again")
