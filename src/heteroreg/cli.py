@@ -175,7 +175,9 @@ def import_(
         parts = tuple(int(part) for part in split.split(",")) if split else None
     except ValueError:
         raise UserError(f"--split {split}: write whole percentages, such as 80,20 or 70,10,20") from None
-    cohort = import_cohort(kind.value, source, out, split=parts, seed=seed, frames=frames, label=label)
+    cohort = import_cohort(
+        kind.value, source, out, split=parts, seed=seed, frames=frames, label=label, show=not quiet
+    )
     counts = ", ".join(f"{len(cohort.split(name))} {name}" for name in cohort.splits) or "no split"
     _say(quiet, f"wrote {len(cohort)} pairs to {out / 'pairs.csv'} ({counts})")
 

@@ -37,9 +37,8 @@ _READERS: dict[str, Callable[[Path, Path], list[Pair]]] = {
     "mnms": read_mnms,
     "learn2reg": lambda source, _: read_learn2reg(source),
     "folder": lambda source, _: read_folder(source),
-    "dicom": lambda source, _: read_dicom(source),
 }
-KINDS = tuple(_READERS)
+KINDS = (*_READERS, "dicom")
 
 
 def import_cohort(
@@ -51,6 +50,7 @@ def import_cohort(
     seed: int = 0,
     frames: str | None = None,
     label: int | None = None,
+    show: bool = False,
 ) -> Cohort:
     """Makes a cohort from a data set as it is downloaded; nothing is copied that can be referred to.
 
@@ -63,31 +63,24 @@ def import_cohort(
         seed: Of the split.
         frames: Of `dicom`: which frames are ED and ES; see `read_dicom`.
         label: Of `dicom`: the label that they are found by.
+        show: Shows the progress on stderr, where it takes longer than two seconds.
 
     Raises:
         UserError: An unknown kind, a data set that is not whole, percentages that do not add up, or `out` exists
             and holds something else or the data set itself.
     """
-    if kind not in _READERS:
+    if kind not in KINDS:
         raise UserError(f"{kind}: no such data set; use {', '.join(KINDS)}")
-    read = _READERS[kind]
-    if kind == "dicom":
-        read = lambda source, _: read_dicom(source, frames, label)  # noqa: E731
-    elif frames is not None or label is not None:
+    if kind != "dicom" and (frames is not None or label is not None):
         raise UserError(f"--frames and --label: are for dicom; {kind} says itself which images are ED and ES")
     source, out = Path(source).resolve(), Path(out).resolve()  # relative paths across a link would miss
     if source.is_relative_to(out):
         raise UserError(f"{out}: holds the data set itself; choose another folder for the cohort")
     with atomic_folder(out, marker=MARKER) as folder:
-        pairs = split_patients(read(source, folder), split, seed)
-        Cohort(tuple(pairs)).write(folder / "pairs.csv")
-        about = {
-            "kind": kind,
-            "source": str(source),
-            "split": split,
-            "seed": seed,
-            "frames": frames,
-            "label": label,
-        }
+        found = read_dicom(source, frames, label, show=show) if kind == "dicom" else _READERS[kind](source, folder)
+        Cohort(tuple(split_patients(found, split, seed))).write(folder / "pairs.csv")
+        about = {"kind": kind, "source": str(source), "split": split, "seed": seed}
+        if kind == "dicom":
+            about |= {"frames": frames, "label": label}
         write_text(folder / MARKER, json.dumps(about, indent=2) + "\n")
     return Cohort.read(out)

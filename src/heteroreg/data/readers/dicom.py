@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,17 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heteroreg.data.cohort import Pair
-from heteroreg.data.dicom import ENDINGS, read_headers
+from heteroreg.data.dicom import ENDINGS, Header, read_headers
 from heteroreg.data.dicom_series import arrange
 from heteroreg.data.frames import name_frame
 from heteroreg.data.image import read_frames
 from heteroreg.data.readers.layout import stem_of
 from heteroreg.data.readers.splits import PARTS, part_of
 from heteroreg.errors import UserError
+from heteroreg.progress import progress
 from heteroreg.text import read_table
 
 LABELS = re.compile(r"[_-](?:labels?|gt|seg|segmentation|mask)", re.IGNORECASE)
 NEEDED = ("id", "ED", "ES")
+# Seconds after which it says how far it is.
+PATIENCE = 2.0
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,9 @@ class _Cine:
     count: int
 
 
-def read_dicom(source: Path, frames: str | None = None, label: int | None = None) -> list[Pair]:
+def read_dicom(
+    source: Path, frames: str | None = None, label: int | None = None, *, show: bool = False
+) -> list[Pair]:
     """Finds the cine series and clips in a folder and those below it: moving is end-diastole, fixed end-systole.
 
     A series is a folder of single images, or a file of several frames. Still images are passed over. A file beside
@@ -52,6 +57,7 @@ def read_dicom(source: Path, frames: str | None = None, label: int | None = None
             ES. If left out, they are found from the labels: ED is the frame where the label is largest, ES where it
             is smallest, of the frames that have it.
         label: The label whose area decides; all of them together if left out.
+        show: Shows the progress on stderr, if it takes longer than two seconds.
 
     Returns:
         A pair for each series, referring to frames in it (`cine#9`).
@@ -65,7 +71,7 @@ def read_dicom(source: Path, frames: str | None = None, label: int | None = None
         raise UserError("--label: finds the frames; where --frames gives them, leave it out")
     if not source.exists():
         raise UserError(f"{source}: no such folder; name the folder with the series")
-    cines = list(_cines(source))
+    cines = list(_cines(source, show))
     if not cines:
         raise UserError(f"{source}: holds no DICOM series of several frames")
     ids = [cine.id for cine in cines]
@@ -138,23 +144,29 @@ def _pair(source: Path, cine: _Cine, frames: _Frames, label: int | None) -> Pair
     )
 
 
-def _cines(source: Path) -> Iterator[_Cine]:
+def _cines(source: Path, show: bool) -> Iterator[_Cine]:
     """The series of several frames in a folder and those below it, or in a file."""
     places = [source]
     if source.is_dir():
         places += sorted(path for path in source.rglob("*") if path.is_dir() and not path.name.startswith("."))
-    for place in places:
-        headers = read_headers(place)
-        several = [header for header in headers if header.frames > 1]
-        found = [(Path(header.file), [header]) for header in several]
-        if not several and any(plane.position for header in headers for plane in header.planes):
-            count = len({header.series for header in headers})
-            if count > 1:
-                raise UserError(f"{place}: holds {count} DICOM series; put each into a folder of its own")
-            found = [(place, list(headers))]
-        for path, its in found:
-            if (count := len(arrange(path, its).frames)) > 1:
-                yield _Cine("_".join([*_folders(source, path), _stem(path)]), path, count)
+    with progress("reading DICOM headers", len(places), show=show, after=PATIENCE) as report:
+        for done, place in enumerate(places, start=1):
+            for path, headers in _series(place):
+                if (count := len(arrange(path, headers).frames)) > 1:
+                    yield _Cine("_".join([*_folders(source, path), _stem(path)]), path, count)
+            report(done)
+
+
+def _series(place: Path) -> list[tuple[Path, Sequence[Header]]]:
+    """The series of a folder, or of a file: each file of several frames, or all single images that have a place."""
+    headers = read_headers(place)
+    several = [header for header in headers if header.frames > 1]
+    if several or not any(plane.position for header in headers for plane in header.planes):
+        return [(Path(header.file), [header]) for header in several]
+    count = len({header.series for header in headers})
+    if count > 1:
+        raise UserError(f"{place}: holds {count} DICOM series; put each into a folder of its own")
+    return [(place, headers)]
 
 
 def _folders(source: Path, path: Path) -> tuple[str, ...]:
