@@ -327,3 +327,16 @@ def test_a_folder_without_dicom(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
     with pytest.raises(UserError, match="holds 0 DICOM series where one is needed"):
         read_image(tmp_path)
+
+
+@pytest.mark.parametrize("values", [{"RescaleSlope": "0"}, {"RescaleIntercept": "5"}, {"RescaleSlope": "2"}])
+def test_scales_that_are_not_whole(values: dict[str, str], tmp_path: Path) -> None:
+    """A slope of 0, or one without the other: no crash, and frames of one scale stay alike."""
+
+    def change(groups: Dataset, k: int, t: int) -> None:
+        groups.PixelValueTransformationSequence = writer.item(**values)
+
+    path = writer.write_enhanced(tmp_path / "cine.dcm", ARRAY, change)
+    found = [read_image(f"{path}#{t}").array for t in (0, 1)]
+    slope = np.polyfit(ARRAY[..., 0].ravel(), found[0].ravel(), 1)
+    np.testing.assert_allclose(found[1], np.polyval(slope, ARRAY[..., 1]), atol=0.01)

@@ -129,6 +129,14 @@ def test_a_cohort_of_frames(cine: Path) -> None:
     with pytest.raises(UserError, match=r"'\.\./cine\.nii\.gz#0' lies outside the folder of the cohort"):
         Cohort.read(cine.parent / "cohorts", confine=True)
     require_inside(cine.parent, "cine.nii.gz#0", "here")
+    for name in ("clip.dcm", "IM0001"):  # DICOM by its ending, or by its first bytes
+        (cine.parent / name).write_bytes(b"\0" * 128 + b"DICM")
+        require_inside(cine.parent, f"{name}#0", "here")
+        with pytest.raises(UserError, match="outside"):
+            require_inside(cine.parent / "cohorts", f"../{name}#0", "here")
+    (cine.parent / "IM0002").write_text("no DICOM")
+    with pytest.raises(UserError, match=r"'IM0002#0' ends in none of .* and is no DICOM file"):
+        require_inside(cine.parent, "IM0002#0", "here")
 
 
 def test_two_frames_of_a_file_in_two_splits_are_a_leak(cine: Path) -> None:

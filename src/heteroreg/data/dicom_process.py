@@ -181,6 +181,7 @@ def _frame_planes(source: Any, numbers: dict[str, int]) -> list[dict[str, Any]]:
         measures, value = found["PixelMeasuresSequence"], found["PixelValueTransformationSequence"]
         indices = _numbers(content, "DimensionIndexValues", len(dimensions))
         times = [index for index, tag in zip(indices, dimensions, strict=False) if tag not in PLACES]
+        slope, intercept = _number(value, "RescaleSlope"), _number(value, "RescaleIntercept")
         frame_type = found["MRImageFrameTypeSequence"] or found["CTImageFrameTypeSequence"]
         planes.append({
             "position": _numbers(found["PlanePositionSequence"], "ImagePositionPatient", 3),
@@ -194,7 +195,7 @@ def _frame_planes(source: Any, numbers: dict[str, int]) -> list[dict[str, Any]]:
             ],
             "number": number,
             "kind": _numbered(numbers, "kind", _texts(frame_type.get("FrameType"))[2:]),
-            "scale": [*_numbers(value, "RescaleSlope", 1), *_numbers(value, "RescaleIntercept", 1)],
+            "scale": [slope, intercept or 0.0] if slope else [],
         })  # fmt: skip
     return planes
 
