@@ -82,6 +82,16 @@ def test_a_frame_as_simpleitk_reads_its_files_alone(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.GetDirection(), expected.GetDirection(), atol=1e-6)
 
 
+def test_the_voxels_of_other_frames_are_not_read(tmp_path: Path) -> None:
+    folder = writer.write_classic(tmp_path / "cine", ARRAY)
+    for file in folder.iterdir():
+        if abs(float(pydicom.dcmread(file).TriggerTime) - 31.5 * 2) > 2:
+            file.write_bytes(file.read_bytes()[:-200])
+    np.testing.assert_array_equal(read_image(f"{folder}#2").array, ARRAY[..., 2])
+    with pytest.raises(UserError, match=r"IM\d+ cannot be read as a part of the DICOM series"):
+        read_image(f"{folder}#3")
+
+
 def trigger_delay(groups: Dataset, k: int, t: int) -> None:
     groups.FrameContentSequence = writer.item(DimensionIndexValues=[1, k + 1, 1])
     groups.CardiacSynchronizationSequence = writer.item(NominalCardiacTriggerDelayTime=40.0 * t)
