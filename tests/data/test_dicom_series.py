@@ -111,6 +111,19 @@ def test_a_folder_of_one_enhanced_file(tmp_path: Path) -> None:
     check_frames(tmp_path / "cine")
 
 
+def test_an_enhanced_clip_has_no_places(tmp_path: Path) -> None:
+    """Angiography."""
+    path = writer.write_enhanced(tmp_path / "angio.dcm", ARRAY)
+    dataset = pydicom.dcmread(path)
+    dataset.Modality = "XA"
+    for groups in dataset.PerFrameFunctionalGroupsSequence:
+        del groups.PlanePositionSequence
+    writer.save(dataset, path)
+    found = read_image(f"{path}#17")
+    np.testing.assert_array_equal(found.array, dataset.pixel_array[17].T)
+    np.testing.assert_allclose(found.grid.spacing, writer.SPACING[:2])
+
+
 @pytest.mark.parametrize("own", [False, True])
 def test_the_values_of_enhanced_frames_are_scaled_each_as_it_says(own: bool, tmp_path: Path) -> None:
     """ITK scales all frames as the first."""

@@ -148,8 +148,9 @@ def _header(file: Path, numbers: dict[str, int]) -> dict[str, Any]:
         "series": _numbered(numbers, "series", _texts(source.get("SeriesInstanceUID"))),
         "size": [int(columns[0]), int(rows[0])],  # what has none is no image
         "frames": frames,
-        "moving": not enhanced and (in_time or "".join(_texts(source.get("Modality"))) in MOVING),
-        "spacing": spacing[::-1] or _region_spacing(source),  # DICOM gives the distance of rows first
+        # An enhanced ultrasound object is a volume.
+        "moving": (in_time or "".join(_texts(source.get("Modality"))) in MOVING) and not (enhanced and ultrasound),
+        "spacing": spacing[::-1] or planes[0]["spacing"] or _region_spacing(source),  # DICOM begins with the rows'
         "planes": planes,
     }
 
