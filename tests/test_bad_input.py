@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from tests.data import dicom_writer
 
 from heteroreg.cli import main
 from heteroreg.data.cohort import Cohort
@@ -331,3 +332,20 @@ def test_a_full_disk_is_a_line_and_no_crash_at_the_exit(work: Path) -> None:
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     one_line((done.returncode, done.stdout, done.stderr), "v.h5", "room")
+
+
+def test_frames_of_dicom(work: Path, command: Command, tmp_path: Path) -> None:
+    """Those that are not there, and a cohort of series of which nobody says what is ED."""
+    clip = dicom_writer.write_clip(tmp_path / "exams" / "p1" / "a4c.dcm", np.ones((3, 20, 30, 3), np.uint8))
+    run = ("--model", work / "run", "--out", work / "new")
+    one_line(command("register", clip, f"{clip}#1", *run), "a4c.dcm: holds 3 frames; name one")
+    one_line(command("register", f"{clip}#0", f"{clip}#3", *run), "a4c.dcm#3: there are 3 frames")
+    truth = Cohort.read(work / "cohort")[0].truth["true_displacement"]
+    warp = command("warp", f"{clip}#x", "--transform", truth, "--out", work / "new")
+    one_line(warp, "after the # stands no frame")
+    one_line(command("import", "dicom", tmp_path / "exams", work / "new"), "a4c.dcm", "give --frames")
+    one_line(command("import", "dicom", tmp_path / "exams", work / "new", "--frames", "0,3"), "--frames", "0 to 2")
+    one_line(
+        command("import", "folder", tmp_path, work / "new", "--label", "1"), "--frames and --label: are for dicom"
+    )
+    assert not (work / "new").exists()

@@ -11,6 +11,7 @@ import numpy as np
 
 from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.data.dataset import ImageCache
+from heteroreg.data.frames import split_frame
 from heteroreg.data.image import Image
 from heteroreg.data.preparation import check_labels, check_pair, scale_of
 from heteroreg.errors import UserError
@@ -76,7 +77,7 @@ def _leaks(cohort: Cohort) -> Iterator[Finding]:
         if pair.split:
             splits[pair.patient].add(pair.split)
             for path in (pair.moving, pair.fixed):
-                files[path.resolve()].add(pair.split)
+                files[split_frame(path)[0].resolve()].add(pair.split)
     for patient, found in sorted(splits.items()):
         if len(found) > 1:
             yield Finding(

@@ -52,6 +52,7 @@ class Source(StrEnum):
     mnms = "mnms"
     learn2reg = "learn2reg"
     folder = "folder"
+    dicom = "dicom"
 
 
 class Mode(StrEnum):
@@ -148,17 +149,26 @@ def phantom(
 
 @app.command(name="import")
 def import_(
-    kind: Annotated[Source, typer.Argument(metavar="KIND", help="acdc, camus, mnms, learn2reg or folder.")],
+    kind: Annotated[Source, typer.Argument(metavar="KIND", help="acdc, camus, mnms, learn2reg, folder or dicom.")],
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The data set as it was downloaded.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the cohort.")],
     split: Annotated[str | None, typer.Option(help="Percent of the patients: train,val or train,val,test.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 0,
+    frames: Annotated[
+        str | None, typer.Option(metavar="ED,ES", help="Of dicom: two frames from 0, or a CSV with id, ED and ES.")
+    ] = None,
+    label: Annotated[
+        int | None, typer.Option(min=1, help="Of dicom: the label whose size tells ED and ES; all by default.")
+    ] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001
 ) -> None:
-    """Make a cohort from a public data set, or from a folder of ED and ES files.
+    """Make a cohort from a public data set, from a folder of ED and ES files, or from DICOM series.
 
     Example: `heteroreg import acdc ~/ACDC/database cohorts/acdc --split 80,20`
+
+    Of DICOM cine series and echo clips two frames are a pair: `heteroreg import dicom exams cohorts/mine
+    --frames 0,9`
     """
     from heteroreg.data.readers import import_cohort
 
@@ -166,7 +176,9 @@ def import_(
         parts = tuple(int(part) for part in split.split(",")) if split else None
     except ValueError:
         raise UserError(f"--split {split}: write whole percentages, such as 80,20 or 70,10,20") from None
-    cohort = import_cohort(kind.value, source, out, split=parts, seed=seed)
+    cohort = import_cohort(
+        kind.value, source, out, split=parts, seed=seed, frames=frames, label=label, show=not quiet
+    )
     counts = ", ".join(f"{len(cohort.split(name))} {name}" for name in cohort.splits) or "no split"
     _say(quiet, f"wrote {len(cohort)} pairs to {out / 'pairs.csv'} ({counts})")
 

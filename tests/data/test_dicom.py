@@ -3,14 +3,16 @@ from __future__ import annotations
 import locale
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from tests.data import dicom_writer as writer
 
 from heteroreg.data import dicom
-from heteroreg.data.image import read_image
+from heteroreg.data.image import read_grid, read_image
 from heteroreg.errors import UserError
 from heteroreg.limits import MAX_VOXELS
 
@@ -76,6 +78,54 @@ def test_one_process_decodes_all_and_is_replaced_when_it_dies(series: Path) -> N
     first.wait()
     np.testing.assert_array_equal(read_image(series).array, ARRAY)
     assert dicom._process is not first
+
+
+@pytest.fixture
+def without_pydicom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The process that reads finds no pydicom."""
+    (tmp_path / "hidden" / "pydicom").mkdir(parents=True)
+    (tmp_path / "hidden" / "pydicom" / "__init__.py").write_text("raise ImportError('hidden')")
+    paths = [str(tmp_path / "hidden"), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in paths if path))
+    dicom._stop()
+    yield
+    dicom._stop()
+
+
+@pytest.mark.usefixtures("without_pydicom")
+def test_without_pydicom_files_of_one_image_are_read(series: Path, tmp_path: Path) -> None:
+    test_a_series(series)
+    array = writer.voxels()
+    folder = writer.write_classic(tmp_path / "cine", array)
+    found = read_image(f"{folder}#3")
+    np.testing.assert_array_equal(found.array, array[..., 3])
+    np.testing.assert_allclose(found.grid.physical(np.array([2.0, 0, 1])), writer.position(1) + 2.5 * writer.ROW)
+
+
+@pytest.mark.usefixtures("without_pydicom")
+def test_without_pydicom_others_say_what_to_install(tmp_path: Path) -> None:
+    paths = (
+        writer.write_enhanced(tmp_path / "enhanced.dcm", writer.voxels()),
+        writer.write_clip(tmp_path / "clip.dcm", np.ones((2, 20, 30, 3), np.uint8)),
+        writer.write_clip(tmp_path / "still.dcm", np.ones((1, 20, 30, 3), np.uint8)),
+    )
+    for path in paths:
+        with pytest.raises(UserError, match=rf"{path.name} is of a kind that needs pydicom: pip install 'hetero"):
+            read_image(path)
+
+
+def test_headers_are_read_once_until_a_file_changes(series: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    answer = dicom._answer
+    monkeypatch.setattr(
+        dicom, "_answer", lambda path, question: asked.append(question["about"]) or answer(path, question)
+    )
+    read_grid(series)
+    read_image(series)
+    assert asked == ["headers", "voxels"]
+    os.utime(series / "1.dcm", ns=(1, 1))
+    read_grid(series)
+    assert asked == ["headers", "voxels", "headers"]
 
 
 @pytest.mark.parametrize(

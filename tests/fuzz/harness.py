@@ -27,7 +27,7 @@ from heteroreg.errors import UserError
 SECONDS = 15.0  # for one input; they take milliseconds
 SECONDS_FOR_DICOM = 2.0  # then the process that decodes it is ended, and the input refused
 VOXELS = 2**20  # the largest size that a header may declare here
-MEGABYTES = 160  # that reading may take: a few copies of so many voxels in float64, and of the small file
+MEGABYTES = 200  # that reading may take: a few copies of so many voxels in float64, or the program that reads DICOM
 ADDRESS_SPACE = 3 * 1024**3  # beyond what the program has: protects the machine
 
 

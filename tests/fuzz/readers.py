@@ -61,6 +61,12 @@ def series(path: Path, number: int) -> None:
     assert read_image(path).grid.shape[2] == 3
 
 
+def frame(path: Path, number: int) -> None:
+    """A frame of a cine: three slices, or a 2D image."""
+    image(path, number)
+    assert read_image(path).grid.shape[2:] in ((), (3,))
+
+
 def labels(path: Path, number: int) -> None:
     """A label map."""
     found = read_labels(path)
@@ -139,6 +145,7 @@ def _import(kind: str) -> Callable[[Path, int], None]:
 READERS: dict[str, Callable[[Path, int], None]] = {
     "image": image,
     "series": series,
+    "frame": frame,
     "labels": labels,
     "field": field,
     "cohort": cohort,

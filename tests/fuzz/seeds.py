@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 from PIL import Image as Picture
+from tests.data import dicom_writer
 
 from heteroreg.classical import Undeformed
 from heteroreg.data.cohort import Cohort
@@ -146,7 +147,7 @@ def png(folder: Path, rng: np.random.Generator) -> list[Seed]:
 
 
 def dicom(folder: Path, rng: np.random.Generator) -> list[Seed]:
-    """Series of three slices: plain and compressed."""
+    """Series of three slices, plain and compressed, and cines of two frames: classic, enhanced, and a clip."""
     before = locale.setlocale(locale.LC_ALL)
     seeds = []
     for name, compressed in (("plain", False), ("compressed", True)):
@@ -172,6 +173,14 @@ def dicom(folder: Path, rng: np.random.Generator) -> list[Seed]:
         files = collect(folder / name)
         seeds.append(Seed("dicom", "series", files, "series", tuple(files)))
     locale.setlocale(locale.LC_ALL, before)  # GDCM leaves "C" behind
+    array = _array(rng, (16, 12, 3, 2), "uint16")
+    colours = _array(rng, (2, 16, 12, 3), "uint8")
+    dicom_writer.write_classic(folder / "classic" / "cine.dcm", array, ending=".dcm")
+    dicom_writer.write_enhanced(folder / "enhanced" / "cine.dcm", array)
+    dicom_writer.write_clip(folder / "clip" / "cine.dcm", colours)
+    for name in ("classic", "enhanced", "clip"):
+        files = collect(folder / name)
+        seeds.append(Seed("dicom", "frame", files, "cine.dcm#1", tuple(files)))
     return seeds
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from heteroreg.data.dicom import is_dicom
+from heteroreg.data.frames import split_frame
 from heteroreg.data.headers import check_header
 from heteroreg.data.itk import READERS
 from heteroreg.errors import UserError
@@ -13,7 +15,7 @@ def require_inside(folder: Path, name: str, where: str) -> None:
     """Checks that a file lies in a folder, and so does what it refers to.
 
     Links and `..` are followed first. A folder is a DICOM series: each of its files counts. A MetaImage or NRRD
-    header may name another file with the voxels: that counts too.
+    header may name another file with the voxels: that counts too. Of a frame, the file that it is in counts.
 
     Args:
         folder: The folder.
@@ -30,16 +32,18 @@ def require_inside(folder: Path, name: str, where: str) -> None:
 
 
 def _require_inside(folder: Path, path: Path, name: str, where: str) -> None:
+    path, _ = split_frame(path)
     _require(folder, path, name, where)
     if path.is_dir():
         for file in path.iterdir():
             _require(folder, file, f"{name}/{file.name}", where)
         return
-    if not path.is_file():  # told when it is read
+    if not path.is_file() or is_dicom(path):  # that it is missing is told when it is read; DICOM names no others
         return
     if not path.name.lower().endswith(tuple(READERS)):
         raise UserError(
-            f"{where}: '{name}' ends in none of {', '.join(READERS)}, all that a confined cohort may name"
+            f"{where}: '{name}' ends in none of {', '.join(READERS)} and is no DICOM file; a confined cohort may "
+            "name no others"
         )
     header = check_header(path)
     if header is not None:

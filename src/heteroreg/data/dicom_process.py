@@ -1,6 +1,8 @@
-"""The program that decodes DICOM series for `dicom`: questions on stdin, answers on stdout, a line of JSON each.
+"""The program that reads DICOM files for `dicom`: questions on stdin, answers on stdout, a line of JSON each.
 
-It imports nothing of the package, so that it starts in a fraction of a second.
+One question is for the headers of a file or folder, another for the voxels of some of its images. Of a header only
+numbers leave: sizes, places, times, and what tells images apart; no names, dates or identifiers. It imports nothing
+of the package, so that it starts in a fraction of a second.
 """
 
 from __future__ import annotations
@@ -10,10 +12,16 @@ import math
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import SimpleITK as sitk
+
+try:
+    import pydicom
+except ImportError:  # then ITK reads the headers, which tells nothing of sequences
+    pydicom = None
 
 MB = 1024**2
 # Deflate, JPEG 2000 and JPEG-LS all make at most about this much out of a byte of an image that shows something.
@@ -22,6 +30,33 @@ BYTES = {
     sitk.sitkUInt8: 1, sitk.sitkInt8: 1, sitk.sitkUInt16: 2, sitk.sitkInt16: 2, sitk.sitkUInt32: 4,
     sitk.sitkInt32: 4, sitk.sitkFloat32: 4, sitk.sitkFloat64: 8,
 }  # fmt: skip
+ENDINGS = (".dcm", ".ima", ".dicom")
+# What is asked of a header, by its keyword and by the tag that ITK calls it.
+PLAIN = {
+    "Modality": "0008|0060", "SeriesInstanceUID": "0020|000e", "ImageType": "0008|0008", "EchoNumbers": "0018|0086",
+    "Rows": "0028|0010", "Columns": "0028|0011", "NumberOfFrames": "0028|0008", "PixelSpacing": "0028|0030",
+    "ImagerPixelSpacing": "0018|1164", "SliceThickness": "0018|0050", "SpacingBetweenSlices": "0018|0088",
+    "ImagePositionPatient": "0020|0032", "ImageOrientationPatient": "0020|0037", "FrameTime": "0018|1063",
+    "TemporalPositionIdentifier": "0020|0100", "TriggerTime": "0018|1060", "InstanceNumber": "0020|0013",
+}  # fmt: skip
+NESTED = (
+    "FrameIncrementPointer", "SequenceOfUltrasoundRegions", "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence", "DimensionIndexSequence",
+)  # fmt: skip
+# The functional groups of an enhanced object that matter here.
+GROUPS = (
+    "FrameContentSequence", "CardiacSynchronizationSequence", "PixelMeasuresSequence", "PlanePositionSequence",
+    "PlaneOrientationSequence", "PixelValueTransformationSequence", "MRImageFrameTypeSequence",
+    "CTImageFrameTypeSequence",
+)  # fmt: skip
+# Modalities whose frames follow one another in time, and the tags that say so: FrameTime and FrameTimeVector.
+MOVING = ("US", "IVUS", "XA", "RF", "ES", "XC", "GM")
+TIMES = (0x00181063, 0x00181065)
+# Dimensions that tell slices apart: ImagePositionPatient, StackID, InStackPositionNumber.
+PLACES = (0x00200032, 0x00209056, 0x00209057)
+TWO_DIMENSIONAL, CENTIMETRES = 1, 3  # of ultrasound regions
+
+Answer = tuple[dict[str, Any], bytes | memoryview]
 
 
 def main() -> None:
@@ -34,7 +69,7 @@ def main() -> None:
     for line in sys.stdin.buffer:
         question = json.loads(line)
         try:
-            answer, content = _read(question, usual)
+            answer, content = (_headers if question["about"] == "headers" else _voxels)(question, usual)
         except RefusedError as error:
             answer, content = {"error": str(error)}, b""
         except MemoryError:
@@ -48,58 +83,217 @@ def main() -> None:
 
 
 class RefusedError(Exception):
-    """What is wrong with the folder."""
+    """What is wrong with the file or folder."""
 
 
-def _read(question: dict[str, Any], usual: int) -> tuple[dict[str, Any], bytes | memoryview]:
-    folder, stored = question["folder"], question["bytes"]
-    _limit_memory(usual + 64 * MB + 4 * stored)
-    reader = sitk.ImageSeriesReader()
-    series = reader.GetGDCMSeriesIDs(folder)
-    if len(series) != 1:
-        raise RefusedError(f"holds {len(series)} DICOM series where one is needed; name a folder with one series")
-    names = reader.GetGDCMSeriesFileNames(folder, series[0])
-    left_out = sorted(_dicom_files(Path(folder)) - {Path(name).name for name in names})
-    if left_out:  # GDCM passes over what it cannot read, and the series comes out with a gap
+def _headers(question: dict[str, Any], usual: int) -> Answer:
+    """The headers of a file, or of all DICOM files in a folder; series and kinds of images are numbered."""
+    _limit_memory(usual + 64 * MB + 4 * question["bytes"])
+    path = Path(question["path"])
+    numbers: dict[str, int] = {}
+    headers = []
+    for file in [path] if path.is_file() else sorted(_dicom_files(path)):
+        try:
+            headers.append({"file": str(file), **_header(file, numbers)})
+        except (RefusedError, MemoryError):
+            raise
+        except Exception as error:  # a damaged header raises nearly anything
+            raise _unreadable(file, path.is_file()) from error
+    return {"headers": headers}, b""
+
+
+def _unreadable(file: Path, alone: bool) -> RefusedError:
+    if alone:
+        return RefusedError("cannot be read as a DICOM image; is it one, is it whole? Export it again")
+    return RefusedError(f"{file.name} cannot be read as a part of the DICOM series; export it again, or remove it")
+
+
+def _dicom_files(folder: Path) -> list[Path]:
+    """The files that are DICOM by their ending or their first bytes, but for an index."""
+    found = []
+    for path in folder.iterdir():
+        if path.is_file() and path.name.upper() != "DICOMDIR" and not path.name.startswith("."):
+            with path.open("rb") as handle:
+                if path.suffix.lower() in ENDINGS or handle.read(132)[128:] == b"DICM":
+                    found.append(path)
+    return found
+
+
+def _header(file: Path, numbers: dict[str, int]) -> dict[str, Any]:
+    """What is known of a file before its voxels are read; of an enhanced object `planes` has all frames."""
+    if pydicom is None:
+        source: Any = _itk_tags(file)
+    else:
+        source = pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=[*PLAIN, *NESTED])
+    rows, columns = _numbers(source, "Rows", 1), _numbers(source, "Columns", 1)
+    frames = int(_number(source, "NumberOfFrames") or 1)
+    spacing = _numbers(source, "PixelSpacing", 2) or _numbers(source, "ImagerPixelSpacing", 2)
+    ultrasound = _texts(source.get("Modality")) == ["US"]
+    if pydicom is None and (frames > 1 or (ultrasound and not spacing)):
+        raise RefusedError(f"{file.name} is of a kind that needs pydicom: pip install 'heteroreg[dicom]'")
+    enhanced = bool(source.get("PerFrameFunctionalGroupsSequence"))
+    stored = file.stat().st_size
+    if not 0 < frames <= stored or frames * columns[0] * rows[0] > MOST_UNFOLDED * stored:
         raise RefusedError(
-            f"{left_out[0]} cannot be read as a part of the DICOM series; export it again, or remove it"
+            f"{file.name} holds {stored} bytes and declares {frames} images of {columns[0]:.0f} x {rows[0]:.0f}; "
+            "is it whole? Export it again"
         )
-    needed = _declared(names, question["voxels"], stored)
+    planes = _frame_planes(source, numbers) if enhanced else [_plane(source, numbers)]
+    if enhanced and len(planes) != frames:
+        raise RefusedError(f"{file.name} describes {len(planes)} frames and declares {frames}; export it again")
+    pointers = source.get("FrameIncrementPointer") or []
+    pointers = [pointers] if isinstance(pointers, int) else list(pointers)
+    in_time = bool(source.get("FrameTime")) or any(int(pointer) in TIMES for pointer in pointers)
+    return {
+        "series": _numbered(numbers, "series", _texts(source.get("SeriesInstanceUID"))),
+        "size": [int(columns[0]), int(rows[0])],  # what has none is no image
+        "frames": frames,
+        # An enhanced ultrasound object is a volume.
+        "moving": (in_time or "".join(_texts(source.get("Modality"))) in MOVING) and not (enhanced and ultrasound),
+        "spacing": spacing[::-1] or planes[0]["spacing"] or _region_spacing(source),  # DICOM begins with the rows'
+        "planes": planes,
+    }
+
+
+def _plane(source: Any, numbers: dict[str, int]) -> dict[str, Any]:
+    """Where the only image of a file lies, and what may tell its time, the best first."""
+    return {
+        "position": _numbers(source, "ImagePositionPatient", 3),
+        "orientation": _numbers(source, "ImageOrientationPatient", 6),
+        "spacing": _numbers(source, "PixelSpacing", 2)[::-1],
+        "thickness": _number(source, "SpacingBetweenSlices") or _number(source, "SliceThickness"),
+        "times": [_number(source, word) for word in ("TemporalPositionIdentifier", "TriggerTime")],
+        "number": _number(source, "InstanceNumber"),
+        "kind": _numbered(
+            numbers, "kind", [*_texts(source.get("ImageType"))[2:], *_texts(source.get("EchoNumbers"))]
+        ),
+        "scale": [],
+    }
+
+
+def _frame_planes(source: Any, numbers: dict[str, int]) -> list[dict[str, Any]]:
+    """The same for each frame of an enhanced object, from its functional groups."""
+    shared = (source.get("SharedFunctionalGroupsSequence") or [{}])[0]
+    dimensions = [int(item.DimensionIndexPointer) for item in source.get("DimensionIndexSequence") or []]
+    planes = []
+    for number, groups in enumerate(source.PerFrameFunctionalGroupsSequence):
+        found = {word: ((groups.get(word) or shared.get(word)) or [{}])[0] for word in GROUPS}
+        content, cardiac = found["FrameContentSequence"], found["CardiacSynchronizationSequence"]
+        measures, value = found["PixelMeasuresSequence"], found["PixelValueTransformationSequence"]
+        indices = _numbers(content, "DimensionIndexValues", len(dimensions))
+        times = [index for index, tag in zip(indices, dimensions, strict=False) if tag not in PLACES]
+        slope, intercept = _number(value, "RescaleSlope"), _number(value, "RescaleIntercept")
+        frame_type = found["MRImageFrameTypeSequence"] or found["CTImageFrameTypeSequence"]
+        planes.append({
+            "position": _numbers(found["PlanePositionSequence"], "ImagePositionPatient", 3),
+            "orientation": _numbers(found["PlaneOrientationSequence"], "ImageOrientationPatient", 6),
+            "spacing": _numbers(measures, "PixelSpacing", 2)[::-1],
+            "thickness": _number(measures, "SpacingBetweenSlices") or _number(measures, "SliceThickness"),
+            "times": [
+                _number(content, "TemporalPositionIndex"),
+                _number(cardiac, "NominalCardiacTriggerDelayTime"),
+                *times,
+            ],
+            "number": number,
+            "kind": _numbered(numbers, "kind", _texts(frame_type.get("FrameType"))[2:]),
+            "scale": [slope, intercept or 0.0] if slope else [],
+        })  # fmt: skip
+    return planes
+
+
+def _region_spacing(source: Any) -> list[float]:
+    """Width and height of a pixel in mm in the largest 2D region of an ultrasound image; empty without one."""
+    best, largest = [], 0.0
+    for region in source.get("SequenceOfUltrasoundRegions") or []:
+        x, y = (abs(_number(region, f"PhysicalDelta{axis}") or 0.0) * 10 for axis in "XY")
+        units = [_number(region, f"PhysicalUnits{axis}Direction") for axis in "XY"]
+        low = [_number(region, f"RegionLocationMin{axis}0") or 0.0 for axis in "XY"]
+        high = [_number(region, f"RegionLocationMax{axis}1") or 0.0 for axis in "XY"]
+        area = (high[0] - low[0] + 1) * (high[1] - low[1] + 1)
+        flat = _number(region, "RegionSpatialFormat") == TWO_DIMENSIONAL and units == [CENTIMETRES] * 2
+        if flat and x > 0 and y > 0 and area > largest:
+            best, largest = [x, y], area
+    return best
+
+
+def _itk_tags(file: Path) -> dict[str, str]:
+    """The plain tags of a file as ITK reads them: it reads the voxels too, but does not decode them."""
+    reader = _information(str(file))
+    return {word: reader.GetMetaData(tag) for word, tag in PLAIN.items() if reader.HasMetaDataKey(tag)}
+
+
+def _texts(value: Any) -> list[str]:
+    """The values of a tag, of which pydicom makes numbers and lists, and ITK one text."""
+    values = str(value).split("\\") if isinstance(value, str | int | float) else list(value or ())
+    return [text for text in (str(one).strip(" \0") for one in values) if text]
+
+
+def _numbers(source: Any, word: str, count: int) -> list[float]:
+    """The numbers of a tag; empty where it is missing."""
+    found = [float(text) for text in _texts(source.get(word))]
+    if found and (len(found) != count or not all(map(math.isfinite, found))):
+        raise ValueError(f"{word} is damaged")
+    return found
+
+
+def _number(source: Any, word: str) -> float | None:
+    return next(iter(_numbers(source, word, 1)), None)
+
+
+def _numbered(numbers: dict[str, int], what: str, texts: Sequence[str]) -> int:
+    """A number for a text that is nobody's business: the same for the same text."""
+    return numbers.setdefault(f"{what} {texts}", len(numbers))
+
+
+def _voxels(question: dict[str, Any], usual: int) -> Answer:
+    """The voxels of whole files, one after the other, or of some frames of one file."""
+    names, stored, frames = question["files"], question["bytes"], question["frames"]
+    _limit_memory(usual + 64 * MB + 4 * stored)
+    needed, pixels = _declared(names, question)
     _limit_memory(usual + 128 * MB + 4 * stored + 6 * needed)
-    reader.SetFileNames(names)
+    if len(names) == 1:
+        reader = sitk.ImageFileReader()
+        reader.SetImageIO("GDCMImageIO")
+        reader.SetFileName(names[0])
+    else:
+        reader = sitk.ImageSeriesReader()
+        reader.SetFileNames(names)
+    if len(pixels) > 1:  # the reader would round all to what the first file holds
+        reader.SetOutputPixelType(sitk.sitkFloat32)
     image = reader.Execute()
-    if image.GetNumberOfComponentsPerPixel() > 1:
-        raise RefusedError(f"has {image.GetNumberOfComponentsPerPixel()} values in each voxel; name a scalar image")
     array = sitk.GetArrayFromImage(image)
+    if frames is not None:
+        array = array[frames]
     answer = {
-        "shape": image.GetSize(), "spacing": image.GetSpacing(), "origin": image.GetOrigin(),
-        "direction": image.GetDirection(), "dtype": array.dtype.str,
+        "shape": array.shape, "spacing": image.GetSpacing(), "origin": image.GetOrigin(),
+        "direction": image.GetDirection(), "components": image.GetNumberOfComponentsPerPixel(),
+        "dtype": array.dtype.str,
     }  # fmt: skip
     return answer, memoryview(array).cast("B")
 
 
-def _dicom_files(folder: Path) -> set[str]:
-    """The names of the files that are DICOM by their ending or their first bytes, but for an index."""
-    found = set()
-    for path in folder.iterdir():
-        if path.is_file() and path.name.upper() != "DICOMDIR" and not path.name.startswith("."):
-            with path.open("rb") as handle:
-                if path.suffix.lower() in (".dcm", ".ima") or handle.read(132)[128:] == b"DICM":
-                    found.add(path.name)
-    return found
+def _information(name: str) -> Any:
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(name)
+    reader.ReadImageInformation()
+    return reader
 
 
-def _declared(names: tuple[str, ...], voxels: int, stored: int) -> int:
-    """The bytes of the voxels that the headers of a series declare."""
+def _declared(names: Sequence[str], question: dict[str, Any]) -> tuple[int, set[int]]:
+    """The bytes of the voxels that the headers of files declare, and their types."""
+    voxels, stored = question["voxels"], question["bytes"]
     count = needed = 0
+    pixels = set()
     for name in names:
-        one = sitk.ImageFileReader()
-        one.SetImageIO("GDCMImageIO")
-        one.SetFileName(name)
-        one.ReadImageInformation()
+        try:
+            one = _information(name)
+        except RuntimeError as error:
+            raise _unreadable(Path(name), question["alone"]) from error
         size = math.prod(one.GetSize())
         count += size
         needed += size * one.GetNumberOfComponents() * BYTES.get(one.GetPixelIDValue(), 8)
+        pixels.add(one.GetPixelIDValue())
         if count > voxels:
             written = " x ".join(map(str, one.GetSize()))
             raise RefusedError(
@@ -110,7 +304,7 @@ def _declared(names: tuple[str, ...], voxels: int, stored: int) -> int:
             raise RefusedError(
                 f"holds {stored} bytes where its headers promise {needed}; is it whole? Export it again"
             )
-    return needed
+    return needed, pixels
 
 
 def _memory() -> int:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from heteroreg.data.frames import split_frame
 from heteroreg.data.headers import check_header
 from heteroreg.errors import UserError
 
@@ -17,7 +18,7 @@ class Fingerprints:
     """SHA-256 of the content of images, every file read once.
 
     It covers all files that an image is made of, and what of their names decides how they are read: the ending,
-    and within the folder of a DICOM series the names.
+    within the folder of a DICOM series the names, and the number of a frame.
     """
 
     def __init__(self) -> None:
@@ -33,15 +34,20 @@ class Fingerprints:
         Raises:
             UserError: The file is missing or cannot be read.
         """
-        if path not in self._known:
-            state = _state(path)
-            self._known[path] = _digest(path), state
-        return self._known[path][0]
+        file, frame = split_frame(path)
+        if file not in self._known:
+            state = _state(file)
+            self._known[file] = _digest(file), state
+        digest = self._known[file][0]
+        if digest is None or frame is None:
+            return digest
+        return hashlib.sha256(f"{digest}#{frame}".encode()).hexdigest()
 
     def hold(self, path: Path) -> bool:
         """Whether the image is still the one that the fingerprint was taken of."""
-        state = self._known[path][1]
-        return state is not None and state == _state(path)
+        file, _ = split_frame(path)
+        state = self._known[file][1]
+        return state is not None and state == _state(file)
 
 
 def files_of(path: Path) -> list[Path] | None:

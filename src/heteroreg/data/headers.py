@@ -33,7 +33,7 @@ META_VECTORS = {
 }  # fmt: skip
 META_WORDS = {
     "ObjectType": r"Image", "BinaryData": r"True", "BinaryDataByteOrderMSB": r"True|False",
-    "ElementByteOrderMSB": r"True|False", "CompressedData": r"True|False", "AnatomicalOrientation": r"[A-Z?]{1,3}",
+    "ElementByteOrderMSB": r"True|False", "CompressedData": r"True|False", "AnatomicalOrientation": r"[A-Z?]{1,4}",
     "ElementType": "|".join(f"{name}(_ARRAY)?" for name in META_TYPES),
 }  # fmt: skip
 

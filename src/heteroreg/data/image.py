@@ -10,7 +10,10 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from heteroreg.data.dicom import read_series
+from heteroreg.data.colour import luminance
+from heteroreg.data.dicom import is_dicom
+from heteroreg.data.dicom_series import read_series, read_series_grid
+from heteroreg.data.frames import require_frame, split_frame
 from heteroreg.data.grid import Grid
 from heteroreg.data.itk import NIFTI_ENDINGS, grid_of, last_line, read_information, read_voxels_of
 from heteroreg.data.nifti import read_voxels
@@ -70,12 +73,13 @@ def place(image: Any, grid: Grid) -> Any:
 
 
 def read_image(path: str | Path) -> Image:
-    """Reads an image: NIfTI, MetaImage, NRRD, PNG, or a folder of one DICOM series.
+    """Reads an image: NIfTI, MetaImage, NRRD, PNG, a DICOM file, or a folder of one DICOM series.
 
-    Axes of length 1 beyond the third are dropped. A colour PNG becomes its luminance.
+    Axes of length 1 beyond the third are dropped. Colours of PNG and DICOM become their luminance. `PATH#N` is the
+    frame N, from 0, of a DICOM cine or clip, or along the last axis of another file.
 
     Args:
-        path: The file, or the folder of a DICOM series.
+        path: The file or folder.
 
     Returns:
         The image, as float32.
@@ -99,17 +103,19 @@ def read_image(path: str | Path) -> Image:
 def read_grid(path: str | Path) -> Grid:
     """Where the voxels of an image lie, without reading them: the grid that `read_image` gives.
 
-    Only a DICOM series is read whole, since its grid follows from the positions of all its slices. Whether the
-    voxels of the file can be read is found out when they are.
+    Whether the voxels of the file can be read is found out when they are.
 
     Args:
-        path: The file, or the folder of a DICOM series.
+        path: As for `read_image`.
 
     Raises:
         UserError: The file is missing, of an unknown format, or not a 2D or 3D scalar image.
     """
-    path = Path(path)
-    grid = read_series(path)[1] if is_folder(path) else grid_of(_read_header(path))
+    file, frame = _split(Path(path))
+    if is_dicom(file):
+        grid = read_series_grid(file, frame)
+    else:
+        grid = _frame_grid(file, grid_of(_read_header(file)), frame)
     grid = _first_axes(grid, _dims(grid.shape))
     _require_2d_or_3d(path, grid.shape)
     return grid
@@ -166,19 +172,62 @@ def write_sitk(image: Any, path: Path) -> None:
             ) from error
 
 
+def read_frames(path: str | Path) -> NDArray[Any]:
+    """All frames of a file that is no DICOM, along the last axis.
+
+    Raises:
+        UserError: As for `read_image`.
+    """
+    file = Path(path)
+    is_folder(file)
+    return _read_file(file).array
+
+
+def _split(path: Path) -> tuple[Path, int | None]:
+    """The file or folder, and the frame of it that is named.
+
+    Raises:
+        UserError: There is no such file.
+    """
+    file, frame = split_frame(path)
+    is_folder(file)
+    return file, frame
+
+
 def _read(path: Path) -> Image:
-    if is_folder(path):
-        return _without_trailing_axes(Image(*read_series(path), str(path)))
+    file, frame = _split(path)
+    if is_dicom(file):
+        return _without_trailing_axes(Image(*read_series(file, frame), str(path)))
+    image = _read_file(file)
+    if frame is not None:
+        grid = _frame_grid(file, image.grid, frame)
+        image = Image(image.array[..., frame], grid, str(path))
+    return _without_trailing_axes(image)
+
+
+def _frame_grid(file: Path, grid: Grid, frame: int | None) -> Grid:
+    """The grid of a frame of a file whose last axis is time; the same grid where none is named."""
+    if frame is None:
+        return grid
+    require_frame(file, frame, grid.shape[-1] if grid.dims in (3, 4) else 1)
+    grid = _first_axes(grid, grid.dims - 1)
+    if not grid.orthogonal:
+        raise UserError(f"{file}#{frame}: the file is a volume that lies oblique in space; name it without a frame")
+    return grid
+
+
+def _read_file(path: Path) -> Image:
     if path.name.lower().endswith(NIFTI_ENDINGS):
         # The grid as ITK reads it, so that every ITK-based tool agrees on the space.
         array, grid = read_voxels(path), grid_of(_read_header(path))
         if array.size != np.prod(grid.shape, dtype=object):
             raise UserError(f"{path}: its header says both {array.shape} and {grid.shape} voxels; convert it again")
-        return _without_trailing_axes(Image(array.reshape(grid.shape, order="F"), grid, str(path)))
+        return Image(array.reshape(grid.shape, order="F"), grid, str(path))
     header = _read_header(path)
     image = read_voxels_of(path, header)
-    coloured = _is_colour(path, header.GetNumberOfComponents())
-    return _without_trailing_axes(Image.from_sitk(_luminance(image) if coloured else image, str(path)))
+    if _is_colour(path, header.GetNumberOfComponents()):
+        return Image(luminance(sitk.GetArrayViewFromImage(image)).T, grid_of(image), str(path))
+    return Image.from_sitk(image, str(path))
 
 
 def _read_header(path: Path) -> Any:
@@ -215,12 +264,9 @@ def _require_scalar(path: Path, components: int) -> None:
 
 def _require_2d_or_3d(path: str | Path, shape: tuple[int, ...]) -> None:
     if len(shape) not in (2, 3):
-        raise UserError(f"{path}: has {len(shape)} axes {shape}; name a 2D or 3D image (one frame of a series)")
-
-
-def _luminance(image: Any) -> Any:
-    channels = [sitk.Cast(sitk.VectorIndexSelectionCast(image, k), sitk.sitkFloat32) for k in range(3)]
-    return 0.299 * channels[0] + 0.587 * channels[1] + 0.114 * channels[2]
+        raise UserError(
+            f"{path}: has {len(shape)} axes {shape}; name a 2D or 3D image, of a series one frame: {path}#0"
+        )
 
 
 def _dims(shape: tuple[int, ...]) -> int:

@@ -32,7 +32,7 @@ def read_mnms(source: Path, frames: Path) -> list[Pair]:
 
     Args:
         source: The folder with `Training/`, `Validation/`, `Testing/` and the table.
-        frames: Where the frames are written as 3D files, since a pair cannot refer to part of a 4D one.
+        frames: Where the frames are written as 3D files: to read one of a packed 4D file is to unpack them all.
 
     Returns:
         A pair for each series that the table gives frames for, with the split of its folder and the columns

@@ -1,0 +1,301 @@
+"""DICOM series as images: which files and frames are one image, and where its voxels lie."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heteroreg.data.colour import luminance
+from heteroreg.data.dicom import Header, Plane, read_headers, read_voxels
+from heteroreg.data.frames import require_frame
+from heteroreg.data.grid import Grid
+from heteroreg.data.itk import check_grid
+from heteroreg.errors import UserError
+
+# mm within which two slices lie in one place.
+SAME = 0.01
+# Slices may be off an even stack by this share of their distance, and the whole stack askew by this many pixels.
+UNEVEN, ASKEW = 0.1, 0.5
+# How far from a right angle rows and columns may be by their product, and planes turned by the cosine.
+SKEW, TURNED = 1e-3, 1e-4
+
+
+@dataclass(frozen=True)
+class Part:
+    """One 2D image: a file, or a frame of one.
+
+    Attributes:
+        file: Its path.
+        frame: Its number in the file; None if it is all that the file holds.
+        correction: Slope and intercept to apply to its voxels.
+    """
+
+    file: str
+    frame: int | None
+    correction: tuple[float, float] = (1.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Series:
+    """Images on one grid that follow one another in time.
+
+    Attributes:
+        frames: For each image its slices in order.
+        grid: Where the voxels of each lie; None where only ITK knows.
+        calibrated: Whether the size of a pixel is known.
+    """
+
+    frames: tuple[tuple[Part, ...], ...]
+    grid: Grid | None
+    calibrated: bool = True
+
+
+def read_series(path: Path, frame: int | None = None) -> tuple[NDArray[Any], Grid]:
+    """Reads one image of a DICOM file or of a folder of one series: of a cine the files of its frame alone.
+
+    Args:
+        path: The file or folder.
+        frame: The number of the frame, from 0; None for a still image.
+
+    Returns:
+        The array [x, y] of a clip or an image without a place in space, otherwise [x, y, z], and its grid. Colours
+        become their luminance.
+
+    Raises:
+        UserError: There is no such frame, or none is named where there are several; the folder holds none or
+            several series; a slice is missing or damaged; the slices make no even stack; or as for `read_voxels`.
+    """
+    series = series_of(path)
+    parts = _frame(path, series, frame)
+    numbers = [part.frame for part in parts if part.frame is not None]
+    files = [part.file for part in (parts[:1] if numbers else parts)]
+    array, grid = read_voxels(path, files, numbers or None)
+    array = _rescaled(luminance(array) if array.ndim > 3 else array, parts)
+    if not series.calibrated:
+        warnings.warn(
+            f"{path}: does not say the size of its pixels; each counts as 1 mm, and lengths are in pixels",
+            stacklevel=2,
+        )
+    if series.grid is None:
+        check_grid(path, grid)
+        return array, grid
+    if array.shape[: series.grid.dims] != series.grid.shape or array.size != np.prod(series.grid.shape):
+        raise UserError(f"{path}: holds {array.shape} voxels and declares {series.grid.shape}; export it again")
+    return array.reshape(series.grid.shape), series.grid
+
+
+def read_series_grid(path: Path, frame: int | None = None) -> Grid:
+    """The grid that `read_series` gives; the voxels are read only where the headers do not tell it.
+
+    Raises:
+        UserError: As for `read_series`.
+    """
+    series = series_of(path)
+    _frame(path, series, frame)
+    return read_series(path, frame)[1] if series.grid is None else series.grid
+
+
+def series_of(path: Path) -> Series:
+    """What a DICOM file, or a folder of one series, holds, from its headers.
+
+    Raises:
+        UserError: It holds none or several series, or its slices make no even stack.
+    """
+    headers = read_headers(path)
+    count = len({header.series for header in headers})
+    if count != 1:
+        raise UserError(f"{path}: holds {count} DICOM series where one is needed; name a folder with one series")
+    return arrange(path, headers)
+
+
+def arrange(name: object, headers: Sequence[Header]) -> Series:
+    """Makes images of the files of a series.
+
+    A file of several frames is a clip of 2D images, or, where its frames have places, what a folder of single
+    images is too: slices in as many places, each as often as there are frames.
+
+    Args:
+        name: What the user named, for messages.
+        headers: Of its files.
+
+    Raises:
+        UserError: They make no series of images on one grid.
+    """
+    several = [header for header in headers if header.frames > 1]
+    if several and len(headers) > 1:
+        raise UserError(
+            f"{name}: holds {len(headers)} files, of which {len(several)} have frames of their own; name one of "
+            f"them, such as {several[0].file}"
+        )
+    first = headers[0]
+    planes = [plane for header in headers for plane in header.planes]
+    if len(headers) == 1:
+        placed = any(plane.position for plane in planes)
+        if first.frames == 1 and not placed:
+            return _flat(first)
+        if first.frames > 1 and first.moving and (len(planes) == 1 or not placed):
+            return _flat(first)
+        if first.frames > 1 and len(planes) == 1:  # a volume of slices that have no header of their own
+            return Series(((Part(first.file, None),),), None)
+    return _stack(name, [slice_ for header in headers for slice_ in _slices(name, header)])
+
+
+def _flat(header: Header) -> Series:
+    """A clip, or an image without a place in space."""
+    grid = Grid.of_shape(header.size, header.spacing or 1.0)
+    numbers = range(header.frames) if header.frames > 1 else [None]
+    return Series(tuple((Part(header.file, number),) for number in numbers), grid, header.spacing is not None)
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """A 2D image in space and time, with vectors in mm."""
+
+    part: Part
+    size: tuple[int, int]
+    position: NDArray[np.float64]
+    row: NDArray[np.float64]
+    column: NDArray[np.float64]
+    spacing: tuple[float, ...]
+    plane: Plane
+
+
+def _slices(name: object, header: Header) -> Iterator[_Slice]:
+    for number, plane in enumerate(header.planes):
+        spacing = plane.spacing or header.spacing
+        if not (plane.position and plane.orientation and spacing):
+            lacks = "how large its pixels are" if plane.position and plane.orientation else "where its image lies"
+            raise UserError(f"{name}: {Path(header.file).name} does not say {lacks}; export the series again")
+        row, column = np.array(plane.orientation[:3]), np.array(plane.orientation[3:])
+        lengths = np.linalg.norm(row), np.linalg.norm(column)
+        if not np.allclose([*lengths, row @ column], [1, 1, 0], atol=SKEW):
+            raise UserError(
+                f"{name}: {Path(header.file).name} has rows and columns that are not at right angles; export it "
+                "again"
+            )
+        row = row / lengths[0]
+        column = column - (column @ row) * row  # what is left of rounding
+        part = Part(header.file, number if header.frames > 1 else None, _correction(header, plane))
+        yield _Slice(
+            part, header.size, np.array(plane.position), row, column / np.linalg.norm(column), spacing, plane
+        )
+
+
+def _correction(header: Header, plane: Plane) -> tuple[float, float]:
+    """Slope and intercept that put right what GDCM does, which scales all frames of a file as the first."""
+    first, own = header.planes[0].scale, plane.scale
+    if first is None or own is None or own == first:
+        return 1.0, 0.0
+    slope = own[0] / first[0]
+    return slope, own[1] - slope * first[1]
+
+
+def _stack(name: object, slices: Sequence[_Slice]) -> Series:
+    """Images that are stacks of slices: each place has a slice for each frame."""
+    first = slices[0]
+    normal = np.cross(first.row, first.column)
+    for one in slices:
+        if one.size != first.size or not np.allclose(one.spacing, first.spacing, rtol=1e-3):
+            raise UserError(f"{name}: its images differ in size, so that they are no stack; name a folder with one")
+        if not np.allclose([one.row @ first.row, one.column @ first.column], 1, atol=TURNED):
+            raise UserError(
+                f"{name}: its images lie in different planes, so that they are no stack; name one stack"
+            )
+        offset = one.position - first.position
+        if np.abs([offset @ first.row / first.spacing[0], offset @ first.column / first.spacing[1]]).max() > ASKEW:
+            raise UserError(
+                f"{name}: its slices are not above one another (a tilted gantry?); resample it to a plain grid"
+            )
+    places = _places(sorted(slices, key=lambda one: float(one.position @ normal)), normal)
+    heights = np.array([float(place[0].position @ normal) for place in places])
+    frames = _in_time(name, places, heights)
+    if len(places) > 1:
+        step = float(heights[-1] - heights[0]) / (len(places) - 1)
+        gaps = np.diff(heights)
+        if np.abs(heights - heights[0] - step * np.arange(len(places))).max() > UNEVEN * step:
+            raise UserError(
+                f"{name}: its slices lie unevenly, {gaps.min():.1f} to {gaps.max():.1f} mm apart; is one missing? "
+                "Export the series again"
+            )
+    else:
+        step = first.plane.thickness or 1.0
+    grid = Grid(
+        (*first.size, len(places)),
+        (*first.spacing, step),
+        tuple(places[0][0].position.tolist()),
+        tuple(np.stack([first.row, first.column, normal], axis=1).ravel().tolist()),
+    )
+    check_grid(name, grid)
+    return Series(tuple(tuple(one.part for one in frame) for frame in frames), grid)
+
+
+def _places(slices: Sequence[_Slice], normal: NDArray[np.float64]) -> list[list[_Slice]]:
+    """Groups of slices that lie in one place, of slices that are sorted along their normal."""
+    places = [[slices[0]]]
+    for one in slices[1:]:
+        if (one.position - places[-1][0].position) @ normal > SAME:
+            places.append([])
+        places[-1].append(one)
+    return places
+
+
+def _in_time(
+    name: object, places: Sequence[Sequence[_Slice]], heights: NDArray[np.float64]
+) -> list[tuple[_Slice, ...]]:
+    """The slices of each frame, from the slices of each place.
+
+    The order is that of the first number that every slice has and that differs within each place: the temporal
+    position, the time since the R wave, the other dimensions of an enhanced object, the number of the image.
+    """
+    counts = [len(place) for place in places]
+    count = max(set(counts), key=counts.count)
+    odd = [k for k, found in enumerate(counts) if found != count]
+    if odd:
+        raise UserError(
+            f"{name}: has {counts[odd[0]]} images of the slice at {heights[odd[0]]:.1f} mm and {count} of others; "
+            "each needs as many, one for each frame; export the series again"
+        )
+    if count == 1:
+        return [tuple(place[0] for place in places)]
+    if len({one.plane.kind for place in places for one in place}) > 1:
+        raise UserError(
+            f"{name}: holds images of several kinds (such as magnitude and phase, or echoes) of each slice; name a "
+            "series with one"
+        )
+    for key in range(max(len(one.plane.times) for place in places for one in place) + 1):
+        values = [[_moment(one.plane, key) for one in place] for place in places]
+        distinct = {len(set(of_place)) for of_place in values}
+        if any(value is None for of_place in values for value in of_place) or distinct == {1}:
+            continue
+        if distinct != {count}:
+            break
+        ordered = [sorted(place, key=lambda one: _moment(one.plane, key) or 0.0) for place in places]
+        return list(zip(*ordered, strict=True))
+    raise UserError(
+        f"{name}: holds several images of one slice for one time, or nothing says which comes first; name a series "
+        "with one image for each slice and time"
+    )
+
+
+def _moment(plane: Plane, key: int) -> float | None:
+    """The key-th of the numbers that may tell a time; the last is the number of the image."""
+    return [*plane.times, plane.number][key] if key <= len(plane.times) else None
+
+
+def _frame(path: Path, series: Series, frame: int | None) -> tuple[Part, ...]:
+    require_frame(path, frame, len(series.frames))
+    return series.frames[frame or 0]
+
+
+def _rescaled(array: NDArray[Any], parts: Sequence[Part]) -> NDArray[Any]:
+    """The values of frames that are not scaled as the first of their file is."""
+    if all(part.correction == (1.0, 0.0) for part in parts):
+        return array
+    slopes, intercepts = np.array([part.correction for part in parts], dtype=np.float64).T
+    return np.asarray(array * slopes + intercepts)

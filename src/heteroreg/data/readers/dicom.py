@@ -1,0 +1,218 @@
+"""Folders of DICOM cine series and echo clips: two frames of each are a pair."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heteroreg.data.cohort import Pair
+from heteroreg.data.dicom import ENDINGS, Header, read_headers
+from heteroreg.data.dicom_series import arrange
+from heteroreg.data.frames import name_frame
+from heteroreg.data.image import read_frames
+from heteroreg.data.readers.layout import stem_of
+from heteroreg.data.readers.splits import PARTS, part_of
+from heteroreg.errors import UserError
+from heteroreg.progress import progress
+from heteroreg.text import read_table
+
+LABELS = re.compile(r"[_-](?:labels?|gt|seg|segmentation|mask)", re.IGNORECASE)
+NEEDED = ("id", "ED", "ES")
+# Seconds after which it says how far it is.
+PATIENCE = 2.0
+
+
+@dataclass(frozen=True)
+class _Cine:
+    """A series of several frames.
+
+    Attributes:
+        id: Its place below the source, which names the pair.
+        path: Its file, or its folder.
+        count: How many frames it has.
+    """
+
+    id: str
+    path: Path
+    count: int
+
+
+def read_dicom(
+    source: Path, frames: str | None = None, label: int | None = None, *, show: bool = False
+) -> list[Pair]:
+    """Finds the cine series and clips in a folder and those below it: moving is end-diastole, fixed end-systole.
+
+    A series is a folder of single images, or a file of several frames. Still images are passed over. A file beside
+    it called like it with `_gt`, `_seg` or `_labels`, whose last axis is the frames, holds its label maps. What is
+    said of the patient in the files is not used: a pair is called by its path, a patient by the first folder in it.
+
+    Args:
+        source: The folder, or a single file.
+        frames: `ED,ES`, the numbers of the two frames of every series from 0; or a CSV with the columns id, ED and
+            ES. If left out, they are found from the labels: ED is the frame where the label is largest, ES where it
+            is smallest, of the frames that have it.
+        label: The label whose area decides; all of them together if left out.
+        show: Shows the progress on stderr, if it takes longer than two seconds.
+
+    Returns:
+        A pair for each series, referring to frames in it (`cine#9`).
+
+    Raises:
+        UserError: There is no series, one has no labels and no frames are given, there is no such frame, or the
+            label maps do not have as many frames as the series.
+    """
+    source = Path(source).absolute()
+    if label is not None and frames is not None:
+        raise UserError("--label: finds the frames; where --frames gives them, leave it out")
+    if not source.exists():
+        raise UserError(f"{source}: no such folder; name the folder with the series")
+    cines = list(_cines(source, show))
+    if not cines:
+        raise UserError(f"{source}: holds no DICOM series of several frames")
+    ids = [cine.id for cine in cines]
+    repeated = [cine.path for cine in cines if ids.count(cine.id) > 1]
+    if repeated:
+        raise UserError(f"{repeated[1]}: and {repeated[0]} get the same name; rename one of them")
+    table = _Frames.read(frames)
+    return [_pair(source, cine, table, label) for cine in cines]
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """The frames as the user gives them: of all series, of each by its id, or none, where they are to be found."""
+
+    all: tuple[int, int] | None
+    by_id: Mapping[str, tuple[int, int]]
+    file: Path | None = None
+
+    @classmethod
+    def read(cls, text: str | None) -> _Frames:
+        if text is None:
+            return cls(None, {})
+        if both := _numbers(text.split(",")):
+            return cls(both, {})
+        path = Path(text)
+        if not path.is_file():
+            raise UserError(f"--frames {text}: write ED,ES, two numbers from 0 such as 0,9, or name a CSV table")
+        by_id = {}
+        for number, row in read_table(path, NEEDED)[1]:
+            both = _numbers([row["ED"], row["ES"]])
+            if both is None:
+                raise UserError(f"{path}: line {number} has no two different frame numbers from 0 in ED and ES")
+            by_id[row["id"]] = both
+        return cls(None, by_id, path)
+
+    def of(self, cine: _Cine) -> tuple[int, int] | None:
+        if self.file is not None and cine.id not in self.by_id:
+            raise UserError(f"{self.file}: has no line for '{cine.id}' ({cine.path}); add it")
+        found = self.by_id.get(cine.id, self.all)
+        if found is not None and max(found) >= cine.count:
+            where = self.file or "--frames"
+            raise UserError(
+                f"{where}: names the frame {max(found)} of {cine.path}, which has 0 to {cine.count - 1}; name "
+                "another"
+            )
+        return found
+
+
+def _numbers(texts: list[str]) -> tuple[int, int] | None:
+    if len(texts) != 2 or not all(re.fullmatch(r"\s*[0-9]{1,6}\s*", text) for text in texts):
+        return None
+    first, second = map(int, texts)
+    return None if first == second else (first, second)
+
+
+def _pair(source: Path, cine: _Cine, frames: _Frames, label: int | None) -> Pair:
+    labels = _labels_beside(cine.path)
+    sizes = None if labels is None else _sizes(labels, cine, label)
+    ed, es = frames.of(cine) or _extremes(cine, labels, sizes)
+    folders = _folders(source, cine.path)
+    named = [part for part in folders if part.lower() not in PARTS]
+    return Pair(
+        id=cine.id,
+        patient=named[0] if named else cine.id,
+        moving=name_frame(cine.path, ed),
+        fixed=name_frame(cine.path, es),
+        moving_labels=None if labels is None else name_frame(labels, ed),
+        fixed_labels=None if labels is None else name_frame(labels, es),
+        split=part_of(Path(*folders)),
+    )
+
+
+def _cines(source: Path, show: bool) -> Iterator[_Cine]:
+    """The series of several frames in a folder and those below it, or in a file."""
+    places = [source]
+    if source.is_dir():
+        places += sorted(path for path in source.rglob("*") if path.is_dir() and not path.name.startswith("."))
+    with progress("reading DICOM headers", len(places), show=show, after=PATIENCE) as report:
+        for done, place in enumerate(places, start=1):
+            for path, headers in _series(place):
+                if (count := len(arrange(path, headers).frames)) > 1:
+                    yield _Cine("_".join([*_folders(source, path), _stem(path)]), path, count)
+            report(done)
+
+
+def _series(place: Path) -> list[tuple[Path, Sequence[Header]]]:
+    """The series of a folder, or of a file: each file of several frames, or all single images that have a place."""
+    headers = read_headers(place)
+    several = [header for header in headers if header.frames > 1]
+    if several or not any(plane.position for header in headers for plane in header.planes):
+        return [(Path(header.file), [header]) for header in several]
+    count = len({header.series for header in headers})
+    if count > 1:
+        raise UserError(f"{place}: holds {count} DICOM series; put each into a folder of its own")
+    return [(place, headers)]
+
+
+def _folders(source: Path, path: Path) -> tuple[str, ...]:
+    """The folders below the source that a series lies in."""
+    return () if path == source else path.parent.relative_to(source).parts
+
+
+def _stem(path: Path) -> str:
+    return path.stem if path.suffix.lower() in ENDINGS else path.name
+
+
+def _labels_beside(path: Path) -> Path | None:
+    """The file with the label maps of a series."""
+    found = []
+    for file in sorted(path.parent.iterdir()):
+        name = stem_of(file) if file.is_file() else None
+        if name and name.startswith(_stem(path)) and LABELS.fullmatch(name[len(_stem(path)) :]):
+            found.append(file)
+    if len(found) > 1:
+        raise UserError(f"{found[1]}: and {found[0].name} are label maps of one series; remove one of them")
+    return found[0] if found else None
+
+
+def _sizes(labels: Path, cine: _Cine, label: int | None) -> NDArray[np.int64]:
+    """How many voxels the label has in each frame."""
+    array = read_frames(labels)
+    if array.ndim not in (3, 4) or array.shape[-1] != cine.count:
+        raise UserError(
+            f"{labels}: has the shape {array.shape} where {cine.path} has {cine.count} frames; its last axis must "
+            "be the frames"
+        )
+    inside = array > 0 if label is None else array == label
+    return np.asarray(inside.reshape(-1, cine.count).sum(axis=0))
+
+
+def _extremes(cine: _Cine, labels: Path | None, sizes: NDArray[np.int64] | None) -> tuple[int, int]:
+    """The frames where the label is largest and where it is smallest, of those that have it."""
+    if labels is None or sizes is None:
+        raise UserError(
+            f"{cine.path}: which of its {cine.count} frames are ED and ES is not known; give --frames, or put its "
+            f"label maps beside it ({_stem(cine.path)}_gt.nii.gz, the frames along its last axis)"
+        )
+    labelled = np.flatnonzero(sizes)
+    if len(set(sizes[labelled].tolist())) < 2:
+        raise UserError(
+            f"{labels}: its labels do not tell ED from ES ({len(labelled)} of {cine.count} frames have any); give "
+            "--frames, or another --label"
+        )
+    return int(labelled[sizes[labelled].argmax()]), int(labelled[sizes[labelled].argmin()])
