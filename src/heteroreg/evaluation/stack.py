@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from heteroreg.errors import UserError
 from heteroreg.evaluation.archive import read_arrays, save_arrays
+from heteroreg.evaluation.gallery import LARGEST
 from heteroreg.evaluation.view import View
 from heteroreg.limits import ARCHIVE_BYTES, require_small
 from heteroreg.text import has_controls
@@ -285,6 +286,6 @@ def _averaged(codes: Codes, count: Array, step: Array) -> Codes:
 
 def _pair(array: Array) -> Limits:
     low, high = (float(value) for value in array)
-    if not np.isfinite([low, high]).all():
-        raise ValueError("a limit is no number")
+    if not max(abs(low), abs(high)) <= LARGEST:  # a NaN neither
+        raise ValueError("a limit is no number that an image has")
     return low, high

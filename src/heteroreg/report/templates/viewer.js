@@ -431,7 +431,7 @@
       stopFlicker();
     } else {
       state.second = false;
-      state.flicker = setInterval(() => { state.second = !state.second; draw(); }, BEAT);
+      state.flicker = setInterval(() => { state.second = !state.second; draw(); space.mix(); }, BEAT);
     }
     controls();
     draw();
@@ -446,7 +446,7 @@
   // --- Volumes in three dimensions, by NiiVue.
 
   const space = {
-    nv: null, names: [], opened: false,
+    nv: null, opened: false,
 
     async toggle() {
       space.opened = !space.opened;
@@ -463,7 +463,7 @@
       document.head.append(script);
       const nv = new niivue.Niivue({
         dragAndDropEnabled: false, isOrientationTextVisible: false, isRadiologicalConvention: true,
-        backColor: [0, 0, 0, 1], crosshairColor: [0.94, 0.89, 0.26, 0.9], crosshairWidth: 1, loadingText: "",
+        backColor: [0, 0, 0, 1], crosshairColor: [0.94, 0.89, 0.26, 0.9], crosshairWidth: 0.2, loadingText: "",
         multiplanarShowRender: 1, isNearestInterpolation: true, logLevel: "silent",
       });
       await nv.attachToCanvas($("space-canvas"));
@@ -491,15 +491,15 @@
       if ($("space").hidden) return;
       try {
         if (!space.nv) await space.start();
-        const wanted = [["fixed", layers.fixed, images.images.fixed.limits, "gray", 1, [0, 255]],
-          ["moved", layers.moved, images.images.fixed.limits, "gray", fade(), [0, 255]]];
+        const wanted = [["images", space.mixed(), "gray", 1, [0, 255]]];
         if (layers.map) {
           const [low, high] = layers.overlay.limits;
-          const range = images.ranges[state.overlay].map((value) => 255 * (value - low) / (high - low));
-          wanted.push([state.overlay, layers.map, layers.overlay.limits, `v-${state.overlay}`, state.opacity, range]);
+          const [first, last] = images.ranges[state.overlay].map((value) => 255 * (value - low) / (high - low));
+          // NiiVue takes what is at the lower end for nothing and leaves it out.
+          wanted.push([state.overlay, layers.map, `v-${state.overlay}`, state.opacity, [first - 0.5, last]]);
         }
         for (const old of [...space.nv.volumes].reverse()) space.nv.removeVolume(old);
-        for (const [name, values, , colormap, opacity, [low, high]] of wanted) {
+        for (const [name, values, colormap, opacity, [low, high]] of wanted) {
           await space.nv.addVolumeFromUrl({
             url: `${name}.nii`, name: `${name}.nii`, buffer: nifti(values), colormap, opacity, cal_min: low, cal_max: high,
           });
@@ -512,10 +512,17 @@
       }
     },
 
+    // The two images as they are cross-faded, whole: as layers the darker one would not hide the brighter.
+    mixed() {
+      const share = fade();
+      return layers.fixed.map((value, index) => Math.round((1 - share) * value + share * layers.moved[index]));
+    },
+
     mix() {
-      if (!space.nv || $("space").hidden) return;
-      space.nv.setOpacity(1, state.fade);
-      if (layers.map) space.nv.setOpacity(2, state.opacity);
+      if (!space.nv || $("space").hidden || !space.nv.volumes.length) return;
+      space.nv.volumes[0].img.set(space.mixed());
+      if (layers.map) space.nv.volumes[1].opacity = state.opacity;
+      space.nv.updateGLVolume();
     },
 
     follow() {
