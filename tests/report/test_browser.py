@@ -406,11 +406,13 @@ def test_volumes_in_three_dimensions(play: Any, lasting_evaluation: Callable[...
             page.fill("#v-opacity", opacity)
             shot = Picture.open(io.BytesIO(canvas.screenshot())).convert("RGB")
             shots.append(np.asarray(shot).astype(int)[2:-2, 2:-2])
-        white = [(shot.min(axis=-1) > 200).sum() for shot in shots]
+        # below on the left is the plane of the slice: the ball is cut in the middle both times
+        axial = [shot[shot.shape[0] // 2 :, : shot.shape[1] // 2].min(axis=-1) for shot in shots]
+        white = [(shot > 200).sum() for shot in axial]
         assert white[0] > 3000
-        assert white[1] == pytest.approx(white[0], rel=0.1)  # the same ball at another place
-        assert white[2] == 0  # under the map
-        assert ((shots[0].min(axis=-1) > 200) & (shots[1].min(axis=-1) < 50)).sum() > 0.1 * white[0]
+        assert white[1] == pytest.approx(white[0], rel=0.05)
+        assert ((axial[0] > 200) & (axial[1] < 50)).sum() > 0.2 * white[0]
+        assert (shots[2].min(axis=-1) > 200).sum() == 0  # under the map
         # a click into the axial plane and below: the crosshair brings the slice along
         before = page.inner_text("#v-place")
         box = canvas.bounding_box()
