@@ -26,6 +26,7 @@ from heteroreg.report.tables import Results
 from heteroreg.report.wording import Column
 
 SHARED = ("fixed", "moving", "fixed_labels", "moving_labels")  # the same whatever the method
+NOISE = ("noise_sd", "true_noise_sd")
 VOLUME = 16  # voxels along each axis, from which on a view in three dimensions is worth having
 SAMPLE = 6  # pairs whose size is measured to foresee that of all
 # What an overlay is called, what its numbers count, and its colours.
@@ -194,7 +195,8 @@ def _range(name: str, stacks: Sequence[Stack]) -> list[float] | None:
     have = [stack for stack in stacks if name in stack.images]
     if not have:
         return None
-    high = max(stack.limits[name][1] for stack in have)
+    together = NOISE if name in NOISE else (name,)  # prediction and truth are there to be compared
+    high = max(stack.limits[one][1] for stack in stacks for one in together if one in stack.images)
     low = min(float(np.min(stack.images[name])) / 255 * stack.limits[name][1] for stack in have)
     return [_short(low if name == "displacement_sd" and low < 0.99 * high else 0.0), _short(high)]
 

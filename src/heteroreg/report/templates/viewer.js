@@ -7,6 +7,7 @@
   const packed = [...document.querySelectorAll("script.v-pair")];
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   const MOVING = "moving"; // in place of a method: the moving image as it was
+  const NOTCH = 50; // how far a wheel turns for a slice: touchpads report a few pixels at a time
   const BEAT = 500; // ms between the two images of a flicker: one full change in a second
 
   const state = {
@@ -17,6 +18,7 @@
   let layers = null; // what is drawn, unpacked
   let order = head.pairs.map((_, index) => index);
   let opening = 0;
+  let turned = 0;
 
   // --- Unpacking: base64, deflate, differences along x.
 
@@ -43,6 +45,7 @@
   async function open(pair, slice) {
     const turn = ++opening;
     const content = pair === state.pair ? images : JSON.parse(packed[pair].textContent);
+    if (state.method !== MOVING && !content.methods[state.method]) state.method = Object.keys(content.methods)[0];
     const own = content.methods[state.method];
     const count = content.shape[2];
     const width = content.shape[0];
@@ -50,9 +53,9 @@
     const overlay = own && own[state.overlay];
     const found = await Promise.all([
       codes(content.images.fixed, width),
-      codes(moving || !own ? content.images.moving : own.moved, width),
+      codes(moving ? content.images.moving : own.moved, width),
       codes(content.images.fixed_labels, width),
-      codes(moving || !own ? content.images.moving_labels : own.moved_labels, width),
+      codes(moving ? content.images.moving_labels : own.moved_labels, width),
       codes(own && own.displacement, width),
       codes(overlay, width),
     ]);
@@ -198,10 +201,10 @@
   }
 
   // Marching squares: pieces of the lines on which value(x, y) is offset + k·step, k whole.
-  function pieces(value, from, toX, toY, step, offset) {
+  function pieces(value, [left, top, right, bottom], step, offset) {
     const found = [];
-    for (let y = from; y < toY; y++) {
-      for (let x = from; x < toX; x++) {
+    for (let y = top; y < bottom; y++) {
+      for (let x = left; x < right; x++) {
         const corner = [value(x, y), value(x + 1, y), value(x + 1, y + 1), value(x, y + 1)];
         const low = Math.min(...corner);
         const high = Math.max(...corner);
@@ -251,10 +254,19 @@
     const [width, height] = images.shape;
     const start = state.slice * width * height;
     context.setLineDash(dashed ? [5 * scale.line, 4 * scale.line] : []);
+    const boxes = new Map(); // of the labels in this slice, with a voxel around them
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) {
+        const code = labels[start + y * width + x];
+        if (!code) continue;
+        const box = boxes.get(code) || [x - 1, y - 1, x + 1, y + 1];
+        boxes.set(code, [Math.min(box[0], x - 1), Math.min(box[1], y - 1), Math.max(box[2], x + 1), Math.max(box[3], y + 1)]);
+      }
+    }
     // From the last to the first: of two labels that touch, the inner one is usually the first.
-    for (let code = images.labels.length; code > 0; code--) {
+    for (const [code, box] of [...boxes].sort(([a], [b]) => b - a)) {
       const mask = (x, y) => Number(x >= 0 && y >= 0 && x < width && y < height && labels[start + y * width + x] === code);
-      stroke(context, joined(pieces(mask, -1, width, height, 1, 0.5)), images.labels[code - 1][1], 1.8, scale);
+      stroke(context, joined(pieces(mask, box, 1, 0.5)), images.labels[code - 1][1], 1.8, scale);
     }
     context.setLineDash([]);
   }
@@ -271,7 +283,7 @@
         const motion = low + layers.displacement[start + y * width + x] / 255 * (high - low);
         return (axis ? y : x) + motion / images.spacing[axis];
       };
-      stroke(context, pieces(position, 0, width - 1, height - 1, every, 0), "#56B4E9", 1.1, scale);
+      stroke(context, pieces(position, [0, 0, width - 1, height - 1], every, 0), "#56B4E9", 1.1, scale);
     }
   }
 
@@ -446,7 +458,7 @@
   // --- Volumes in three dimensions, by NiiVue.
 
   const space = {
-    nv: null, opened: false,
+    nv: null, opened: false, queue: Promise.resolve(),
 
     async toggle() {
       space.opened = !space.opened;
@@ -483,7 +495,14 @@
       space.nv = nv;
     },
 
-    async show() {
+    // One after the other, and only what is still wanted when its turn comes.
+    show() {
+      const turn = opening;
+      space.queue = space.queue.then(() => (turn === opening ? space.load() : null));
+      return space.queue;
+    },
+
+    async load() {
       const button = $("cube");
       if (!button) return;
       button.disabled = !images.volume;
@@ -592,7 +611,10 @@
     // Only where the viewer has been chosen: else a page that is scrolled past would stop at the image.
     if (!$("stage").contains(document.activeElement) || images.shape[2] < 2) return;
     event.preventDefault();
-    setSlice(state.slice + Math.sign(event.deltaY));
+    turned += event.deltaY;
+    if (Math.abs(turned) < NOTCH) return;
+    setSlice(state.slice + Math.sign(turned));
+    turned = 0;
   }
 
   // --- Start.
