@@ -138,7 +138,7 @@ def _notes(shown: Sequence[Pair], evaluated: int) -> Iterator[str]:
         yield f"{len(shown)} of {evaluated} pairs are kept here, spread evenly over them."
     stacks = [next(iter(pair.values())) for pair in shown]
     if any((stack.step * stack.shape < stack.full - stack.step + 1).any() for stack in stacks):
-        yield "Images are cropped to the labels and what is around them."
+        yield "Large images are cropped to the labels and what is around them."
     steps = sorted({tuple(stack.step.tolist()) for stack in stacks})
     if steps[-1] != (1, 1, 1):
         sizes = " or ".join(" × ".join(map(str, step)) for step in steps if step != (1, 1, 1))
