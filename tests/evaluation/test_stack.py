@@ -87,6 +87,14 @@ def test_what_is_far_from_the_labels_goes_first():
     np.testing.assert_array_equal(stack.images["moved"], whole.images["moved"][3:9, 1:7, 1:5])
 
 
+def test_the_region_does_not_depend_on_the_method():
+    view = volume()
+    assert view.moved_labels is not None
+    other = replace(view, moved_labels=np.roll(view.moved_labels, 3, axis=0))
+    frames = {Stack.of("p", one, voxels=150).frame for one in (view, other)}
+    assert len(frames) == 1
+
+
 def test_then_neighbours_are_averaged_where_voxels_are_finest():
     view = volume(fixed_labels=None, moving_labels=None, moved_labels=None)
     whole, stack = Stack.of("p", view), Stack.of("p", view, voxels=6 * 4 * 6)

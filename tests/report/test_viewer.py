@@ -155,9 +155,9 @@ def test_pairs_are_left_out_where_even_single_voxels_are_too_many():
 
 
 def test_what_is_left_out_is_said(evaluation: Evaluate, view: MakeView, tmp_path: Path):
-    stack = Stack.of("P00", view(), voxels=23 * 20 * 5)
-    # x: the discs reach from 4 to 18, that is 15 voxels, and 4 more on each side: 0 to 22 of 24; y: all
-    assert stack.shape == (23, 20, 5)
+    stack = Stack.of("P00", view(), voxels=22 * 20 * 5)
+    # x: the discs reach from 4 to 17, that is 14 voxels, and 4 more on each side: 0 to 21 of 24; y: all
+    assert stack.shape == (22, 20, 5)
     folder = evaluation("a", [0.7, 0.8, 0.9], stacks=(stack,))
     page = Scripts(write_report([folder], tmp_path / "report", figures=False).read_text(encoding="utf-8"))
     assert "1 of 3 pairs are kept here" in page.text

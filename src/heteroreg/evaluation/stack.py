@@ -149,7 +149,8 @@ class Stack:
 
     def _region(self) -> tuple[Array, Array]:
         """First voxel and the one after the last of the labels and what is around them; all where none are."""
-        masks = [self.images[name] > 0 for name in LABELS if name in self.images]
+        # Not those that were moved: all methods must keep the same region, to be laid over each other.
+        masks = [self.images[name] > 0 for name in ("fixed_labels", "moving_labels") if name in self.images]
         whole = np.zeros(3, int), np.array(self.shape)
         if not any(mask.any() for mask in masks):
             return whole
