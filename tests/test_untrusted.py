@@ -15,6 +15,7 @@ import torch
 from heteroreg.cli import _settings
 from heteroreg.errors import UserError
 from heteroreg.evaluation.gallery import Case
+from heteroreg.evaluation.stack import Stack
 from heteroreg.training import checkpoint
 from heteroreg.training.config import read_settings
 
@@ -65,6 +66,8 @@ def test_pickles_in_a_gallery_case(fired: Path, tmp_path: Path) -> None:
     for name in ("objects", "bare", "inside"):
         with pytest.raises(UserError, match=rf"{name}\.npz: not a readable gallery case"):
             Case.read(tmp_path / f"{name}.npz")
+        with pytest.raises(UserError, match=rf"{name}\.npz: not readable slices"):
+            Stack.read(tmp_path / f"{name}.npz")
     assert not fired.exists()
 
 

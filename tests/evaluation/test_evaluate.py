@@ -1,6 +1,7 @@
 """`evaluate` on cohorts of small files, with registrars whose outcome is known."""
 
 import json
+import sys
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -187,16 +188,29 @@ def test_the_mean_curve_has_the_mean_area(make):
 
 
 def test_scores_come_back_from_their_folder(make, tmp_path):
-    scores = evaluate(Shift(), make(count=4), out=tmp_path / "scores", gallery=2, metrics="reference")
+    scores = evaluate(Shift(), make(count=4), out=tmp_path / "scores", gallery=2, stacks=3, metrics="reference")
     again = Scores.read(tmp_path / "scores")
     pd.testing.assert_frame_equal(again.table, scores.table, check_dtype=False)
     pd.testing.assert_frame_equal(again.sparsification, scores.sparsification)
     assert again.summary == json.loads(json.dumps(scores.summary))
     assert [case.id for case in again.cases] == ["pair0", "pair3"]
+    assert [stack.id for stack in again.stacks] == ["pair0", "pair2", "pair3"]
+    for stack, before in zip(again.stacks, scores.stacks, strict=True):
+        np.testing.assert_array_equal(stack.images["moved"], before.images["moved"])
     assert again.summary["mode"] == "reference"
     # An earlier evaluation is replaced, and nothing of it stays.
-    evaluate(Undeformed(), make(count=1), out=tmp_path / "scores", gallery=0)
+    evaluate(Undeformed(), make(count=1), out=tmp_path / "scores", gallery=0, stacks=0)
     assert Scores.read(tmp_path / "scores").cases == ()
+    assert len(Scores.read(tmp_path / "scores").stacks) == 0
+
+
+def test_all_stacks_together_are_within_a_number_of_voxels(make, monkeypatch):
+    monkeypatch.setattr(
+        sys.modules["heteroreg.evaluation.evaluate"], "VOXELS", 300
+    )  # 100 for each of three pairs of 224 or more
+    stacks = evaluate(Undeformed(), make(count=3)).stacks
+    assert all(stack.voxels <= 100 for stack in stacks)
+    assert any(stack.voxels > 20 for stack in stacks)
 
 
 def test_a_cohort_without_labels_or_truth(make):

@@ -125,6 +125,7 @@ def evaluation(path: Path, number: int) -> None:
     """An evaluation; every so often compared with itself, and as a page, which take the longest."""
     scores = Scores.read(path)
     assert len(scores.table)
+    assert all(stack.voxels for stack in scores.stacks)
     if number % 3 and number >= 0:
         return
     other = path.with_name("other")

@@ -18,6 +18,7 @@ from heteroreg.evaluation.gallery import Case, spread
 from heteroreg.evaluation.metrics import ALWAYS, metric, ordered
 from heteroreg.evaluation.row import Mode, Row, score
 from heteroreg.evaluation.scores import MARKER, Scores, over_patients
+from heteroreg.evaluation.stack import PAIRS, VOXELS, Stack
 from heteroreg.evaluation.uncertainty import FRACTIONS
 from heteroreg.evaluation.view import Inputs, View, view_of
 from heteroreg.files import require_free
@@ -35,6 +36,7 @@ class _Part:
 
     rows: Rows
     case: Case | None
+    stack: Stack | None
     info: Mapping[str, Any]
 
 
@@ -46,6 +48,7 @@ def evaluate(
     labels: Sequence[int] | None = None,
     out: str | Path | None = None,
     gallery: int = 6,
+    stacks: int = PAIRS,
     slicewise: bool | None = None,
     devices: int = 1,
     nodes: int = 1,
@@ -67,6 +70,9 @@ def evaluate(
         labels: The labels to score; None takes all but 0.
         out: Folder to save to.
         gallery: Keeps this many registrations for looking at, spread evenly over the cohort.
+        stacks: Keeps this many whole, with all their slices, for the viewer of the page. Together they have at
+            most 2²² voxels: where there would be more, what is far from the labels is left out, and neighbouring
+            voxels are averaged.
         slicewise: Scores slices (True) or whole images (False) whatever the registration says. The way to
             compare a 3D model with a 2D one: both by slices, or both whole.
         devices: Processes on each machine.
@@ -84,7 +90,7 @@ def evaluate(
     fabric = start(devices=devices, nodes=nodes, strategy=strategy)
     if fabric.world_size > 1 and isinstance(registrar, Movable):
         registrar.to(fabric.device)
-    shown = set(spread(gallery, len(cohort)))
+    shown, kept = (set(spread(count, len(cohort))) for count in (gallery, stacks))
     cache = ImageCache()
 
     def one(index: int) -> _Part:
@@ -102,7 +108,9 @@ def evaluate(
         rows = [(_cells(pair, part.slice), score(part, labels, metrics)) for part in views]
         for _, row in rows:
             row.values["seconds"] = seconds
-        return _Part(rows, Case.of(pair.id, view) if index in shown else None, registration.info)
+        case = Case.of(pair.id, view) if index in shown else None
+        stack = Stack.of(pair.id, view, max(VOXELS // len(kept), 1)) if index in kept else None
+        return _Part(rows, case, stack, registration.info)
 
     where = Path(cohort.name if out is None else out)
     title, show = f"evaluate {registrar.name}", show and fabric.is_global_zero
@@ -115,7 +123,8 @@ def evaluate(
         with together(fabric):
             _check_found(labels, cohort, [row for _, row in rows])
             cases = tuple(part.case for part in parts if part.case is not None)
-            scores = Scores(_table(rows), {}, _sparsification(rows), cases)
+            whole = tuple(part.stack for part in parts if part.stack is not None)
+            scores = Scores(_table(rows), {}, _sparsification(rows), cases, whole)
             scores.summary.update(_summary(registrar, cohort, metrics, parts[-1].info, scores, rows))
             if out is not None and fabric.is_global_zero:
                 scores.save(out)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heteroreg.errors import UserError
+from heteroreg.evaluation.archive import read_arrays, save_arrays
 from heteroreg.evaluation.view import View
-from heteroreg.files import atomic_file
 from heteroreg.limits import ARCHIVE_BYTES, require_small
 from heteroreg.text import has_controls
 
@@ -76,8 +74,7 @@ class Case:
         """Writes the case as a compressed `.npz`, atomically; no pickles in it."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         stored: dict[str, Any] = {name: _stored(name, value) for name, value in values.items() if value is not None}
-        with atomic_file(Path(path)) as temporary, temporary.open("wb") as handle:
-            np.savez_compressed(handle, **stored)
+        save_arrays(Path(path), stored)
 
     @classmethod
     def read(cls, path: str | Path) -> Case:
@@ -88,7 +85,7 @@ class Case:
         """
         require_small(Path(path), ARCHIVE_BYTES)
         try:
-            values: dict[str, Any] = _read_arrays(Path(path))
+            values: dict[str, Any] = read_arrays(Path(path))
             index = values.pop("slice", None)
             case = cls(id=str(values.pop("id")), slice=None if index is None else int(index), **values)
             case._check()
@@ -145,25 +142,3 @@ def _stored(name: str, value: Any) -> Array:
     if name.endswith("_labels"):
         return array.astype(np.min_scalar_type(int(array.max())) if array.min() >= 0 else np.int32)
     return array.astype(np.float32) if array.dtype == np.float64 and name != "spacing" else array
-
-
-def _read_arrays(path: Path) -> dict[str, Array]:
-    """The arrays of an `.npz`, none larger than what the file holds of it; no pickles."""
-    arrays = {}
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        if sum(member.file_size for member in members) > ARCHIVE_BYTES:
-            raise ValueError(f"its arrays are larger than {ARCHIVE_BYTES} bytes")
-        for member in members:
-            with archive.open(member) as handle:
-                if np.lib.format.read_magic(handle) != (1, 0):
-                    raise ValueError(f"{member.filename} is of another version")
-                shape, by_columns, dtype = np.lib.format.read_array_header_1_0(handle)
-                count = math.prod(shape)
-                if dtype.hasobject or min(shape, default=0) < 0 or count * dtype.itemsize > member.file_size:
-                    raise ValueError(f"{member.filename} declares an array of {shape} {dtype}")
-                content = handle.read(count * dtype.itemsize)
-            array = np.frombuffer(content, dtype, count).reshape(shape, order="F" if by_columns else "C")
-            name = member.filename.removesuffix(".npy")
-            arrays[name] = array.astype(np.float32) if array.dtype == np.float16 else array
-    return arrays

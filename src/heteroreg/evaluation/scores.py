@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from heteroreg.errors import UserError
 from heteroreg.evaluation.gallery import Case, read_gallery, save_gallery
 from heteroreg.evaluation.metrics import metric
 from heteroreg.evaluation.row import Mode
+from heteroreg.evaluation.stack import Stack, read_stacks, save_stacks
 from heteroreg.files import atomic_folder, write_text
 from heteroreg.text import read_json, read_table
 
@@ -61,12 +63,14 @@ class Scores:
         sparsification: The mean curves, where a noise was predicted: `fraction`, `mse`, `oracle`, `random`,
             and the three with `_foreground`.
         cases: A few registrations, spread over the cohort.
+        stacks: Up to a hundred of them whole, for the viewer of the page.
     """
 
     table: pd.DataFrame
     summary: dict[str, Any]
     sparsification: pd.DataFrame | None = None
     cases: tuple[Case, ...] = ()
+    stacks: Sequence[Stack] = ()
 
     @property
     def metrics(self) -> list[str]:
@@ -83,7 +87,7 @@ class Scores:
         return self.table.groupby("patient")[self.metrics].mean()
 
     def save(self, folder: str | Path) -> None:
-        """Writes `scores.csv`, `summary.json`, `sparsification.csv` and `gallery/`, whole or not at all.
+        """Writes `scores.csv`, `summary.json`, `sparsification.csv`, `gallery/` and `viewer/`, whole or not at all.
 
         Raises:
             UserError: The folder exists and holds something else.
@@ -95,6 +99,7 @@ class Scores:
                 text = self.sparsification.to_csv(index=False, lineterminator="\n")
                 write_text(temporary / "sparsification.csv", text)
             save_gallery(self.cases, temporary)
+            save_stacks(self.stacks, temporary)
 
     @classmethod
     def read(cls, folder: str | Path) -> Scores:
@@ -118,7 +123,9 @@ class Scores:
             ) from error
         curve = folder / "sparsification.csv"
         sparsification = _read_curve(curve) if curve.is_file() else None
-        return cls(_read_scores(folder / MARKER), summary, sparsification, read_gallery(folder))
+        return cls(
+            _read_scores(folder / MARKER), summary, sparsification, read_gallery(folder), read_stacks(folder)
+        )
 
 
 def _read_scores(path: Path) -> pd.DataFrame:

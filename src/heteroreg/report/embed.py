@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import re
+from urllib.parse import quote
 
 import matplotlib as mpl
+import pandas as pd
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from PIL import Image as Picture
@@ -70,6 +72,13 @@ def data_uri(figure: Figure) -> str:
     small = io.BytesIO()
     picture.save(small, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(small.getvalue()).decode("ascii")
+
+
+def csv_uri(table: pd.DataFrame) -> str:
+    """A table as CSV in a `data:` address, six digits to a number."""
+    return "data:text/csv;charset=utf-8," + quote(
+        table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    )
 
 
 def _font(match: re.Match[str]) -> str:

@@ -1,0 +1,292 @@
+"""Registrations kept whole for the page's viewer: slices of 8 bits, small enough to keep a hundred pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heteroreg.errors import UserError
+from heteroreg.evaluation.archive import read_arrays, save_arrays
+from heteroreg.evaluation.gallery import LARGEST
+from heteroreg.evaluation.view import View
+from heteroreg.limits import ARCHIVE_BYTES, require_small
+from heteroreg.text import has_controls
+
+Array = NDArray[Any]
+Codes = NDArray[np.uint8]
+Limits = tuple[float, float]
+
+FOLDER = "viewer"
+PAIRS = 100
+VOXELS = 2**22  # of all stacks of an evaluation together: some 20 MB on the disk
+GREY = ("fixed", "moving", "moved")
+LABELS = ("fixed_labels", "moving_labels", "moved_labels")
+MAPS = ("noise_sd", "true_noise_sd", "weight", "displacement_sd", "end_point_error")
+MOTION = "displacement"
+MOST = 255  # the largest code of a voxel
+LIMITS = "_limits"
+MARGIN = 0.25  # of the size of the labelled region, kept around it on each side
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The slices of one registration, on the fixed grid.
+
+    Attributes:
+        id: The pair.
+        slices: Index of each slice along the last axis; None where the pair is one 2D image.
+        spacing: Of the voxels as kept, in mm, (3,).
+        origin: The first voxel of the fixed image that is kept, (3,).
+        step: How many voxels of the fixed image became one, along each axis.
+        full: Size of the fixed image, (3,).
+        labels: The label that each code of a label map stands for, from code 1 on.
+        images: Codes by name, uint8 (x, y, slices): `fixed`, `moving`, `moved`, label maps, maps; and
+            `displacement`, (2, x, y, slices), in mm along x and y.
+        limits: For each image and map the values of the codes 0 and 255.
+    """
+
+    id: str
+    slices: Array | None
+    spacing: Array
+    origin: Array
+    step: Array
+    full: Array
+    labels: Array
+    images: Mapping[str, Codes]
+    limits: Mapping[str, Limits]
+
+    @classmethod
+    def of(cls, pair_id: str, view: View, voxels: int = VOXELS) -> Stack:
+        """The slices of a view, coarser where it has more than so many voxels."""
+        images: dict[str, Codes] = {}
+        limits: dict[str, Limits] = {}
+        grey = _limits([view.fixed, view.moving])
+        for name in (*GREY, *MAPS):
+            values = getattr(view, name)
+            if values is not None:
+                limits[name] = grey if name in GREY else (0.0, max(_limits([values])[1], 0.0) or 1.0)
+                images[name] = _codes(np.atleast_3d(values), limits[name])
+        motion = [
+            np.atleast_3d(part) * size for part, size in zip(view.displacement[:2], view.spacing, strict=False)
+        ]
+        longest = max(float(np.abs(motion).max()), 1e-6)
+        limits[MOTION] = (-longest, longest)
+        images[MOTION] = _codes(np.stack(motion), limits[MOTION])
+        maps = {name: np.atleast_3d(found) for name in LABELS if (found := getattr(view, name)) is not None}
+        present = {int(label) for found in maps.values() for label in np.unique(found)} - {0}
+        labels = np.array(sorted(present)[:MOST], int)
+        images |= {name: _label_codes(found, labels) for name, found in maps.items()}
+        shape = images["fixed"].shape
+        stack = cls(
+            pair_id,
+            slices=np.arange(shape[2]) if view.fixed.ndim == 3 else None,
+            spacing=np.array([*view.spacing, 1.0][:3]),
+            origin=np.zeros(3, int),
+            step=np.ones(3, int),
+            full=np.array(shape),
+            labels=labels,
+            images=images,
+            limits=limits,
+        )
+        return stack.within(voxels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """x, y, slices."""
+        x, y, slices = self.images["fixed"].shape
+        return x, y, slices
+
+    @property
+    def voxels(self) -> int:
+        """How many voxels each image has."""
+        return int(np.prod(self.shape))
+
+    @property
+    def frame(self) -> tuple[int, ...]:
+        """What two stacks of a pair must share to be laid over each other."""
+        return (*self.shape, *self.origin.tolist(), *self.step.tolist())
+
+    def within(self, voxels: int) -> Stack:
+        """The stack with at most so many voxels.
+
+        First what is far from the labels is left out, where there are any; then neighbours are averaged, more
+        and more of them along the axis that is finest. Label maps keep the voxel in the middle.
+
+        Raises:
+            ValueError: `voxels` is not positive.
+        """
+        if voxels < 1:
+            raise ValueError(f"voxels must be positive, not {voxels}")
+        if self.voxels <= voxels:
+            return self
+        first, last = self._region()
+        size, step = last - first, np.ones(3, int)
+        while np.prod(size // step) > voxels:
+            fineness = np.where(size // step > 1, self.spacing * step, np.inf)
+            step[int(np.argmin(fineness))] += 1
+        count = size // step
+        window = tuple(slice(start, start + n * s) for start, n, s in zip(first, count, step, strict=True))
+        middle = tuple(slice(s // 2, None, s) for s in step)
+        images = {
+            name: array[window][middle]
+            if name in LABELS
+            else _averaged(array[..., window[0], window[1], window[2]], count, step)
+            for name, array in self.images.items()
+        }
+        return replace(
+            self,
+            slices=None if self.slices is None else self.slices[window[2]][middle[2]],
+            spacing=self.spacing * step,
+            origin=self.origin + self.step * first,
+            step=self.step * step,
+            images=images,
+        )
+
+    def _region(self) -> tuple[Array, Array]:
+        """First voxel and the one after the last of the labels and what is around them; all where none are."""
+        # Not those that were moved: all methods must keep the same region, to be laid over each other.
+        masks = [self.images[name] > 0 for name in ("fixed_labels", "moving_labels") if name in self.images]
+        whole = np.zeros(3, int), np.array(self.shape)
+        if not any(mask.any() for mask in masks):
+            return whole
+        found = np.argwhere(np.any(masks, axis=0))
+        low, high = found.min(axis=0), found.max(axis=0) + 1
+        margin = np.ceil(MARGIN * (high - low)).astype(int)
+        return np.maximum(low - margin, whole[0]), np.minimum(high + margin, whole[1])
+
+    def save(self, path: str | Path) -> None:
+        """Writes the stack as a compressed `.npz`, atomically; no pickles in it."""
+        head = {"id": self.id, "labels": self.labels} | {name: getattr(self, name) for name in PLACE}
+        if self.slices is not None:
+            head["slices"] = self.slices
+        limits = {name + LIMITS: np.array(pair, float) for name, pair in self.limits.items()}
+        save_arrays(Path(path), head | limits | dict(self.images))
+
+    @classmethod
+    def read(cls, path: str | Path) -> Stack:
+        """Reads a stack that `save` wrote.
+
+        Raises:
+            UserError: The file is missing, damaged, or no stack.
+        """
+        path = Path(path)
+        require_small(path, ARCHIVE_BYTES)
+        try:
+            arrays = read_arrays(path)
+            name = str(arrays.pop("id"))
+            slices, labels = arrays.pop("slices", None), arrays.pop("labels")
+            place = {key: arrays.pop(key) for key in PLACE}
+            limits = {
+                key.removesuffix(LIMITS): _pair(arrays.pop(key)) for key in list(arrays) if key.endswith(LIMITS)
+            }
+            stack = cls(name, slices, labels=labels, images=arrays, limits=limits, **place)
+            stack._check()
+        except Exception as error:  # NumPy and zipfile raise many kinds on damaged files
+            raise UserError(f"{path}: not readable slices for the viewer ({error}); evaluate again") from error
+        return stack
+
+    def _check(self) -> None:
+        """Raises ValueError unless the arrays are those of one registration."""
+        if not self.id or has_controls(self.id):
+            raise ValueError("the id is no name")
+        shape = self.shape
+        if min(shape) < 1:
+            raise ValueError(f"an image has the shape {shape}")
+        if not {"fixed", "moving", "moved", MOTION} <= set(self.images) <= {*GREY, *MAPS, *LABELS, MOTION}:
+            raise ValueError(f"it holds {', '.join(self.images)}")
+        for name, array in self.images.items():
+            if array.shape != ((2, *shape) if name == MOTION else shape) or array.dtype != np.uint8:
+                raise ValueError(f"{name} is {array.dtype} of the shape {array.shape}")
+            if name in LABELS and array.max() > len(self.labels):
+                raise ValueError(f"{name} holds a code of no label")
+            if name not in LABELS and not self.limits[name][0] < self.limits[name][1]:
+                raise ValueError(f"{name} has the limits {self.limits[name]}")
+        for name in PLACE:
+            if getattr(self, name).shape != (3,) or not np.isfinite(getattr(self, name)).all():
+                raise ValueError(f"{name} is not three numbers")
+        if (self.spacing <= 0).any() or (self.step < 1).any():
+            raise ValueError("the spacing is not positive")
+        whole = [self.origin, self.step, self.full, self.labels, *([] if self.slices is None else [self.slices])]
+        if any(array.dtype.kind not in "iu" or array.ndim != 1 for array in whole):
+            raise ValueError("an index is no whole number")
+        if self.slices is not None and (len(self.slices) != shape[2] or (self.slices < 0).any()):
+            raise ValueError("the slices are not numbered")
+
+
+PLACE = ("spacing", "origin", "step", "full")
+
+
+class Stacks(Sequence[Stack]):
+    """The stacks of an evaluation's folder, each read when it is asked for."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = tuple(paths)
+
+    @overload
+    def __getitem__(self, index: int) -> Stack: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Stacks: ...
+
+    def __getitem__(self, index: int | slice) -> Stack | Stacks:
+        """One of them, or some of them still unread."""
+        return Stacks(self._paths[index]) if isinstance(index, slice) else Stack.read(self._paths[index])
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._paths)
+
+    def __iter__(self) -> Iterator[Stack]:
+        """Reads one after the other."""
+        return map(Stack.read, self._paths)
+
+
+def save_stacks(stacks: Sequence[Stack], folder: Path) -> None:
+    """Writes the stacks into `viewer/` of an evaluation's folder, numbered in their order."""
+    for number, stack in enumerate(stacks):
+        stack.save(folder / FOLDER / f"{number:03d}.npz")
+
+
+def read_stacks(folder: Path) -> Stacks:
+    """The stacks of an evaluation's folder, in their order; none where it keeps none."""
+    return Stacks(sorted((folder / FOLDER).glob("*.npz")))
+
+
+def _limits(images: Sequence[Array], percentiles: Limits = (0.5, 99.5)) -> Limits:
+    """Blind to a few extreme voxels, as eight bits have to be."""
+    low, high = np.percentile(np.concatenate([np.ravel(image) for image in images]).astype(float), percentiles)
+    return (float(low), float(high)) if high > low else (float(low) - 0.5, float(low) + 0.5)
+
+
+def _codes(values: Array, limits: Limits) -> Codes:
+    low, high = limits
+    codes: Codes = np.clip(np.rint((values - low) * (MOST / (high - low))), 0, MOST).astype(np.uint8)
+    return codes
+
+
+def _label_codes(values: Array, labels: Array) -> Codes:
+    """0 for the background and, beyond the first 255 labels, for what has no code."""
+    table = np.append(labels, np.iinfo(np.int64).max)
+    place = np.searchsorted(table, values)
+    return np.where(table[place] == values, place + 1, 0).astype(np.uint8)
+
+
+def _averaged(codes: Codes, count: Array, step: Array) -> Codes:
+    """Means over blocks of `step` voxels along the last three axes."""
+    lead = codes.shape[:-3]
+    blocks = codes.reshape(*lead, *np.stack([count, step], axis=1).ravel())
+    axes = tuple(len(lead) + axis for axis in (1, 3, 5))
+    means: Codes = np.rint(blocks.mean(axis=axes, dtype=np.float32)).astype(np.uint8)
+    return means
+
+
+def _pair(array: Array) -> Limits:
+    low, high = (float(value) for value in array)
+    if not max(abs(low), abs(high)) <= LARGEST:  # a NaN neither
+        raise ValueError("a limit is no number that an image has")
+    return low, high
