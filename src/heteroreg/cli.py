@@ -54,6 +54,12 @@ class Source(StrEnum):
     folder = "folder"
 
 
+class Format(StrEnum):
+    """Formats that a model is exported in."""
+
+    onnx = "onnx"
+
+
 class Mode(StrEnum):
     """How to score."""
 
@@ -543,6 +549,28 @@ def study(
     parameters = _settings([part for part in slurm.split(",") if part.strip()], "--slurm") if slurm else {}
     runner = Local(jobs, out / "logs") if slurm is None else queue(parameters, out / "slurm")
     run_study(file, out, cohorts=cohort or (), runner=runner, say=partial(_say, quiet))
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `train` made.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write, .onnx.")],
+    format_: Annotated[Format, typer.Option("--format", help="onnx.")] = Format.onnx,  # noqa: ARG001
+    quiet: Quiet = False,
+    verbose: Verbose = False,  # noqa: ARG001
+) -> None:
+    """Write a run's model as one ONNX file, for use without this package and without PyTorch.
+
+    Example: `heteroreg export runs/hetero --format onnx --out hetero.onnx`
+    """
+    from heteroreg.export import export as write
+
+    written = write(run, out)
+    _say(quiet, f"wrote {out}: {', '.join(written.inputs)} to {', '.join(written.outputs)}")
+    if written.difference is None:
+        _say(quiet, "not checked: onnxruntime is not installed; pip install 'heteroreg[onnx]'")
+    else:
+        _say(quiet, f"checked: onnxruntime agrees with PyTorch to {written.difference:.0e} on two sizes")
 
 
 @app.command()
