@@ -574,6 +574,48 @@ def export(
 
 
 @app.command()
+def push(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `train` made.")],
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name on Hugging Face, or a folder as ./name.")],
+    scores: Annotated[Path | None, typer.Option(metavar="DIR", help="What `evaluate` wrote of this run.")] = None,
+    data: Annotated[str | None, typer.Option(help="What the images are, for the card.")] = None,
+    licence: Annotated[str | None, typer.Option("--license", help="Of the model, such as cc-by-4.0.")] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    message: Annotated[str | None, typer.Option(help="Of the commit.")] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,  # noqa: ARG001
+) -> None:
+    """Publish a run with a model card: the best checkpoint and its settings, no paths and no names of patients.
+
+    Example: `heteroreg push runs/hetero me/cardiac-registration --scores scores/hetero --data "cine MRI"
+    --license cc-by-4.0`
+    """
+    from heteroreg.hub import push as send
+
+    where = send(run, repo, scores=scores, data=data, licence=licence, private=private, message=message)
+    _say(quiet, f"published {where}; look at its README.md")
+
+
+@app.command()
+def pull(
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name on Hugging Face, or a folder as ./name.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
+    revision: Annotated[str | None, typer.Option(help="A branch, a tag or a commit.")] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,  # noqa: ARG001
+) -> None:
+    """Bring a published model; the folder is then a run for `register` and `evaluate`.
+
+    Example: `heteroreg pull me/cardiac-registration model`, and then
+    `heteroreg register ED.nii.gz ES.nii.gz --model model --out registered`
+    """
+    from heteroreg.hub import pull as fetch
+
+    run = fetch(repo, out, revision=revision)
+    _say(quiet, f"wrote {out}: method {run.config.method}, network {run.config.network}, {run.config.dims}D")
+
+
+@app.command()
 def methods(
     json_: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:

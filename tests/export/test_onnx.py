@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
-import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
 
 from heteroreg.export.graph import Graph
-from heteroreg.export.onnx import _traced, examples, largest_difference
-from heteroreg.methods import METHODS
+from heteroreg.export.onnx import _traced, largest_difference
 from heteroreg.training.config import Config
 from heteroreg.training.run import build
 

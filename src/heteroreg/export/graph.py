@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ MEANING = {
     "inverse_displacement": "the displacement from moved back to moving, (N, d, *grid) in voxels",
     "noise_sd": "standard deviation of fixed - moved, (N, 1, *grid), of intensities in [0, 1]",
     "weight": "weight of each voxel in the training's data term, (N, 1, *grid)",
-    "displacement_sd": "standard deviation of the displacement along each axis over the samples, (N, d, *grid) in voxels",
+    "displacement_sd": "standard deviation of u along each axis over the samples, (N, d, *grid) in voxels",
 }
 
 
@@ -85,11 +85,12 @@ class Graph(nn.Module):
         assert log_variance is not None
         shape = displacement.forward.shape[2:]
         if self._halved:  # every second number along each axis: as many as the velocity has
-            noise = noise[(..., *[slice(None, None, 2)] * self.dims)]
+            every_second: list[Any] = [..., *[slice(None, None, 2)] * self.dims]
+            noise = noise[tuple(every_second)]
         alike = correlated(noise, [cast("float", self.network.correlation)] * self.dims)
         drawn = reparameterised(mean, log_variance, alike).flatten(0, 1)
         samples = resize_displacement(integrate(drawn, cast("int", self.network.int_steps)), shape)
         samples = samples.unflatten(0, noise.shape[:2])
         deviation = samples - samples.mean(0, keepdim=True)
-        return (deviation.square().sum(0) / (noise.shape[0] - 1)).sqrt()
-
+        variance: Tensor = deviation.square().sum(0) / (noise.shape[0] - 1)
+        return variance.sqrt()

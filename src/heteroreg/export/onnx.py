@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import warnings
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
@@ -121,7 +121,7 @@ def description(run: Run, graph: Graph, inputs: Sequence[str]) -> dict[str, Any]
             "slices": "with dims 2 each slice along z is one of the batch",
             "intensity": config.intensity,
             "percentiles": limits,
-            "scale": "(image - low) / (high - low), clipped to [0, 1]; low and high are the percentiles of each image",
+            "scale": "(image - low) / (high - low), clipped to [0, 1]; low and high: its own percentiles",
         },
         "inputs": {name: f"{shape[name]}, float32" for name in inputs},
         "outputs": {name: MEANING[name] for name in graph.outputs},
@@ -169,22 +169,22 @@ def _traced(graph: Graph, inputs: Sequence[str]) -> bytes:
     names = {"moving": image, "fixed": image, "noise": dict(enumerate(["samples", "batch", None, *grid]))}
     axes = {name: {axis: label for axis, label in names[name].items() if label} for name in inputs}
     axes |= {name: {0: "batch", **{axis + 2: label for axis, label in enumerate(grid)}} for name in graph.outputs}
-    file = io.BytesIO()
-    with warnings.catch_warnings():
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        file = Path(folder) / "model.onnx"
         # The tracer warns of every size that is looked at; whether sizes are open is found by trying some.
         warnings.simplefilter("ignore")
         # By tracing: PyTorch's other exporter cannot solve for the sizes of a Swin transformer (2.13).
         torch.onnx.export(
             graph,
             tuple(example),
-            file,
+            str(file),
             input_names=list(inputs),
             output_names=list(graph.outputs),
             dynamic_axes=axes,
             opset_version=OPSET,
             dynamo=False,
         )
-    return file.getvalue()
+        return file.read_bytes()
 
 
 def _installed(name: str) -> ModuleType:

@@ -18,8 +18,9 @@ FEW = 4  # voxels along an axis below which a 3D convolution stays in the precis
 
 
 def last(features: Tensor) -> Tensor:
-    """The features with the channels last in memory. To a trace it means nothing, and the exporter does not know it."""
-    if torch.jit.is_tracing():
+    """The features with the channels last in memory."""
+    # In an exported graph the layout has no meaning, and the exporter does not know it.
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return features
     return features.contiguous(memory_format=CHANNELS_LAST[features.ndim - 2])
 

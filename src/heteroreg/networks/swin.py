@@ -123,7 +123,7 @@ class OpenWindows:
     shifted: bool
 
     def _axis(self, n: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The number of tokens, the shift, and the place of each token of the padded and rolled axis before that."""
+        """The number of tokens, the shift, and where each token of the padded and rolled axis was before."""
         length = torch.arange(n).max() + 1
         by = (length > width) * (width // 2 if self.shifted else 0)
         position = torch.arange((n + width - 1) // width * width)
