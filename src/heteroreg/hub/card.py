@@ -21,13 +21,39 @@ from heteroreg.training.config import Config
 from heteroreg.training.run import METRICS, Run
 
 # Those that Hugging Face knows and models are given under; any other is `other` there, with its name.
-LICENCES = set(
-    "apache-2.0 mit bsd-2-clause bsd-3-clause cc0-1.0 cc-by-4.0 cc-by-sa-4.0 cc-by-nc-4.0 cc-by-nd-4.0 "
-    "cc-by-nc-sa-4.0 cc-by-nc-nd-4.0 gpl-3.0 lgpl-3.0 agpl-3.0 mpl-2.0".split()
-)
-SETTINGS = tuple(
-    "method network dims steps batch_size learning_rate seed smoothness gamma beta int_steps occlusions size "
-    "spacing intensity".split()
+LICENCES = {
+    "apache-2.0",
+    "mit",
+    "bsd-2-clause",
+    "bsd-3-clause",
+    "cc0-1.0",
+    "cc-by-4.0",
+    "cc-by-sa-4.0",
+    "cc-by-nc-4.0",
+    "cc-by-nd-4.0",
+    "cc-by-nc-sa-4.0",
+    "cc-by-nc-nd-4.0",
+    "gpl-3.0",
+    "lgpl-3.0",
+    "agpl-3.0",
+    "mpl-2.0",
+}
+SETTINGS = (
+    "method",
+    "network",
+    "dims",
+    "steps",
+    "batch_size",
+    "learning_rate",
+    "seed",
+    "smoothness",
+    "gamma",
+    "beta",
+    "int_steps",
+    "occlusions",
+    "size",
+    "spacing",
+    "intensity",
 )
 SYMBOLS = {"smoothness": "λ", "gamma": "γ", "beta": "β", "alpha": "α"}
 
