@@ -139,7 +139,7 @@ def place_of(text: str) -> LocalFolder | Repository:
     Raises:
         UserError: It is neither.
     """
-    if text.startswith((".", "/", "~")) or Path(text).is_dir():
+    if text.startswith((".", "/", "~")) or (text and Path(text).is_dir()):
         return LocalFolder(Path(text).expanduser())
     if re.fullmatch(f"{_NAME}/{_NAME}", text) is None or ".." in text or "--" in text:
         raise UserError(
