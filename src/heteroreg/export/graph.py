@@ -43,9 +43,7 @@ class Graph(nn.Module):
         self.network = copy.deepcopy(network).cpu().float().eval().requires_grad_(False)
         self.objective = copy.deepcopy(objective).cpu().float().eval().requires_grad_(False)
         self.dims = cast("int", self.network.dims)
-        for module in self.modules():
-            if isinstance(module, UNet):  # what is made of its weights alone need not be part of the graph
-                module.keep_kernels()
+        self._keep_kernels()
         pair = [torch.zeros(1, 1, *[SMALLEST] * self.dims) for _ in range(2)]
         with torch.no_grad():
             displacement: Displacement = self.network(*pair)
@@ -78,6 +76,18 @@ class Graph(nn.Module):
         if noise is not None:
             results.append(self._spread(displacement, noise))
         return tuple(results)
+
+    def exact(self) -> Graph:
+        """A copy that computes in float64."""
+        graph = copy.deepcopy(self).double()
+        graph._keep_kernels()
+        return graph
+
+    def _keep_kernels(self) -> None:
+        """What is made of the weights of a U-Net alone is made once, and need not be part of the graph."""
+        for module in self.modules():
+            if isinstance(module, UNet):
+                module.keep_kernels()
 
     def _spread(self, displacement: Displacement, noise: Tensor) -> Tensor:
         """The standard deviation (N, d, *grid) of samples, as the registrar draws them but for the numbers."""
