@@ -349,3 +349,38 @@ def test_frames_of_dicom(work: Path, command: Command, tmp_path: Path) -> None:
         command("import", "folder", tmp_path, work / "new", "--label", "1"), "--frames and --label: are for dicom"
     )
     assert not (work / "new").exists()
+
+
+def test_models_that_cannot_go_out(command: Command, work: Path) -> None:
+    run, out = work / "run", work / "out.onnx"
+    (work / "notes").mkdir()
+    (work / "notes" / "a.txt").write_text("mine")
+    for arguments, mentions in (
+        (["export", work / "cohort", "--out", out], [str(work / "cohort"), "is not the folder of a run"]),
+        (["export", run, "--out", work / "out.pt"], ["out.pt", ".onnx"]),
+        (["export", run, "--out", work / "none.onnx" / "a.pt"], ["a.pt", ".onnx"]),
+        (["push", work / "cohort", "./x"], [str(work / "cohort"), "is not the folder of a run"]),
+        (["push", run, work / "notes"], ["notes", "not an empty folder"]),
+        (["push", run, "hearts"], ["hearts", "owner/name"]),
+        (["push", run, work / "new", "--scores", work / "notes"], ["notes", "no evaluation"]),
+        (["pull", "hearts", out], ["hearts", "owner/name"]),
+        (["pull", work / "nowhere", out], ["nowhere", "no such folder"]),
+        (["pull", work / "notes", out], ["notes", "is not the folder of a run"]),
+        (["pull", run, work / "notes"], ["notes", "not an empty folder"]),
+        (["pull", run, work / "new", "--revision", "main"], ["--revision", "is a folder"]),
+    ):
+        one_line(command(*arguments), *mentions)
+    assert not out.exists()
+    assert not (work / "new").exists()
+    assert [path.name for path in (work / "notes").iterdir()] == ["a.txt"]
+
+
+def test_a_full_disk_where_a_model_is_written(command: Command, work: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+        outcome = command("export", work / "run", "--out", work / "model.onnx")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    one_line(outcome, "room")
+    assert not (work / "model.onnx").exists()

@@ -190,6 +190,22 @@ def test_demo_refuses_a_folder_of_the_user(command: Command, tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
+def test_a_model_goes_out_and_comes_back(command: Command, run_2d: Run, cohort_2d: Cohort, tmp_path: Path) -> None:
+    """Export, publish to a folder with scores, pull, and register with what was pulled."""
+    printed = command("export", run_2d.folder, "--format", "onnx", "--out", tmp_path / "model.onnx")
+    assert "moving, fixed to moved, displacement, inverse_displacement, noise_sd, weight" in printed
+    assert "checked: onnxruntime agrees with PyTorch" in printed
+    assert (tmp_path / "model.onnx").is_file()
+    scores = tmp_path / "scores"
+    command("evaluate", cohort_2d.name, "--model", run_2d.folder, "--out", scores, "--quiet")
+    command("push", run_2d.folder, tmp_path / "card", "--scores", scores, "--data", "hearts", "--license", "mit")
+    assert "Images: hearts" in (tmp_path / "card" / "README.md").read_text()
+    assert "method hetero, network voxelmorph, 2D" in command("pull", tmp_path / "card", tmp_path / "model")
+    pair = cohort_2d.split("test")[0]
+    command("register", pair.moving, pair.fixed, "--model", tmp_path / "model", "--out", tmp_path / "registered")
+    assert (tmp_path / "registered" / "moved.nii.gz").is_file()
+
+
 def test_methods(command: Command) -> None:
     table = json.loads(command("methods", "--json"))
     assert {"mse", "nll", "beta-nll", "hetero-paper", "hetero"} <= set(table["methods"])
@@ -221,6 +237,9 @@ def test_a_bare_call_explains_itself_quickly() -> None:
         "convert",
         "evaluate",
         "compare",
+        "export",
+        "push",
+        "pull",
         "methods",
     ],
 )

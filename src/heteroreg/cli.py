@@ -55,6 +55,12 @@ class Source(StrEnum):
     dicom = "dicom"
 
 
+class Format(StrEnum):
+    """Formats that a model is exported in."""
+
+    onnx = "onnx"
+
+
 class Mode(StrEnum):
     """How to score."""
 
@@ -556,6 +562,70 @@ def study(
     parameters = _settings([part for part in slurm.split(",") if part.strip()], "--slurm") if slurm else {}
     runner = Local(jobs, out / "logs") if slurm is None else queue(parameters, out / "slurm")
     run_study(file, out, cohorts=cohort or (), runner=runner, say=partial(_say, quiet))
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `train` made.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write, .onnx.")],
+    format_: Annotated[Format, typer.Option("--format", help="onnx.")] = Format.onnx,  # noqa: ARG001
+    quiet: Quiet = False,
+    verbose: Verbose = False,  # noqa: ARG001
+) -> None:
+    """Write a run's model as one ONNX file, for use without this package and without PyTorch.
+
+    Example: `heteroreg export runs/hetero --format onnx --out hetero.onnx`
+    """
+    from heteroreg.export import export as write
+
+    written = write(run, out)
+    _say(quiet, f"wrote {out}: {', '.join(written.inputs)} to {', '.join(written.outputs)}")
+    if written.difference is None:
+        _say(quiet, "not checked: onnxruntime is not installed; pip install 'heteroreg[onnx]'")
+    else:
+        _say(quiet, f"checked: onnxruntime agrees with PyTorch to {written.difference:.0e} on two sizes")
+
+
+@app.command()
+def push(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `train` made.")],
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name on Hugging Face, or a folder as ./name.")],
+    scores: Annotated[Path | None, typer.Option(metavar="DIR", help="What `evaluate` wrote of this run.")] = None,
+    data: Annotated[str | None, typer.Option(help="What the images are, for the card.")] = None,
+    licence: Annotated[str | None, typer.Option("--license", help="Of the model, such as cc-by-4.0.")] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    message: Annotated[str | None, typer.Option(help="Of the commit.")] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,  # noqa: ARG001
+) -> None:
+    """Publish a run with a model card: the best checkpoint and its settings, no paths and no names of patients.
+
+    Example: `heteroreg push runs/hetero me/cardiac-registration --scores scores/hetero --data "cine MRI"
+    --license cc-by-4.0`
+    """
+    from heteroreg.hub import push as send
+
+    where = send(run, repo, scores=scores, data=data, licence=licence, private=private, message=message)
+    _say(quiet, f"published {where}; look at its README.md")
+
+
+@app.command()
+def pull(
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name on Hugging Face, or a folder as ./name.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
+    revision: Annotated[str | None, typer.Option(help="A branch, a tag or a commit.")] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,  # noqa: ARG001
+) -> None:
+    """Bring a published model; the folder is then a run for `register` and `evaluate`.
+
+    Example: `heteroreg pull me/cardiac-registration model`, and then
+    `heteroreg register ED.nii.gz ES.nii.gz --model model --out registered`
+    """
+    from heteroreg.hub import pull as fetch
+
+    run = fetch(repo, out, revision=revision)
+    _say(quiet, f"wrote {out}: method {run.config.method}, network {run.config.network}, {run.config.dims}D")
 
 
 @app.command()

@@ -21,6 +21,7 @@ MOST_UNFOLDED = 1032
 
 TEXT_BYTES = 1024**2  # a configuration, the state of a checkpoint, a summary: a few kB in practice
 TABLE_BYTES = 64 * 1024**2  # a cohort or scores: about 100 bytes for each pair or slice
+WEIGHTS_BYTES = 1024**3  # the tensors of a model: 190 MB for the largest network
 ARCHIVE_BYTES = 256 * 1024**2  # the arrays of one gallery case: a few slices
 
 

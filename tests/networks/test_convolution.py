@@ -30,6 +30,15 @@ def test_joining_equals_upsampling_joining_and_convolving(shape):
         torch.testing.assert_close(a, b)
 
 
+def test_kept_weights_give_the_same():
+    torch.manual_seed(0)
+    layer = Convolution(2, 3 + 2, 4).requires_grad_(False)
+    coarse, fine = torch.randn(2, 3, 5, 4), torch.randn(2, 2, 10, 8)
+    expected = layer.joined(coarse, fine)
+    layer.keep(3)
+    torch.testing.assert_close(layer.joined(coarse, fine), expected, rtol=0, atol=0)
+
+
 def test_one_coarse_voxel_by_hand():
     # A kernel of ones over an upsampled image, of which one voxel of four is 1, that is 2x2 of 4x4 voxels: each
     # counts how many of them lie within one step.

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from heteroreg.networks.swin import PatchMerging, Swin, SwinBlock, WindowAttention, Windows, join, split
+from heteroreg.networks.swin import (
+    OpenWindows,
+    PatchMerging,
+    Swin,
+    SwinBlock,
+    WindowAttention,
+    Windows,
+    join,
+    split,
+)
 
 # Window 4: whole windows, padded ones, axes as long as a window, one longer, and shorter.
 GRIDS = [(8, 8), (5, 9), (4, 6), (3, 10), (1, 5), (2, 2), (5, 4, 6), (3, 8, 1)]
@@ -50,14 +59,19 @@ def attention_by_loops(attention, tokens, shifted):
     return result
 
 
+def open_windows(grid, window, shifted):
+    return OpenWindows(tuple(grid), (window,) * len(grid), shifted)
+
+
+@pytest.mark.parametrize("make", [Windows.of, open_windows])
 @pytest.mark.parametrize("shifted", [False, True])
 @pytest.mark.parametrize("grid", GRIDS)
-def test_attention_is_that_of_a_loop_over_tokens(grid, shifted):
+def test_attention_is_that_of_a_loop_over_tokens(grid, shifted, make):
     torch.manual_seed(0)
     attention = WindowAttention(len(grid), 6, 2, 4).double().requires_grad_(False)
     attention.bias.normal_()
     tokens = torch.randn(2, *grid, 6, dtype=torch.double)
-    windows = Windows.of(grid, 4, shifted)
+    windows = make(grid, 4, shifted)
     expected = attention_by_loops(attention, tokens, shifted)
     for learning in (False, True):  # PyTorch computes attention in another way where gradients are wanted
         attention.requires_grad_(learning)

@@ -17,6 +17,14 @@ POOLINGS = {2: F.max_pool2d, 3: F.max_pool3d}
 FEW = 4  # voxels along an axis below which a 3D convolution stays in the precision of its weights
 
 
+def last(features: Tensor) -> Tensor:
+    """The features with the channels last in memory."""
+    # In an exported graph the layout has no meaning, and the exporter does not know it.
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return features
+    return features.contiguous(memory_format=CHANNELS_LAST[features.ndim - 2])
+
+
 def output_layer(dims: int, features: int, outputs: int, sd: float, bias: float = 0.0) -> nn.Conv2d | nn.Conv3d:
     """The last convolution of a network, of width 3: it begins with next to nothing but its bias.
 
@@ -47,6 +55,7 @@ class Convolution(nn.Sequential):
         # In a sequence, so that the parameters have the names that the checkpoints know.
         super().__init__(CONVOLUTIONS[dims](inputs, outputs, 3, padding=1), nn.LeakyReLU(0.2, inplace=True))
         self.dims = dims
+        self._kept: tuple[Tensor, Tensor] | None = None
 
     @property
     def weight_and_bias(self) -> tuple[Tensor, Tensor | None]:
@@ -81,23 +90,31 @@ class Convolution(nn.Sequential):
         beforehand, w₄(t) = w₃(t) + w₃(t - 1), with which a transposed convolution of stride 2 does the rest. That
         takes (2/3)^d of the multiplications, and neither the upsampled nor the joined features are ever made.
         """
-        dims, inner = self.dims, coarse.shape[1]
         with exact_if_small(fine.shape[2:], fine.device):
-            weight, bias = self.weight_and_bias
+            kernel, rest = self._kept or self._split(coarse.shape[1])
             precision = _precision(self, fine)
-            kernel = weight[:, :inner]
-            for axis in range(dims):
-                before = [0, 0] * (dims - 1 - axis) + [1, 0]
-                after = [0, 0] * (dims - 1 - axis) + [0, 1]
-                kernel = F.pad(kernel, before) + F.pad(kernel, after)
-            # What is transposed has its kernel turned round. The axes in a tuple: torch.compile (2.13) reads an
-            # unpacked range wrongly.
-            axes = tuple(range(2, dims + 2))
-            kernel = kernel.transpose(0, 1).flip(axes).contiguous(memory_format=CHANNELS_LAST[dims])
-            result: Tensor = TRANSPOSED[dims](coarse.to(precision), kernel, stride=2, padding=1)
-            result.add_(CONVOLVED[dims](fine.to(precision), weight[:, inner:], bias, padding=1))
+            result: Tensor = TRANSPOSED[self.dims](coarse.to(precision), kernel, stride=2, padding=1)
+            result.add_(CONVOLVED[self.dims](fine.to(precision), rest, self.weight_and_bias[1], padding=1))
             activated: Tensor = self[1](result)
             return activated
+
+    def keep(self, inner: int) -> None:
+        """Keeps what `joined` makes of the weights for so many coarse features; they must not change any more."""
+        self._kept = self._split(inner)
+
+    def _split(self, inner: int) -> tuple[Tensor, Tensor]:
+        """The weights of a transposed convolution for the coarse features, and those for the fine ones."""
+        dims, weight = self.dims, self.weight_and_bias[0]
+        kernel = weight[:, :inner]
+        for axis in range(dims):
+            before = [0, 0] * (dims - 1 - axis) + [1, 0]
+            after = [0, 0] * (dims - 1 - axis) + [0, 1]
+            kernel = F.pad(kernel, before) + F.pad(kernel, after)
+        # What is transposed has its kernel turned round. The axes in a tuple: torch.compile (2.13) reads an
+        # unpacked range wrongly.
+        axes = tuple(range(2, dims + 2))
+        kernel = kernel.transpose(0, 1).flip(axes).contiguous(memory_format=CHANNELS_LAST[dims])
+        return kernel, weight[:, inner:]
 
 
 def convolutions(modules: nn.ModuleList) -> list[Convolution]:
@@ -111,7 +128,8 @@ def exact_if_small(shape: torch.Size, device: torch.device) -> AbstractContextMa
     oneDNN's bfloat16 gradient of their weights is wrong by orders of magnitude where an axis has two voxels, and
     writes where it should not (PyTorch 2.13 on CPUs). So few voxels cost nothing in float32.
     """
-    small = len(shape) == 3 and min(shape) < FEW
+    # First whether autocast is on at all: in an export it is not, and there sizes cannot be compared.
+    small = torch.is_autocast_enabled(device.type) and len(shape) == 3 and min(shape) < FEW
     return torch.autocast(device.type, enabled=False) if small else nullcontext()
 
 

@@ -102,7 +102,8 @@ def correlated(noise: Tensor, lengths: Sequence[float]) -> Tensor:
             # exp(-d²/2w²) with w = L/√2.
             matrix = torch.exp(-((index[:, None] - index) / length).square())
             matrix = matrix / matrix.norm(dim=1, keepdim=True)
-            noise = (noise.movedim(axis, -1) @ matrix.T).movedim(-1, axis)
+            end = noise.ndim - 1
+            noise = (noise.movedim(axis, end) @ matrix.T).movedim(end, axis)
     return noise
 
 
@@ -121,5 +122,5 @@ def integrated(velocity: Tensor, shape: Sequence[int], int_steps: int) -> tuple[
     """The forward and the backward displacement (N, d, *shape) of a velocity (N, d, *coarse)."""
     # One pass for both directions: the integral of -v is the inverse of that of v.
     both = resize_displacement(integrate(torch.cat([velocity, -velocity]), int_steps), shape)
-    forward, backward = both.chunk(2)
-    return forward, backward
+    n = velocity.shape[0]  # `len` would be a fixed number in an exported graph
+    return both[:n], both[n:]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, repeat
 from typing import NamedTuple
@@ -79,20 +80,84 @@ class Windows(NamedTuple):
 
 @lru_cache(maxsize=16)  # two sizes of images with four stages; those of volumes take some 70 MB each
 def _mask(windows: Windows, device: torch.device) -> Tensor:
-    grid, size, shift = windows
     # A registration, which runs in inference mode, may be the first to ask, and training the next.
     with torch.inference_mode(False):
-        labels = torch.zeros(1, *(1 for _ in grid), 1, dtype=torch.long)
-        for axis, (n, width, by, more) in enumerate(zip(grid, size, shift, windows.padding, strict=True)):
-            position = torch.arange(n + more)
-            # Every window along the axis has a number, and padding a number of its own.
-            number = torch.div(position - by, width, rounding_mode="floor") + 1
-            number = 2 * number + (position >= n)
-            shape = [-1 if other == axis else 1 for other in range(len(grid))]
-            labels = labels * (2 * (n + more) + 3) + number.view(1, *shape, 1)
-        labels = split(labels.roll([-by for by in shift], windows._axes), size).flatten(0, -3).squeeze(-1)
-        apart = labels[:, None, :, None] != labels[:, None, None, :]
-        return torch.zeros(apart.shape).masked_fill(apart, -math.inf).to(device)
+        numbers = []
+        for n, width, by, more in zip(*windows, windows.padding, strict=True):
+            numbers.append(_numbers(torch.arange(n + more), n, width, by).roll(-by))
+        return _apart(numbers, windows.size).to(device)
+
+
+def _numbers(position: Tensor, n: int | Tensor, width: int, by: int | Tensor) -> Tensor:
+    """Of each position along an axis that of its window, for all windows differ, and for padding another."""
+    return 2 * (torch.div(position - by, width, rounding_mode="floor") + 1) + (position >= n)
+
+
+def _apart(numbers: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+    """0, or -∞ between tokens of a window whose numbers differ along an axis: (windows, 1, tokens, tokens)."""
+    labels = torch.zeros(1, *(1 for _ in numbers), 1, dtype=torch.long)
+    for axis, number in enumerate(numbers):
+        shape = [-1 if other == axis else 1 for other in range(len(numbers))]
+        labels = labels * (number.max() + 1) + number.view(1, *shape, 1)
+    labels = split(labels, size).flatten(0, -3).squeeze(-1)
+    apart = labels[:, None, :, None] != labels[:, None, None, :]
+    return torch.zeros(apart.shape).masked_fill(apart, -math.inf)
+
+
+@dataclass(frozen=True)
+class OpenWindows:
+    """`Windows` of a grid whose size is known only when an exported network runs.
+
+    The windows always have their full width. Along an axis that is shorter the tokens fill a part of the only one,
+    and the mask leaves the rest out: the same attention as within a window of the whole axis. Whether windows are
+    shifted is computed, not decided: tokens are taken by indices.
+
+    Attributes:
+        grid: Tokens along each axis; symbols.
+        size: Those of a window along each axis.
+        shifted: Whether the windows are shifted by half of their width along axes that are longer.
+    """
+
+    grid: tuple[int, ...]
+    size: tuple[int, ...]
+    shifted: bool
+
+    def _axis(self, n: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The number of tokens, the shift, and where each token of the padded and rolled axis was before."""
+        length = torch.arange(n).max() + 1
+        by = (length > width) * (width // 2 if self.shifted else 0)
+        position = torch.arange((n + width - 1) // width * width)
+        return length, by, torch.remainder(position + by, position.max() + 1)
+
+    def cut(self, tokens: Tensor) -> Tensor:
+        """As `Windows.cut`. What padding holds does not matter: it is masked."""
+        for axis, (n, width) in enumerate(zip(self.grid, self.size, strict=True), start=1):
+            length, _, place = self._axis(n, width)
+            tokens = tokens.index_select(axis, torch.minimum(place, length - 1))
+        return split(tokens, self.size)
+
+    def put_together(self, windows: Tensor) -> Tensor:
+        """As `Windows.put_together`."""
+        tokens = join(windows, self.size)
+        for axis, (n, width) in enumerate(zip(self.grid, self.size, strict=True), start=1):
+            _, by, place = self._axis(n, width)
+            tokens = tokens.index_select(axis, torch.remainder(torch.arange(n) - by, place.max() + 1))
+        return tokens
+
+    def mask(self, device: torch.device) -> Tensor:
+        """As `Windows.mask`."""
+        numbers = []
+        for n, width in zip(self.grid, self.size, strict=True):
+            length, by, place = self._axis(n, width)
+            numbers.append(_numbers(place, length, width, by))
+        return _apart(numbers, self.size).to(device)
+
+
+def windows_of(grid: Sequence[int], window: int, shifted: bool) -> Windows | OpenWindows:
+    """The windows of a grid of tokens; see `Windows.of`."""
+    if not all(isinstance(n, int) for n in grid):
+        return OpenWindows(tuple(grid), (window,) * len(grid), shifted)
+    return Windows.of(grid, window, shifted)
 
 
 def split(tokens: Tensor, size: Sequence[int]) -> Tensor:
@@ -133,7 +198,7 @@ class WindowAttention(nn.Module):
         self.bias = nn.Parameter(torch.empty(heads, *[2 * window - 1] * dims))
         nn.init.trunc_normal_(self.bias, std=INITIAL_SD)
 
-    def forward(self, tokens: Tensor, windows: Windows) -> Tensor:
+    def forward(self, tokens: Tensor, windows: Windows | OpenWindows) -> Tensor:
         """(N, *counts, tokens of a window, C) of windows of that shape."""
         batch, *counts, length, features = tokens.shape
         count = math.prod(counts)
@@ -199,7 +264,7 @@ class SwinBlock(nn.Module):
         return tokens + dropped(self.mlp(self.mlp_norm(tokens)), mlp)
 
     def _attend(self, tokens: Tensor) -> Tensor:
-        windows = Windows.of(tokens.shape[1:-1], self.window, self.shifted)
+        windows = windows_of(tokens.shape[1:-1], self.window, self.shifted)
         return windows.put_together(self.attention(windows.cut(tokens), windows))
 
 
@@ -291,5 +356,5 @@ class Swin(nn.Module):
                 tokens = self.mergings[stage - 1](tokens)
             for _ in range(depth):
                 tokens = next(blocks)(tokens, next(kept))
-            levels.append(self.norms[stage](tokens).movedim(-1, 1))
+            levels.append(self.norms[stage](tokens).movedim(tokens.ndim - 1, 1))
         return levels

@@ -65,7 +65,7 @@ class Upward(nn.Module):
 
     def forward(self, features: Tensor, skip: Tensor) -> Tensor:
         """(N, outputs, *shape) of features (N, inputs, *shape / 2) and a skip (N, outputs, *shape)."""
-        upsampled = F.interpolate(features, scale_factor=2, mode=self.mode, align_corners=False)
+        upsampled = F.interpolate(features, size=skip.shape[2:], mode=self.mode, align_corners=False)
         result: Tensor = self.layers(torch.cat([upsampled, skip], dim=1))
         return result
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from heteroreg.networks.convolution import CHANNELS_LAST, POOLINGS, Convolution, convolutions
+from heteroreg.networks.convolution import CHANNELS_LAST, POOLINGS, Convolution, convolutions, last
 
 
 def channels_last(module: nn.Module, dims: int) -> None:
@@ -65,8 +65,7 @@ class UNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Features (N, features, *shape), or half of the shape rounded up, of images (N, inputs, *shape)."""
         shape = [(n + 1) // 2 if self.coarse else n for n in images.shape[2:]]
-        features = pad_to_multiple(images, 2 ** len(self.encoder))
-        features = features.contiguous(memory_format=CHANNELS_LAST[self.dims])
+        features = last(pad_to_multiple(images, 2 ** len(self.encoder)))
         levels = []
         for level, layer in enumerate(convolutions(self.encoder)):
             if self.coarse and level == 0:  # not joined later
@@ -76,19 +75,33 @@ class UNet(nn.Module):
             levels.append(features)
             features = POOLINGS[self.dims](features, 2)
         features = self.decoder[0](features)
-        joining = len(self.decoder) - 1 if self.coarse else len(self.decoder)
-        after = [*convolutions(self.decoder)[1:], *convolutions(self.final)]
-        for layer in after[:joining]:
+        joining, after = self._after_first()
+        for layer in joining:
             features = layer.joined(features, levels.pop())
-        for layer in after[joining:]:
+        for layer in after:
             features = layer(features)
         return crop_to(features, shape)
+
+    def keep_kernels(self) -> None:
+        """Makes once what every pass makes of the weights; they must not change any more."""
+        before = convolutions(self.decoder)[0]
+        for layer in self._after_first()[0]:
+            layer.keep(before.weight_and_bias[0].shape[0])
+            before = layer
+
+    def _after_first(self) -> tuple[list[Convolution], list[Convolution]]:
+        """The convolutions after the first of the decoder: those that join features, and those that do not."""
+        joining = len(self.decoder) - 1 if self.coarse else len(self.decoder)
+        after = [*convolutions(self.decoder)[1:], *convolutions(self.final)]
+        return after[:joining], after[joining:]
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
     """Pads the far end of every axis to a multiple by repeating the edge."""
-    padding = [p for n in reversed(images.shape[2:]) for p in (0, -n % multiple)]
-    return F.pad(images, padding, mode="replicate") if any(padding) else images
+    # In a trace, for an export, sizes are no numbers: what there is to pad is known only when it runs.
+    padding = [p for n in reversed(images.shape[2:]) for p in (0, (n + multiple - 1) // multiple * multiple - n)]
+    needless = all(isinstance(p, int) and not p for p in padding)
+    return images if needless else F.pad(images, padding, mode="replicate")
 
 
 def crop_to(images: Tensor, shape: Sequence[int]) -> Tensor:

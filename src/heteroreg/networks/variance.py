@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from heteroreg.networks.backbone import FEATURES, Backbone
-from heteroreg.networks.convolution import CHANNELS_LAST, POOLINGS, Convolution, convolutions, output_layer
+from heteroreg.networks.convolution import POOLINGS, Convolution, convolutions, last, output_layer
 from heteroreg.networks.unet import UNet, channels_last, crop_to, pad_to_multiple
 from heteroreg.networks.voxelmorph import check_images
 from heteroreg.spatial.fields import INTERPOLATION
@@ -96,7 +96,7 @@ class CoarseVariance(nn.Module):
         shape = moved.shape[2:]
         features = pad_to_multiple(torch.cat([moved, fixed], dim=1), 2**self.levels)
         padded = features.shape[2:]
-        features = features.contiguous(memory_format=CHANNELS_LAST[self.dims])
+        features = last(features)
         for level in range(self.levels):
             if level < len(self.layers):
                 features = convolutions(self.layers)[level].pooled(features)

@@ -1,0 +1,199 @@
+"""The graph of a model as an ONNX file, checked before it is written."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from inspect import signature
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from heteroreg import __version__
+from heteroreg.errors import UserError
+from heteroreg.export.graph import MEANING, SMALLEST, Graph
+from heteroreg.files import atomic_file
+from heteroreg.spatial.fields import INTERPOLATION
+from heteroreg.training.run import Run
+
+FORMATS = ("onnx",)
+OPSET = 20  # the first whose GridSample takes volumes
+METADATA = "heteroreg"
+TOLERANCE = 1e-4
+TRACED = (40, 52, 36)
+CHECKED = ((1, (16, 16, 16)), (3, (33, 47, 29)))  # batch, grid
+SAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An exported file.
+
+    Attributes:
+        path: Where it is.
+        inputs: Their names.
+        outputs: Their names.
+        difference: The largest between onnxruntime and PyTorch, relative to the largest value of an output where
+            that is above 1; None where onnxruntime is not installed and nothing could be checked.
+    """
+
+    path: Path
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    difference: float | None
+
+
+def export(folder: str | Path, out: str | Path, checkpoint: str = "best") -> Exported:
+    """Writes a run's model as an ONNX file for images of any size, with the warp included.
+
+    The file is run by onnxruntime, where that is installed, on images of two sizes other than the one that the
+    graph was traced with; it is written only if all outputs are PyTorch's within 1e-4. How images have to be
+    prepared is in its metadata, as JSON under the key `heteroreg`.
+
+    Args:
+        folder: The run.
+        out: The file to write, `.onnx`.
+        checkpoint: `best` or `last`.
+
+    Raises:
+        UserError: The folder is no run; `out` has another ending; onnx is not installed; the network cannot be
+            exported, or its export computes something else.
+    """
+    out = Path(out)
+    if out.suffix.lower() != ".onnx":
+        raise UserError(f"{out}: name a file that ends in .onnx")
+    if out.is_dir():
+        raise UserError(f"{out}: is a folder; name a file")
+    run = Run.read(folder)
+    onnx = _installed("onnx")
+    graph = Graph(*run.modules(checkpoint)).eval()
+    inputs = ("moving", "fixed", "noise") if graph.sampled else ("moving", "fixed")
+    try:
+        content = _traced(graph, inputs)
+    # What an operator without a counterpart raises has no common class.
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{folder}: the network {run.config.network} cannot be exported ({reason})") from error
+    model = onnx.load_from_string(content)
+    model.metadata_props.add(key=METADATA, value=json.dumps(description(run, graph, inputs), ensure_ascii=False))
+    model.producer_name, model.producer_version = "heteroreg", __version__
+    onnx.checker.check_model(model)
+    content = model.SerializeToString()
+    difference = None
+    if find_spec("onnxruntime"):
+        difference = largest_difference(content, graph, inputs)
+        if not difference <= TOLERANCE:
+            raise UserError(
+                f"{folder}: onnxruntime computes something else than PyTorch of the exported network (by "
+                f"{difference:.1e}, more than {TOLERANCE:.0e}); nothing was written. Try another version of torch"
+            )
+    with atomic_file(out) as temporary:
+        temporary.write_bytes(content)
+    return Exported(out, inputs, graph.outputs, difference)
+
+
+def description(run: Run, graph: Graph, inputs: Sequence[str]) -> dict[str, Any]:
+    """What someone has to know who has the file alone: how to prepare images, and what comes out."""
+    config = run.config
+    shape = {"moving": "(N, 1, *grid)", "fixed": "(N, 1, *grid)", "noise": "(samples, N, d, *grid)"}
+    limits = {"percentile": [0.5, 99.5], "minmax": [0, 100]}[config.intensity]
+    return {
+        "version": __version__,
+        "method": config.method,
+        "network": config.network,
+        "dims": graph.dims,
+        "preparation": {
+            "axes": "arrays [x, y(, z)] as in NIfTI; SimpleITK's are [(z,) y, x]",
+            "grid": "that of the fixed image at the spacing; both images are resampled to it, linearly",
+            "spacing_mm": None if config.spacing is None else list(config.spacing),
+            "smallest": SMALLEST,
+            "multiple": 1,  # padding is part of the graph
+            "slices": "with dims 2 each slice along z is one of the batch",
+            "intensity": config.intensity,
+            "percentiles": limits,
+            "scale": "(image - low) / (high - low), clipped to [0, 1]; low and high: its own percentiles",
+        },
+        "inputs": {name: f"{shape[name]}, float32" for name in inputs},
+        "outputs": {name: MEANING[name] for name in graph.outputs},
+    }
+
+
+def largest_difference(content: bytes, graph: Graph, inputs: Sequence[str]) -> float:
+    """The largest difference of any output between onnxruntime and PyTorch in float64, on images of two sizes.
+
+    Not in float32, in which PyTorch itself may be off by more than the tolerance: 3e-4 voxels of a 3D `transmorph`.
+
+    It is relative to the largest value of an output where that is above 1: a displacement of 30 voxels has fewer
+    digits behind the point than one of 1.
+    """
+    session = _installed("onnxruntime").InferenceSession(content, providers=["CPUExecutionProvider"])
+    largest, exact = 0.0, graph.exact()
+    for seed, (batch, grid) in enumerate(CHECKED):
+        example = examples(batch, grid[: graph.dims], inputs, seed)
+        with torch.no_grad():
+            expected = exact(*(tensor.double() for tensor in example))
+        feed = {name: tensor.numpy() for name, tensor in zip(inputs, example, strict=True)}
+        found: list[NDArray[np.float32]] = session.run(list(graph.outputs), feed)
+        for ours, theirs in zip(expected, found, strict=True):
+            if tuple(ours.shape) != theirs.shape:
+                return float("inf")
+            difference = float((ours - torch.from_numpy(theirs)).abs().max())
+            largest = max(largest, difference / max(1.0, float(ours.abs().max())))
+    return largest
+
+
+def examples(batch: int, grid: Sequence[int], inputs: Sequence[str], seed: int) -> list[Tensor]:
+    """Smooth random images of that size, as smooth as real ones are, and noise where it is an input."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(2 * batch, 1, *[max(4, n // 6) for n in grid], generator=generator)
+    images = F.interpolate(coarse, size=tuple(grid), mode=INTERPOLATION[len(grid)], align_corners=True)
+    tensors = list(images.chunk(2))
+    if "noise" in inputs:
+        tensors.append(torch.randn(SAMPLES, batch, len(grid), *grid, generator=generator))
+    return tensors
+
+
+def _traced(graph: Graph, inputs: Sequence[str]) -> bytes:
+    """The graph as an ONNX model whose batch, grid and samples are open."""
+    example = examples(2, TRACED[: graph.dims], inputs, seed=99)
+    grid = [f"n{axis}" for axis in range(graph.dims)]
+    image = dict(enumerate(["batch", None, *grid]))
+    names = {"moving": image, "fixed": image, "noise": dict(enumerate(["samples", "batch", None, *grid]))}
+    axes = {name: {axis: label for axis, label in names[name].items() if label} for name in inputs}
+    axes |= {name: {0: "batch", **{axis + 2: label for axis, label in enumerate(grid)}} for name in graph.outputs}
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        file = Path(folder) / "model.onnx"
+        # The tracer warns of every size that is looked at; whether sizes are open is found by trying some.
+        warnings.simplefilter("ignore")
+        # PyTorch 2.4 traces anyway, and knows no such keyword.
+        tracing: dict[str, Any] = {"dynamo": False} if "dynamo" in signature(torch.onnx.export).parameters else {}
+        # By tracing: PyTorch's other exporter cannot solve for the sizes of a Swin transformer (2.13).
+        torch.onnx.export(
+            graph,
+            tuple(example),
+            str(file),
+            input_names=list(inputs),
+            output_names=list(graph.outputs),
+            dynamic_axes=axes,
+            opset_version=OPSET,
+            **tracing,
+        )
+        return file.read_bytes()
+
+
+def _installed(name: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise UserError(f"{name}: is not installed; pip install 'heteroreg[onnx]'") from error
