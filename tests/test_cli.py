@@ -176,8 +176,10 @@ def test_import_of_a_folder(command: Command, tmp_path: Path) -> None:
 
 def test_demo(command: Command, tmp_path: Path) -> None:
     out = tmp_path / "demo"
-    page = command("demo", "--quick", "--out", out).strip().removeprefix("look at ")
-    text = Path(page).read_text(encoding="utf-8")
+    caution, line = command("demo", "--quick", "--out", out).strip().splitlines()
+    text = Path(line.removeprefix("look at ")).read_text(encoding="utf-8")
+    assert "do not judge" in caution
+    assert "(quick: trained far too little for its numbers to mean anything)" in text
     assert "hetero" in text
     assert "End-point error" in text
     table = pd.read_csv(out / "report" / "table.csv")

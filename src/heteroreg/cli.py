@@ -14,6 +14,7 @@ import typer
 
 from heteroreg import __version__
 from heteroreg.errors import StoppedError, UserError
+from heteroreg.progress import progress, showing
 from heteroreg.signals import Interruption, handled, interrupt
 from heteroreg.text import parse_yaml
 
@@ -88,7 +89,7 @@ def _root(
 @app.command()
 def demo(
     out: Out = Path("demo"),
-    quick: Annotated[bool, typer.Option(help="Fewer pairs and steps: a look in a minute.")] = False,
+    quick: Annotated[bool, typer.Option(help="A look in half a minute, whose numbers mean nothing.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001
 ) -> None:
@@ -99,6 +100,8 @@ def demo(
     from heteroreg.demo import run_demo
 
     page = run_demo(out, quick=quick, show=not quiet)
+    if quick:
+        _say(quiet, "this was a quick one: do not judge the methods by its numbers")
     _say(quiet, f"look at {page}")
 
 
@@ -183,7 +186,6 @@ def check(
     """
     from heteroreg.check import check as find
     from heteroreg.data.cohort import Cohort
-    from heteroreg.progress import progress
 
     pairs = Cohort.read(cohort, confine=confine)
     with progress("checking", len(pairs), show=not quiet) as report:
@@ -377,14 +379,15 @@ def warp(
     from heteroreg.transform import warp_image
 
     onto = None if like is None else read_grid(like)
-    displacement, grid = read_transform(transform, onto)
-    if is_points(image):
-        if labels:
-            raise UserError("--labels: is for label maps, and IMAGE holds points")
-        _warp_points(image, displacement, grid, out)
-    else:
-        source = read_labels(image) if labels else read_image(image)
-        write_image(warp_image(source, displacement, grid, onto, labels=labels), out)
+    with progress("warping", None):
+        displacement, grid = read_transform(transform, onto)
+        if is_points(image):
+            if labels:
+                raise UserError("--labels: is for label maps, and IMAGE holds points")
+            _warp_points(image, displacement, grid, out)
+        else:
+            source = read_labels(image) if labels else read_image(image)
+            write_image(warp_image(source, displacement, grid, onto, labels=labels), out)
     _say(quiet, f"wrote {out}")
 
 
@@ -437,7 +440,8 @@ def convert(
         count = write_submission(transform, out)
         _say(quiet, f"wrote {out}: {count} fields for Learn2Reg")
         return
-    write_transform(*read_transform(transform, None if like is None else read_grid(like)), out)
+    with progress("converting", None):
+        write_transform(*read_transform(transform, None if like is None else read_grid(like)), out)
     _say(quiet, f"wrote {out}")
 
 
@@ -574,7 +578,7 @@ def main() -> None:
     # PyTorch, loaded later, then says nothing but errors: a process that is lost gets our one line, not its stack.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
-        with handled(interrupt):
+        with handled(interrupt), showing("--quiet" not in sys.argv and not _follows()):
             app()
     except (UserError, OSError) as error:
         if getattr(error, "elsewhere", False):  # another process of the same work says it
@@ -591,6 +595,11 @@ def main() -> None:
     except Interruption as interruption:
         print("heteroreg: interrupted", file=sys.stderr)
         raise SystemExit(128 + interruption.signal) from None
+
+
+def _follows() -> bool:
+    """Whether another process has started this one to work beside it."""
+    return any(os.environ.get(name, "0") not in ("", "0") for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 def _line(error: Exception) -> str:

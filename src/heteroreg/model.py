@@ -20,6 +20,7 @@ from heteroreg.errors import UserError
 from heteroreg.methods import find_method
 from heteroreg.posterior import VelocityPosterior, standard_deviation, whole
 from heteroreg.processes import autocast
+from heteroreg.progress import progress, reported
 from heteroreg.refinement import refine
 from heteroreg.registration import Registration, no_uncertainty
 from heteroreg.spatial import warp
@@ -141,7 +142,9 @@ class ModelRegistrar:
         displacement_sd = None
         if posterior is not None:
             drawn = posterior.sample(self.samples, seed=0)
-            displacement_sd = fixed.with_array(standard_deviation(drawn, displacement, fixed.grid))
+            with progress("sampling the displacement", self.samples) as report:
+                counted = reported(drawn, report)
+                displacement_sd = fixed.with_array(standard_deviation(counted, displacement, fixed.grid))
         spread = None if estimate.log_variance is None else (0.5 * estimate.log_variance).exp()
         noise_sd = on_fixed(None if spread is None else spread * (scale.high - scale.low))
         return Registration(
@@ -221,7 +224,7 @@ class ModelRegistrar:
         )
 
     def _forward(self, moving: Tensor, fixed: Tensor) -> Estimate:
-        with autocast(self.precision, self.device):
+        with progress("estimating the displacement", None), autocast(self.precision, self.device):
             displacement = self.network(moving, fixed)
         if self.refine:
             weight, int_steps = smoothness_weight(self.run.config), cast("int", self.network.int_steps)
