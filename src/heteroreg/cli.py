@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import warnings
 from enum import StrEnum
@@ -547,6 +548,28 @@ def study(
     parameters = _settings([part for part in slurm.split(",") if part.strip()], "--slurm") if slurm else {}
     runner = Local(jobs, out / "logs") if slurm is None else queue(parameters, out / "slurm")
     run_study(file, out, cohorts=cohort or (), runner=runner, say=partial(_say, quiet))
+
+
+@app.command()
+def watch(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, a study, or of several runs.")],
+    once: Annotated[bool, typer.Option("--once", help="Show what there is and end.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between looks.")] = 2.0,
+    verbose: Verbose = False,  # noqa: ARG001
+) -> None:
+    """Follow a training or a study from another terminal, or another machine, until it is finished.
+
+    Example: `heteroreg watch runs/hetero`
+
+    It reads the files of the run and writes nothing; Ctrl-C ends it, and not the training.
+    """
+    from heteroreg.watch import follow
+
+    try:
+        follow(run, once=once, every=every)
+    except Interruption as interruption:
+        if interruption.signal != signal.SIGINT:
+            raise
 
 
 @app.command()

@@ -16,6 +16,7 @@ from heteroreg.evaluation.scores import MARKER, Scores
 from heteroreg.files import write_text
 from heteroreg.progress import Report, duration, progress
 from heteroreg.report import write_report
+from heteroreg.run_files import STUDY
 from heteroreg.signals import Interruption
 from heteroreg.study.choice import Choice, choose, chosen_table
 from heteroreg.study.jobs import Job, Local, Runner
@@ -23,7 +24,6 @@ from heteroreg.study.matrix import Arm, Matrix, Row, differences, read_matrix, s
 from heteroreg.study.runs import Agreement, Trained
 from heteroreg.text import read_yaml
 
-RECORD = "study.yaml"
 CHOSEN = "chosen.csv"
 # What a folder without a record may hold: runs that were trained by hand are taken over.
 PARTS = ("runs", "scores", "logs", "slurm", CHOSEN)
@@ -135,7 +135,7 @@ def _claim(out: Path, matrix: Matrix) -> None:
     Raises:
         UserError: It is.
     """
-    path, record = out / RECORD, matrix.record()
+    path, record = out / STUDY, matrix.record()
     if path.is_file():
         found = differences(read_yaml(path), record)
         if found:
@@ -150,7 +150,7 @@ def _claim(out: Path, matrix: Matrix) -> None:
         own = {*PARTS, *(arm.name for arm in matrix.arms)}
         foreign = sorted(part.name for part in out.iterdir() if part.name not in own)
         if foreign:
-            raise UserError(f"{out}: is no study (no {RECORD}) and holds {foreign[0]}; choose another folder")
+            raise UserError(f"{out}: is no study (no {STUDY}) and holds {foreign[0]}; choose another folder")
     write_text(path, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
 
 

@@ -26,6 +26,7 @@ from heteroreg.losses import smoothness
 from heteroreg.methods import find_method
 from heteroreg.processes import lost_process, require_places, start, together
 from heteroreg.progress import progress
+from heteroreg.run_files import CONFIG
 from heteroreg.spatial import warp
 from heteroreg.training import checkpoint
 from heteroreg.training.config import Config
@@ -33,7 +34,7 @@ from heteroreg.training.finite import FiniteCheck
 from heteroreg.training.logs import Log
 from heteroreg.training.occlusion import occlude
 from heteroreg.training.resolve import resolve
-from heteroreg.training.run import CONFIG, Run, build, smoothness_weight
+from heteroreg.training.run import Run, build, smoothness_weight
 from heteroreg.training.schedule import Phase, augment, batch_indices, learning_rate, phase, seed_step
 from heteroreg.training.stop import stop_request
 from heteroreg.training.validation import Validation, validate
