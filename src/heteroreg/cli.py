@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from heteroreg import __version__
+from heteroreg import __version__, completion
 from heteroreg.errors import StoppedError, UserError
 from heteroreg.progress import progress, showing
 from heteroreg.signals import Interruption, handled, interrupt
@@ -203,18 +203,28 @@ def check(
 def train(
     cohort: CohortPath,
     out: Out,
-    method: Annotated[str | None, typer.Option(help="What to minimise; `heteroreg methods` lists all.")] = None,
-    network: Annotated[str | None, typer.Option(help="The displacement estimator.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="What to minimise; `heteroreg methods` lists all.", autocompletion=completion.method),
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option(help="The displacement estimator.", autocompletion=completion.network)
+    ] = None,
     dims: Annotated[int | None, typer.Option(min=2, max=3, help="2: slices, 3: volumes.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Updates.")] = None,
     seed: Annotated[int | None, typer.Option(min=0)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     config: Annotated[Path | None, typer.Option(help="A YAML file of settings.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting.", autocompletion=completion.setting),
+    ] = None,
     devices: Devices = 1,
     nodes: Nodes = 1,
     strategy: Strategy = "auto",
-    precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed, …")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="32-true, bf16-mixed, …", autocompletion=completion.precision)
+    ] = None,
     confine: Confine = False,
     quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001
@@ -242,7 +252,7 @@ def train(
 @app.command()
 def register(
     moving: Annotated[Path, typer.Argument(metavar="MOVING", help="The image to move, or a cohort.")],
-    model: Annotated[str, typer.Option(help="A run, or `elastix`.")],
+    model: Annotated[str, typer.Option(help="A run, or `elastix`.", autocompletion=completion.model)],
     out: Out,
     fixed: Annotated[
         Path | None, typer.Argument(metavar="FIXED", help="The image to move it onto; not with a cohort.")
@@ -257,7 +267,9 @@ def register(
         int | None, typer.Option(min=2, help="Of the displacement, where the method has its uncertainty.")
     ] = None,
     refine: Refine = 0,
-    split: Annotated[str, typer.Option(help="Of a cohort: train, val, test, or all.")] = "all",
+    split: Annotated[
+        str, typer.Option(help="Of a cohort: train, val, test, or all.", autocompletion=completion.split)
+    ] = "all",
     threads: Threads = None,
     devices: Devices = 1,
     nodes: Nodes = 1,
@@ -449,9 +461,9 @@ def convert(
 @app.command()
 def evaluate(
     cohort: CohortPath,
-    model: Annotated[str, typer.Option(help="A run, `elastix`, or `undeformed`.")],
+    model: Annotated[str, typer.Option(help="A run, `elastix`, or `undeformed`.", autocompletion=completion.model)],
     out: Out,
-    split: Annotated[str, typer.Option(help="train, val, test, or all.")] = "test",
+    split: Annotated[str, typer.Option(help="train, val, test, or all.", autocompletion=completion.split)] = "test",
     metrics: Annotated[
         Mode, typer.Option(help="Sound metrics, those of the paper's own figures, or the challenges'.")
     ] = Mode.standard,
@@ -597,6 +609,7 @@ def methods(
 
 def main() -> None:
     """The entry point: the one place where a mistake of the user's becomes one line and exit code 2."""
+    completion.join_settings()
     warnings.showwarning = _warn
     # PyTorch, loaded later, then says nothing but errors: a process that is lost gets our one line, not its stack.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

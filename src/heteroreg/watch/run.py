@@ -177,7 +177,9 @@ def _series(
     rows: Sequence[Mapping[str, float]], column: str, name: str, higher_is_better: bool = False
 ) -> Series | None:
     found = [(int(row["step"]), row[column]) for row in rows if math.isfinite(row.get(column, math.nan))]
-    return Series(name, *map(list, zip(*found, strict=True)), higher_is_better) if found else None  # type: ignore[arg-type]
+    if not found:
+        return None
+    return Series(name, [step for step, _ in found], [value for _, value in found], higher_is_better)
 
 
 def _pairs(rows: Sequence[Mapping[str, float]]) -> list[tuple[Mapping[str, float], Mapping[str, float]]]:
