@@ -51,7 +51,7 @@ def progress(
     *,
     start: int = 0,
     show: bool | None = None,
-    after: float = PATIENCE,
+    after: float | None = None,
     lines: bool = True,
 ) -> Iterator[Report]:
     """A bar on a terminal, a plain line for every tenth of the work elsewhere, both on stderr.
@@ -63,13 +63,14 @@ def progress(
         total: Units of work; None where nobody knows, which shows that it goes on, and no more.
         start: Units that were done before.
         show: Whether to show anything; as `showing` says if left out.
-        after: Seconds to say nothing, for work that is often over by then.
+        after: Seconds to say nothing; `PATIENCE` if left out.
         lines: Whether there are lines where there is no terminal; without, the caller has said enough.
 
     Yields:
         The function to call with the units done.
     """
     show = _SHOW.get() if show is None else show
+    after = PATIENCE if after is None else after
     if total is not None and total - start == 1:
         total = None  # a single unit is either to come or over
     with showing(False):
