@@ -44,8 +44,8 @@ def try_out(folder: Path, python: str, constraints: str, *, lean: bool) -> list[
         folder: An empty one to work in.
         python: The interpreter of the empty environment.
         constraints: A file of pinned versions for pip, or nothing.
-        lean: Let the environment see the packages of this interpreter, which saves installing PyTorch, and build one
-            wheel alone. What the metadata lacks is then not noticed.
+        lean: Let the environment see the packages of this interpreter, which saves installing PyTorch, and build
+            one wheel alone. What the metadata lacks is then not noticed.
 
     Raises:
         subprocess.CalledProcessError: A step failed.
