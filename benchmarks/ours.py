@@ -22,9 +22,9 @@ from heteroreg.data.dataset import load_samples
 from heteroreg.data.samples import Samples
 from heteroreg.model import Estimate, ModelRegistrar, load
 from heteroreg.training.config import Config
+from heteroreg.training.finite import FiniteCheck
 from heteroreg.training.loop import _update, set_up, train
 from heteroreg.training.schedule import phase
-from heteroreg.training.watch import Watch
 
 # It would say for every variant which precision it has.
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
@@ -75,7 +75,7 @@ class Step:
         self.fabric = Fabric(accelerator="cpu", devices=1, precision=precision)  # type: ignore[arg-type]
         self.fabric.launch()
         self.state = set_up(self.fabric, self.config)
-        self.watch = Watch(self.fabric.device)
+        self.watch = FiniteCheck(self.fabric.device)
 
     def __call__(self) -> None:
         """Makes an update."""

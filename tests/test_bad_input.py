@@ -296,6 +296,20 @@ def test_transforms_that_do_not_fit(command: Command, work: Path) -> None:
         assert not out.exists()
 
 
+def test_what_cannot_be_watched(command: Command, work: Path) -> None:
+    other, damaged = work / "other", work / "damaged"
+    for folder, name in ((other, "notes.txt"), (damaged, "config.yaml")):
+        folder.mkdir()
+        (folder / name).write_text("mine")
+    for arguments, mentions in (
+        ([other], ["other", "no config.yaml", "no study.yaml"]),
+        ([other / "notes.txt"], ["notes.txt", "is a file"]),
+        ([damaged], ["config.yaml", "says no number of steps"]),
+        ([work / "none", "--once"], ["none", "no such folder"]),
+    ):
+        one_line(command("watch", *arguments), *mentions)
+
+
 def test_an_initial_alignment_that_does_not_fit(command: Command, work: Path) -> None:
     pair = (first(work, "moving"), first(work))
     shift, out = work / "shift.tfm", work / "out"

@@ -176,8 +176,10 @@ def test_import_of_a_folder(command: Command, tmp_path: Path) -> None:
 
 def test_demo(command: Command, tmp_path: Path) -> None:
     out = tmp_path / "demo"
-    page = command("demo", "--quick", "--out", out).strip().removeprefix("look at ")
-    text = Path(page).read_text(encoding="utf-8")
+    caution, line = command("demo", "--quick", "--out", out).strip().splitlines()
+    text = Path(line.removeprefix("look at ")).read_text(encoding="utf-8")
+    assert "do not judge" in caution
+    assert "(quick: trained far too little for its numbers to mean anything)" in text
     assert "hetero" in text
     assert "End-point error" in text
     table = pd.read_csv(out / "report" / "table.csv")
@@ -213,14 +215,15 @@ def test_methods(command: Command) -> None:
     assert "hetero-paper" in command("methods")
 
 
-def test_a_bare_call_explains_itself_quickly() -> None:
+@pytest.mark.parametrize("argument", ["", "--help", "train --help", "watch --help"])
+def test_a_bare_call_explains_itself_quickly(argument: str) -> None:
     """In a process of its own: nothing of PyTorch may be loaded to show the help."""
     code = (
-        "import sys; sys.argv = ['heteroreg']\nfrom heteroreg.cli import main\n"
+        f"import sys; sys.argv = ['heteroreg', *{argument.split()}]\nfrom heteroreg.cli import main\n"
         "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code\nprint('torch' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "demo" in result.stdout
+    assert "heteroreg" in result.stdout
     assert result.stdout.strip().endswith("False")
 
 
@@ -240,6 +243,8 @@ def test_a_bare_call_explains_itself_quickly() -> None:
         "export",
         "push",
         "pull",
+        "study",
+        "watch",
         "methods",
     ],
 )

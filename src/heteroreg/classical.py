@@ -19,6 +19,7 @@ from heteroreg.data.preparation import check_pair, resample, scale_of, slices_of
 from heteroreg.elastix import BSPLINE, align, require_installed
 from heteroreg.errors import UserError
 from heteroreg.posterior import whole
+from heteroreg.progress import progress, reported
 from heteroreg.registration import Registration
 from heteroreg.spatial import invert
 from heteroreg.transform import warp_image
@@ -138,8 +139,10 @@ class Elastix:
         fixed_array = scale_of(fixed, "percentile")(fixed.array)
         if not moving_array.min() < moving_array.max():
             raise UserError("moving shows nothing where fixed lies; check their origins, or align them first")
-        parts = zip(slices_of(moving_array, dims), slices_of(fixed_array, dims), strict=True)
-        return torch.from_numpy(np.stack([self._align(*part, fixed.grid.spacing[:dims]) for part in parts]))
+        moving_slices, fixed_slices = slices_of(moving_array, dims), slices_of(fixed_array, dims)
+        with progress("aligning with elastix", len(fixed_slices)) as report:
+            parts = reported(zip(moving_slices, fixed_slices, strict=True), report)
+            return torch.from_numpy(np.stack([self._align(*part, fixed.grid.spacing[:dims]) for part in parts]))
 
     def _align(
         self, moving: NDArray[np.float32], fixed: NDArray[np.float32], spacing: Sequence[float]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import warnings
 from enum import StrEnum
@@ -12,8 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
-from heteroreg import __version__
+from heteroreg import __version__, completion
 from heteroreg.errors import StoppedError, UserError
+from heteroreg.progress import progress, showing
 from heteroreg.signals import Interruption, handled, interrupt
 from heteroreg.text import parse_yaml
 
@@ -95,7 +97,7 @@ def _root(
 @app.command()
 def demo(
     out: Out = Path("demo"),
-    quick: Annotated[bool, typer.Option(help="Fewer pairs and steps: a look in a minute.")] = False,
+    quick: Annotated[bool, typer.Option(help="A look in half a minute, whose numbers mean nothing.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001
 ) -> None:
@@ -106,6 +108,8 @@ def demo(
     from heteroreg.demo import run_demo
 
     page = run_demo(out, quick=quick, show=not quiet)
+    if quick:
+        _say(quiet, "this was a quick one: do not judge the methods by its numbers")
     _say(quiet, f"look at {page}")
 
 
@@ -202,7 +206,6 @@ def check(
     """
     from heteroreg.check import check as find
     from heteroreg.data.cohort import Cohort
-    from heteroreg.progress import progress
 
     pairs = Cohort.read(cohort, confine=confine)
     with progress("checking", len(pairs), show=not quiet) as report:
@@ -219,18 +222,28 @@ def check(
 def train(
     cohort: CohortPath,
     out: Out,
-    method: Annotated[str | None, typer.Option(help="What to minimise; `heteroreg methods` lists all.")] = None,
-    network: Annotated[str | None, typer.Option(help="The displacement estimator.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="What to minimise; `heteroreg methods` lists all.", autocompletion=completion.method),
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option(help="The displacement estimator.", autocompletion=completion.network)
+    ] = None,
     dims: Annotated[int | None, typer.Option(min=2, max=3, help="2: slices, 3: volumes.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Updates.")] = None,
     seed: Annotated[int | None, typer.Option(min=0)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     config: Annotated[Path | None, typer.Option(help="A YAML file of settings.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting.", autocompletion=completion.setting),
+    ] = None,
     devices: Devices = 1,
     nodes: Nodes = 1,
     strategy: Strategy = "auto",
-    precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed, …")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="32-true, bf16-mixed, …", autocompletion=completion.precision)
+    ] = None,
     confine: Confine = False,
     quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001
@@ -258,7 +271,7 @@ def train(
 @app.command()
 def register(
     moving: Annotated[Path, typer.Argument(metavar="MOVING", help="The image to move, or a cohort.")],
-    model: Annotated[str, typer.Option(help="A run, or `elastix`.")],
+    model: Annotated[str, typer.Option(help="A run, or `elastix`.", autocompletion=completion.model)],
     out: Out,
     fixed: Annotated[
         Path | None, typer.Argument(metavar="FIXED", help="The image to move it onto; not with a cohort.")
@@ -273,7 +286,9 @@ def register(
         int | None, typer.Option(min=2, help="Of the displacement, where the method has its uncertainty.")
     ] = None,
     refine: Refine = 0,
-    split: Annotated[str, typer.Option(help="Of a cohort: train, val, test, or all.")] = "all",
+    split: Annotated[
+        str, typer.Option(help="Of a cohort: train, val, test, or all.", autocompletion=completion.split)
+    ] = "all",
     threads: Threads = None,
     devices: Devices = 1,
     nodes: Nodes = 1,
@@ -396,14 +411,15 @@ def warp(
     from heteroreg.transform import warp_image
 
     onto = None if like is None else read_grid(like)
-    displacement, grid = read_transform(transform, onto)
-    if is_points(image):
-        if labels:
-            raise UserError("--labels: is for label maps, and IMAGE holds points")
-        _warp_points(image, displacement, grid, out)
-    else:
-        source = read_labels(image) if labels else read_image(image)
-        write_image(warp_image(source, displacement, grid, onto, labels=labels), out)
+    with progress("warping", None):
+        displacement, grid = read_transform(transform, onto)
+        if is_points(image):
+            if labels:
+                raise UserError("--labels: is for label maps, and IMAGE holds points")
+            _warp_points(image, displacement, grid, out)
+        else:
+            source = read_labels(image) if labels else read_image(image)
+            write_image(warp_image(source, displacement, grid, onto, labels=labels), out)
     _say(quiet, f"wrote {out}")
 
 
@@ -456,16 +472,17 @@ def convert(
         count = write_submission(transform, out)
         _say(quiet, f"wrote {out}: {count} fields for Learn2Reg")
         return
-    write_transform(*read_transform(transform, None if like is None else read_grid(like)), out)
+    with progress("converting", None):
+        write_transform(*read_transform(transform, None if like is None else read_grid(like)), out)
     _say(quiet, f"wrote {out}")
 
 
 @app.command()
 def evaluate(
     cohort: CohortPath,
-    model: Annotated[str, typer.Option(help="A run, `elastix`, or `undeformed`.")],
+    model: Annotated[str, typer.Option(help="A run, `elastix`, or `undeformed`.", autocompletion=completion.model)],
     out: Out,
-    split: Annotated[str, typer.Option(help="train, val, test, or all.")] = "test",
+    split: Annotated[str, typer.Option(help="train, val, test, or all.", autocompletion=completion.split)] = "test",
     metrics: Annotated[
         Mode, typer.Option(help="Sound metrics, those of the paper's own figures, or the challenges'.")
     ] = Mode.standard,
@@ -629,6 +646,28 @@ def pull(
 
 
 @app.command()
+def watch(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, a study, or of several runs.")],
+    once: Annotated[bool, typer.Option("--once", help="Show what there is and end.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between looks.")] = 2.0,
+    verbose: Verbose = False,  # noqa: ARG001
+) -> None:
+    """Follow a training or a study from another terminal, or another machine, until it is finished.
+
+    Example: `heteroreg watch runs/hetero`
+
+    It reads the files of the run and writes nothing; Ctrl-C ends it, and not the training.
+    """
+    from heteroreg.watch import follow
+
+    try:
+        follow(run, once=once, every=every)
+    except Interruption as interruption:
+        if interruption.signal != signal.SIGINT:
+            raise
+
+
+@app.command()
 def methods(
     json_: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
@@ -653,11 +692,12 @@ def methods(
 
 def main() -> None:
     """The entry point: the one place where a mistake of the user's becomes one line and exit code 2."""
+    completion.join_settings()
     warnings.showwarning = _warn
     # PyTorch, loaded later, then says nothing but errors: a process that is lost gets our one line, not its stack.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
-        with handled(interrupt):
+        with handled(interrupt), showing("--quiet" not in sys.argv and not _follows()):
             app()
     except (UserError, OSError) as error:
         if getattr(error, "elsewhere", False):  # another process of the same work says it
@@ -674,6 +714,11 @@ def main() -> None:
     except Interruption as interruption:
         print("heteroreg: interrupted", file=sys.stderr)
         raise SystemExit(128 + interruption.signal) from None
+
+
+def _follows() -> bool:
+    """Whether another process has started this one to work beside it."""
+    return any(os.environ.get(name, "0") not in ("", "0") for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 def _line(error: Exception) -> str:

@@ -14,11 +14,14 @@ from heteroreg.errors import StoppedError
 from heteroreg.evaluation import evaluate
 from heteroreg.files import require_free, write_text
 from heteroreg.model import load
+from heteroreg.progress import showing
 from heteroreg.report import write_report
 from heteroreg.training import train
 
 METHODS = ("mse", "hetero")
 PARTS = ("cohort", "runs", "scores", "report")
+TITLE = "heteroreg demo: a phantom of known motion and noise"
+SHORT = " (quick: trained far too little for its numbers to mean anything)"
 MARKER = "demo.json"  # says that the folder is ours to replace
 
 
@@ -31,7 +34,8 @@ def run_demo(out: Path, *, quick: bool = False, show: bool = True) -> Path:
 
     Args:
         out: The folder to write: `cohort`, `runs`, `scores`, `report`. An earlier demo in it is replaced.
-        quick: A tenth of the training: the page comes within a minute, the figures are worth nothing.
+        quick: A few small pairs and steps: the page comes within half a minute, and says that its figures mean
+            nothing.
         show: Show progress.
 
     Returns:
@@ -46,8 +50,13 @@ def run_demo(out: Path, *, quick: bool = False, show: bool = True) -> Path:
     for part in PARTS:
         shutil.rmtree(out / part, ignore_errors=True)
     write_text(out / MARKER, json.dumps({"kind": "demo", "version": __version__}) + "\n")
-    pairs, steps = (12, 60) if quick else (120, 800)
-    write_phantom(out / "cohort", pairs=pairs, size=96, artefacts=True)
+    pairs, steps, size = (10, 30, 64) if quick else (120, 800, 96)
+    with showing(show):
+        return _make(out, pairs, steps, size, TITLE + (SHORT if quick else ""), show)
+
+
+def _make(out: Path, pairs: int, steps: int, size: int, title: str, show: bool) -> Path:
+    write_phantom(out / "cohort", pairs=pairs, size=size, artefacts=True)
     cohort = Cohort.read(out / "cohort")
     test = cohort.split("test")
     scores = [out / "scores" / "undeformed"]
@@ -64,5 +73,5 @@ def run_demo(out: Path, *, quick: bool = False, show: bool = True) -> Path:
         scores,
         out / "report",
         baseline=out / "scores" / "mse",
-        title="heteroreg demo: a phantom of known motion and noise",
+        title=title,
     )

@@ -20,6 +20,7 @@ from heteroreg.errors import UserError
 from heteroreg.methods import find_method
 from heteroreg.posterior import VelocityPosterior, whole
 from heteroreg.processes import autocast
+from heteroreg.progress import progress
 from heteroreg.refinement import refine
 from heteroreg.registration import Registration, no_uncertainty
 from heteroreg.spatial import warp
@@ -216,7 +217,7 @@ class ModelRegistrar:
         )
 
     def _forward(self, moving: Tensor, fixed: Tensor) -> Estimate:
-        with autocast(self.precision, self.device):
+        with progress("estimating the displacement", None), autocast(self.precision, self.device):
             displacement = self.network(moving, fixed)
         if self.refine:
             weight, int_steps = smoothness_weight(self.run.config), cast("int", self.network.int_steps)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from heteroreg.losses import smoothness
 from heteroreg.networks.displacement import Displacement, integrated
 from heteroreg.processes import autocast
+from heteroreg.progress import progress
 from heteroreg.spatial import warp
 
 # In voxels of the velocity: chosen on the validation pairs of M&Ms, see docs/results.md.
@@ -51,7 +52,7 @@ def refine(
     """
     velocity = displacement.velocity.float().clone().requires_grad_(True)
     descent = _Descent(velocity)
-    with torch.enable_grad():
+    with torch.enable_grad(), progress("refining", iterations) as report:
         for iteration in range(iterations):
             forward, backward = integrated(velocity, moving.shape[2:], int_steps)
             moved = warp(torch.cat([moving, fixed]), torch.cat([forward, backward]))
@@ -60,6 +61,7 @@ def refine(
             loss = losses.displacement.float() + weight * smoothness(velocity, losses.smoothness_weight)
             (gradient,) = torch.autograd.grad(loss, velocity)  # the objective's own parameters get none
             descent.step(velocity, gradient, RATE * (1 - iteration / iterations))
+            report(iteration + 1)
     refined = velocity.detach()
     found = integrated(refined, moving.shape[2:], int_steps)
     return Displacement(refined, *found, displacement.velocity_log_variance)

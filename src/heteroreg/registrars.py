@@ -11,7 +11,7 @@ from heteroreg.elastix import require_installed
 from heteroreg.errors import UserError
 from heteroreg.model import load
 from heteroreg.registration import Registrar
-from heteroreg.training.run import CONFIG
+from heteroreg.run_files import CONFIG
 
 
 def registrar_of(

@@ -21,6 +21,7 @@ from heteroreg.files import atomic_folder, write_text
 from heteroreg.label_volumes import MEASURES, LabelSamples, labels_of, size
 from heteroreg.methods import METHODS
 from heteroreg.posterior import Posterior, standard_deviation
+from heteroreg.progress import progress, reported
 
 Floats = NDArray[np.floating[Any]]
 
@@ -99,7 +100,9 @@ class Registration:
         """
         if self.posterior is None:
             return None
-        return self.fixed.with_array(standard_deviation(self.sample(self.samples), self.displacement, self.grid))
+        with progress("sampling the displacement", self.samples) as report:
+            drawn = reported(self.sample(self.samples), report)
+            return self.fixed.with_array(standard_deviation(drawn, self.displacement, self.grid))
 
     @cached_property
     def label_samples(self) -> LabelSamples | None:
@@ -109,7 +112,8 @@ class Registration:
         """
         if self.moving_labels is None or self.posterior is None:
             return None
-        return LabelSamples.of(self.moving_labels, self.sample(self.samples), self.grid)
+        with progress("sampling the labels", self.samples) as report:
+            return LabelSamples.of(self.moving_labels, reported(self.sample(self.samples), report), self.grid)
 
     def save(self, folder: str | Path) -> None:
         """Writes the registration as a folder, whole or not at all.
@@ -127,7 +131,7 @@ class Registration:
             "displacement_sd": self.displacement_sd,
             "moved_labels": self.moved_labels,
         }
-        with atomic_folder(Path(folder), marker="summary.json") as temporary:
+        with atomic_folder(Path(folder), marker="summary.json") as temporary, progress("writing", None):
             for name, image in images.items():
                 if image is not None:
                     write_image(image, temporary / f"{name}.nii.gz")

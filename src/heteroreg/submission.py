@@ -10,6 +10,7 @@ from heteroreg.data.field import read_displacement
 from heteroreg.data.learn2reg import write_learn2reg
 from heteroreg.errors import UserError
 from heteroreg.files import atomic_folder
+from heteroreg.progress import progress, reported
 from heteroreg.text import read_table
 
 ID = re.compile(r"\d+_\d+(_\d+_\d+)?")
@@ -46,8 +47,8 @@ def write_submission(registered: str | Path, out: str | Path) -> int:
                 "`heteroreg import learn2reg`"
             )
     names = [f"disp_{row['id']}.nii.gz" for _, row in rows]
-    with atomic_folder(out, marker=names[0]) as folder:
-        for (_, row), name in zip(rows, names, strict=True):
+    with atomic_folder(out, marker=names[0]) as folder, progress("writing the fields", len(names)) as report:
+        for (_, row), name in zip(rows, reported(names, report), strict=True):
             displacement, grid = read_displacement(table.parent / row["folder"] / "displacement.nii.gz")
             write_learn2reg(displacement, grid, folder / name)
     return len(names)

@@ -18,8 +18,8 @@ from heteroreg.methods import METHODS, Method
 from heteroreg.processes import start
 from heteroreg.training import loop
 from heteroreg.training.config import Config
+from heteroreg.training.finite import FiniteCheck
 from heteroreg.training.schedule import Phase
-from heteroreg.training.watch import Watch
 
 # What brings values to the processor, or takes them from it: on a GPU each of them waits.
 WAITING = {
@@ -49,8 +49,8 @@ class Waits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-class Window(Watch):
-    """Ends the watch where the step has computed everything."""
+class Window(FiniteCheck):
+    """Stops looking where the step has computed everything."""
 
     def __init__(self, waits: Waits) -> None:
         super().__init__(torch.device("cpu"))

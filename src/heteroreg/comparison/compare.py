@@ -16,6 +16,7 @@ from heteroreg.comparison.markdown import to_markdown
 from heteroreg.evaluation.metrics import metric, ordered
 from heteroreg.evaluation.scores import Scores
 from heteroreg.files import atomic_folder, write_text
+from heteroreg.progress import progress, reported
 from heteroreg.statistics import bootstrap_interval, holm, paired_t_test, sample_sd, wilcoxon_test
 
 MARKER = "table.csv"
@@ -127,18 +128,22 @@ def compare(folders: Groups, *, baseline: str | Path | None = None, out: str | P
             rows; the evaluations of a row are of different methods or of the same seed.
     """
     groups, reference = gather(folders, baseline)
-    repeats = {row: [Scores.read(path) for path in paths] for row, paths in groups.items()}
+    with progress("reading the scores", len(groups)) as report:
+        rows = reported(groups.items(), report)
+        repeats = {row: [Scores.read(path) for path in paths] for row, paths in rows}
     check_fit(groups, repeats)
 
     values, lines, left_out = [], [], {}
-    for name in ordered({name for scores in repeats.values() for one in scores for name in one.metrics}):
-        patients, left_out[name] = _per_patient(repeats, name)
-        lines += _lines(name, patients, reference)
-        values += [
-            {"row": row, "metric": name, "patient": patient, "value": value}
-            for row, seeds in patients.items()
-            for patient, value in seeds.mean(axis=1).items()
-        ]
+    names = ordered({name for scores in repeats.values() for one in scores for name in one.metrics})
+    with progress("comparing metric by metric", len(names)) as report:
+        for name in reported(names, report):
+            patients, left_out[name] = _per_patient(repeats, name)
+            lines += _lines(name, patients, reference)
+            values += [
+                {"row": row, "metric": name, "patient": patient, "value": value}
+                for row, seeds in patients.items()
+                for patient, value in seeds.mean(axis=1).items()
+            ]
     comparison = Comparison(pd.DataFrame(lines), pd.DataFrame(values), repeats, reference, left_out)
     if out is not None:
         comparison.save(out)

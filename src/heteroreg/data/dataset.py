@@ -36,8 +36,6 @@ from heteroreg.progress import progress
 
 # Of what is done here to images: samples that an older version prepared are not used.
 PREPARATION_VERSION = 1
-# Seconds after which the preparation of a cohort says how far it is.
-PATIENCE = 2.0
 
 
 class ImageCache:
@@ -118,7 +116,7 @@ def load_samples(
     prints = Fingerprints()
     keys: dict[int, str | None] = {}
     if cache.folder is not None:
-        with progress("comparing files with the cache", len(pairs), show=show, after=PATIENCE) as report:
+        with progress("comparing files with the cache", len(pairs), show=show) as report:
             for done, number in enumerate(order, start=1):
                 keys[number] = recipe.key(pairs[number], prints)
                 report(done)
@@ -127,7 +125,7 @@ def load_samples(
     images = ImageCache()
     last = {path: number for number in order for path in recipe.files(pairs[number])}
     arrays: dict[int, Entry] = {}
-    with progress("preparing the images", len(pairs), show=show, after=PATIENCE) as report:
+    with progress("preparing the images", len(pairs), show=show) as report:
         for done, number in enumerate(order, start=1):
             arrays[number] = _entry(pairs[number], recipe, keys.get(number), prints, cache, images)
             images.forget(path for path in recipe.files(pairs[number]) if last[path] == number)

@@ -17,8 +17,9 @@ from heteroreg.errors import UserError, one_line
 from heteroreg.evaluation.metrics import metric
 from heteroreg.evaluation.scores import Scores, over_patients
 from heteroreg.methods import METHODS
+from heteroreg.run_files import METRICS
 from heteroreg.training.config import Config
-from heteroreg.training.run import METRICS, Run
+from heteroreg.training.run import Run
 
 # Those that Hugging Face knows and models are given under; any other is `other` there, with its name.
 LICENCES = {

@@ -15,8 +15,8 @@ from heteroreg.errors import UserError
 from heteroreg.evaluation.scores import MARKER
 from heteroreg.files import atomic_folder
 from heteroreg.limits import TABLE_BYTES, TEXT_BYTES, WEIGHTS_BYTES, require_small
+from heteroreg.run_files import CONFIG
 from heteroreg.training import checkpoint
-from heteroreg.training.run import CONFIG
 
 CARD = "README.md"
 BEST = "checkpoints/best"

@@ -11,8 +11,9 @@ from heteroreg.evaluation.scores import Scores
 from heteroreg.files import atomic_folder, write_text
 from heteroreg.hub.place import BEST, CARD, SCORES, place_of, require_empty
 from heteroreg.hub.push import stage, without_cohort
+from heteroreg.run_files import CONFIG
 from heteroreg.text import read_text
-from heteroreg.training.run import CONFIG, Run
+from heteroreg.training.run import Run
 
 
 def pull(place: str, out: str | Path, *, revision: str | None = None) -> Run:

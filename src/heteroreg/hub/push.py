@@ -14,9 +14,10 @@ from heteroreg.evaluation.scores import MARKER, Scores, over_patients
 from heteroreg.files import write_text
 from heteroreg.hub.card import card
 from heteroreg.hub.place import BEST, CARD, SCORES, LocalFolder, Repository, names, place_of
+from heteroreg.run_files import CONFIG
 from heteroreg.training import checkpoint
 from heteroreg.training.config import Config
-from heteroreg.training.run import CONFIG, Run
+from heteroreg.training.run import Run
 
 # Of the state of a checkpoint and the summary of an evaluation, what is of the model and not of the machine.
 STATE = ("step", "score")

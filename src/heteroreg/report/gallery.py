@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from heteroreg.evaluation.gallery import Case
+from heteroreg.progress import progress, reported
 from heteroreg.report.drawing import (
     UNCERTAINTY,
     Limits,
@@ -92,7 +93,9 @@ def pair_views(cases: Mapping[str, Iterable[Case]]) -> list[PairView]:
         all maps of a kind one colour scale, so that methods can be compared by eye.
     """
     names = list(cases)
-    return [_pair_view(found, names) for found in by_pair(cases)]
+    pairs = by_pair(cases)
+    with progress("drawing the pairs", len(pairs)) as report:
+        return [_pair_view(found, names) for found in reported(pairs, report)]
 
 
 def by_pair(cases: Mapping[str, Iterable[Case]]) -> list[dict[str, Case]]:

@@ -11,11 +11,12 @@ import yaml
 
 from heteroreg.data.cohort import Cohort
 from heteroreg.errors import UserError
+from heteroreg.run_files import CHECKPOINTS, CONFIG
 from heteroreg.study.matrix import Row
 from heteroreg.training import checkpoint
 from heteroreg.training.config import Config
 from heteroreg.training.resolve import resolve
-from heteroreg.training.run import CONFIG, Run
+from heteroreg.training.run import Run
 
 FOUND = ("dims", "size", "spacing", "validate_every", "checkpoint_every")  # in the cohort, unless given
 NAMED = ("method", "network", "seed")
@@ -115,7 +116,7 @@ class Agreement:
 
 def _step(folder: Path, name: str) -> int | None:
     """The step of a checkpoint; None where there is none."""
-    path = folder / "checkpoints" / name
+    path = folder / CHECKPOINTS / name
     return int(checkpoint.read_state(path)["step"]) if (path / checkpoint.STATE).is_file() else None
 
 

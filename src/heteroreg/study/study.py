@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,9 @@ from heteroreg.data.cohort import Cohort
 from heteroreg.errors import StoppedError, UserError
 from heteroreg.evaluation.scores import MARKER, Scores
 from heteroreg.files import write_text
+from heteroreg.progress import Report, duration, progress
 from heteroreg.report import write_report
+from heteroreg.run_files import STUDY
 from heteroreg.signals import Interruption
 from heteroreg.study.choice import Choice, choose, chosen_table
 from heteroreg.study.jobs import Job, Local, Runner
@@ -21,7 +24,6 @@ from heteroreg.study.matrix import Arm, Matrix, Row, differences, read_matrix, s
 from heteroreg.study.runs import Agreement, Trained
 from heteroreg.text import read_yaml
 
-RECORD = "study.yaml"
 CHOSEN = "chosen.csv"
 # What a folder without a record may hold: runs that were trained by hand are taken over.
 PARTS = ("runs", "scores", "logs", "slurm", CHOSEN)
@@ -92,24 +94,32 @@ def run_study(
     places = [_place(matrix, arm, out) for arm in matrix.arms]
     _claim(out, matrix)
     runner = runner or Local(1, out / "logs")
-    work = _Work(runner, say, _total(matrix))
+    total = _total(matrix)
     try:
-        first = [(place, run) for place in places for run in _first_runs(place)]
-        work.train(first)
-        choices = [(place, _choose(place, matrix)) for place in places]
-        _tell(choices, say)
-        others = [(place, run) for place, chosen in choices for choice in chosen for run in _others(place, choice)]
-        work.train(others)
-        for place, chosen in choices:
-            trained = [run for where, run in [*first, *others] if where is place]
-            write_text(place.folder / CHOSEN, chosen_table(trained, chosen, matrix.choose_by))
-        work.evaluate(places, choices, matrix)
+        # On a terminal the bar; the lines that say so anyway are enough elsewhere.
+        with progress(f"study {matrix.path.stem}", sum(total.values()), lines=False) as report:
+            choices = _work_off(places, matrix, _Work(runner, say, total, report))
     except Interruption as stop:
         raise StoppedError(f"{out}: the study was stopped; the same command goes on", stop.signal) from None
     pages = [page for place, chosen in choices for page in _reports(place, chosen, matrix)]
     for page in pages:
         say(f"look at {page}")
     return pages
+
+
+def _work_off(places: Sequence[Place], matrix: Matrix, work: _Work) -> list[tuple[Place, list[Choice]]]:
+    """Trains, chooses and scores, as far as it is not done; gives what was chosen."""
+    first = [(place, run) for place in places for run in _first_runs(place)]
+    work.train(first)
+    choices = [(place, _choose(place, matrix)) for place in places]
+    _tell(choices, work.say)
+    others = [(place, run) for place, chosen in choices for choice in chosen for run in _others(place, choice)]
+    work.train(others)
+    for place, chosen in choices:
+        trained = [run for where, run in [*first, *others] if where is place]
+        write_text(place.folder / CHOSEN, chosen_table(trained, chosen, matrix.choose_by))
+    work.evaluate(places, choices, matrix)
+    return choices
 
 
 def _place(matrix: Matrix, arm: Arm, out: Path) -> Place:
@@ -125,7 +135,7 @@ def _claim(out: Path, matrix: Matrix) -> None:
     Raises:
         UserError: It is.
     """
-    path, record = out / RECORD, matrix.record()
+    path, record = out / STUDY, matrix.record()
     if path.is_file():
         found = differences(read_yaml(path), record)
         if found:
@@ -140,7 +150,7 @@ def _claim(out: Path, matrix: Matrix) -> None:
         own = {*PARTS, *(arm.name for arm in matrix.arms)}
         foreign = sorted(part.name for part in out.iterdir() if part.name not in own)
         if foreign:
-            raise UserError(f"{out}: is no study (no {RECORD}) and holds {foreign[0]}; choose another folder")
+            raise UserError(f"{out}: is no study (no {STUDY}) and holds {foreign[0]}; choose another folder")
     write_text(path, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
 
 
@@ -175,9 +185,10 @@ def _tell(choices: Iterable[tuple[Place, list[Choice]]], say: Say) -> None:
 class _Work:
     """Runs what is left to do, and says how far it is."""
 
-    def __init__(self, runner: Runner, say: Say, total: Mapping[str, int]) -> None:
+    def __init__(self, runner: Runner, say: Say, total: Mapping[str, int], report: Report) -> None:
+        self.say = say
         self._runner = runner
-        self._say = say
+        self._report = report
         self._left = dict(total)
         self._all = sum(total.values())
         self._seconds: dict[str, list[float]] = {kind: [] for kind in total}
@@ -223,8 +234,9 @@ class _Work:
 
     def _run(self, kind: str, jobs: Sequence[Job], wanted: int) -> None:
         self._left[kind] -= wanted - len(jobs)
+        self._report(self._count(), left=math.inf)  # what was done before took no time that tells anything
         if jobs:
-            self._say(f"{self._progress()}: {len(jobs)} to {kind}")
+            self.say(f"{self._progress()}: {len(jobs)} to {kind}")
         failed = self._runner.run(jobs, self._done) if jobs else {}
         if failed:
             name, reason = next(iter(failed.items()))
@@ -239,11 +251,15 @@ class _Work:
         rest = sum(
             self._left[kind] * sum(times) / len(times) for kind, times in self._seconds.items() if times
         ) / max(1, self._runner.width)
-        left = f", about {_duration(rest)} left" if self._left[job.kind] else ""
-        self._say(f"{self._progress()}: {job.name} in {_duration(seconds)}{left}")
+        left = f", about {duration(rest)} left" if self._left[job.kind] else ""
+        self._report(self._count(), left=rest)
+        self.say(f"{self._progress()}: {job.name} in {duration(seconds)}{left}")
+
+    def _count(self) -> int:
+        return self._all - sum(self._left.values())
 
     def _progress(self) -> str:
-        return f"{self._all - sum(self._left.values())}/{self._all}"
+        return f"{self._count()}/{self._all}"
 
 
 def _name(place: Place, folder: Path) -> str:
@@ -284,13 +300,6 @@ def _reports(place: Place, chosen: Sequence[Choice], matrix: Matrix) -> list[Pat
             pages.append(write_report(groups, folder, baseline=candidates[0], title=f"Study {title}"))
             first = False
     return pages
-
-
-def _duration(seconds: float) -> str:
-    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}" if seconds < 10 * size else f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _silent(_text: str) -> None:

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 
 from heteroreg.errors import UserError
 from heteroreg.files import atomic_file, write_text
+from heteroreg.run_files import STATE as STATE
 from heteroreg.text import read_json
 from heteroreg.training.config import SCHEMA_VERSION, newer
-
-STATE = "state.json"
 
 
 def save(folder: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:

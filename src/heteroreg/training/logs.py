@@ -16,7 +16,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from heteroreg.files import append, flush, write_text
-from heteroreg.training.run import METRICS
+from heteroreg.run_files import METRICS
 
 _FILES = itertools.count()
 

@@ -26,17 +26,18 @@ from heteroreg.losses import smoothness
 from heteroreg.methods import find_method
 from heteroreg.processes import lost_process, require_places, start, together
 from heteroreg.progress import progress
+from heteroreg.run_files import CONFIG
 from heteroreg.spatial import warp
 from heteroreg.training import checkpoint
 from heteroreg.training.config import Config
+from heteroreg.training.finite import FiniteCheck
 from heteroreg.training.logs import Log
 from heteroreg.training.occlusion import occlude
 from heteroreg.training.resolve import resolve
-from heteroreg.training.run import CONFIG, Run, build, smoothness_weight
+from heteroreg.training.run import Run, build, smoothness_weight
 from heteroreg.training.schedule import Phase, augment, batch_indices, learning_rate, phase, seed_step
 from heteroreg.training.stop import stop_request
 from heteroreg.training.validation import Validation, validate
-from heteroreg.training.watch import Watch
 
 # A mean displacement below this, in voxels, after so many steps says that nothing is being learned.
 NO_MOTION, NO_MOTION_AFTER = 0.02, 200
@@ -170,7 +171,7 @@ def train(
         state.restore(run)
 
     log = Log(run.folder, _columns(config_, held_out), state.step) if fabric.is_global_zero else None
-    watch, note, began = Watch(fabric.device), "", time.monotonic() - (log.seconds if log else 0.0)
+    finite, note, began = FiniteCheck(fabric.device), "", time.monotonic() - (log.seconds if log else 0.0)
     title, show = f"training {config_.method}", show and log is not None
     with (
         lost_process(run.folder, fabric),
@@ -178,18 +179,19 @@ def train(
         progress(title, config_.steps, start=state.step, show=show) as report,
     ):
         while state.step < config_.steps:
-            figures = _update(fabric, state, samples, config_, phase(config_, state.step), watch)
+            figures = _update(fabric, state, samples, config_, phase(config_, state.step), finite)
             state.step += 1
             due = _due(config_, state.step, held_out is not None)
             stopping = stop.agreed(fabric, meeting=due["log"])
             if any(due.values()) or stopping:
                 saving = due["checkpoint"] or due["validate"] or stopping
-                _require_finite(fabric, watch, state if saving else None, run, samples)
+                _require_finite(fabric, finite, state if saving else None, run, samples)
             if due["log"] or due["validate"]:
                 row = {name: float(torch.as_tensor(fabric.all_reduce(value))) for name, value in figures.items()}
                 row["seconds"] = time.monotonic() - began
                 note = f"loss {row['loss']:.4f}"
                 if due["validate"] and held_out is not None:
+                    report(state.step - 1, f"{note}, validating")
                     scores = validate(
                         state.network, state.objective, held_out, smoothness_weight(config_), fabric.device
                     )
@@ -236,7 +238,7 @@ def set_up(fabric: Fabric, config: Config) -> State:
 
 
 def _update(
-    fabric: Fabric, state: State, samples: Samples, config: Config, stage: Phase, watch: Watch
+    fabric: Fabric, state: State, samples: Samples, config: Config, stage: Phase, finite: FiniteCheck
 ) -> dict[str, Tensor]:
     """One update of the estimators that learn in this phase.
 
@@ -299,7 +301,7 @@ def _update(
             )
             norms += [] if norm is None else [norm]
             state.optimizers[name].step()
-    watch.note(state.step + 1, [*total.values(), *norms])
+    finite.note(state.step + 1, [*total.values(), *norms])
     return total | {"learning_rate": torch.tensor(rate)}
 
 
@@ -370,17 +372,17 @@ def _due(config: Config, step: int, validated: bool) -> dict[str, bool]:
     return due | {"validate": due["validate"] and validated}
 
 
-def _require_finite(fabric: Fabric, watch: Watch, state: State | None, run: Run, samples: Samples) -> None:
+def _require_finite(fabric: Fabric, finite: FiniteCheck, state: State | None, run: Run, samples: Samples) -> None:
     """Stops a training whose loss, gradient or state is no number, before it reaches a checkpoint.
 
     Args:
         fabric: The processes.
-        watch: Has seen every loss and gradient.
+        finite: Has seen every loss and gradient.
         state: What is to be saved, if it is.
         run: The run.
         samples: What is trained on.
     """
-    step, what = watch.first_bad_step(fabric), "the loss or its gradient"
+    step, what = finite.first_bad_step(fabric), "the loss or its gradient"
     if step is None and state is not None:
         if all(bool(tensor.isfinite().all()) for tensor in state.learned().values()):
             return

@@ -9,6 +9,7 @@ import numpy as np
 
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.image import read_grid
+from heteroreg.progress import progress
 from heteroreg.training.config import Config
 
 # Longest side of a sample, by dimension: what one workstation trains in a night.
@@ -23,7 +24,11 @@ def resolve(config: Config, cohort: Cohort) -> Config:
     into the longest sample by far (1.5 times), it is coarsened until they do. The size holds the largest
     image, rounded up to a multiple of 16, up to the longest sample. Headers are read, not voxels.
     """
-    fixed = [read_grid(pair.fixed) for pair in cohort]
+    fixed = []
+    with progress("reading the headers", len(cohort)) as report:
+        for done, pair in enumerate(cohort, start=1):
+            fixed.append(read_grid(pair.fixed))
+            report(done)
     dims = config.dims or (2 if fixed[0].dims == 2 or fixed[0].thick_slices else 3)
     usable = [grid for grid in fixed if grid.dims >= dims]  # an unfit image is reported when it is loaded
     spacings = np.array([grid.spacing[:dims] for grid in usable]) if usable else np.ones((1, dims))

@@ -11,11 +11,9 @@ from torch import nn
 
 from heteroreg.errors import UserError
 from heteroreg.methods import find_method, find_network
+from heteroreg.run_files import CHECKPOINTS, CONFIG, METRICS
 from heteroreg.training import checkpoint
 from heteroreg.training.config import Config
-
-CONFIG = "config.yaml"
-METRICS = "metrics.csv"
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class Run:
 
     def checkpoint(self, name: str) -> Path:
         """The folder of the checkpoint `last` or `best`."""
-        return self.folder / "checkpoints" / name
+        return self.folder / CHECKPOINTS / name
 
     def modules(self, name: str = "best") -> tuple[nn.Module, nn.Module]:
         """The trained displacement estimator and objective, in evaluation mode.

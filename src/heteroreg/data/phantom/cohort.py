@@ -14,6 +14,7 @@ from heteroreg.data.phantom.noise import KINDS, require_strength
 from heteroreg.data.phantom.pair import SMALLEST, PhantomPair, make_pair
 from heteroreg.errors import UserError
 from heteroreg.files import atomic_folder, write_text
+from heteroreg.progress import Report, progress
 
 MARKER = "phantom.json"
 SPACING = {2: (1.5, 1.5), 3: (1.5, 1.5, 3.0)}
@@ -64,11 +65,11 @@ def write_phantom(
     look = {"size": size, "noise": noise, "artefacts": artefacts, "strength": strength}
     look |= {} if noise_strength is None else {"noise_strength": noise_strength}
     look |= {"varied": True} if varied else {}
-    with atomic_folder(out, marker=MARKER) as folder:
+    with atomic_folder(out, marker=MARKER) as folder, progress("making hearts", pairs) as report:
         if layout == "pairs":
-            _write_pairs(folder, pairs, dims, seed, look)
+            _write_pairs(folder, pairs, dims, seed, look, report)
         else:
-            LAYOUTS[layout](folder, pairs=pairs, seed=seed, **look)
+            LAYOUTS[layout](folder, pairs=pairs, seed=seed, report=report, **look)
         about = {"kind": "phantom", "layout": layout, "pairs": pairs, "dims": dims, "seed": seed, **look}
         write_text(folder / MARKER, json.dumps(about, indent=2) + "\n")
     return Cohort.read(out) if layout == "pairs" else None
@@ -92,7 +93,7 @@ def _check(
         raise UserError(f"--layout {layout}: unknown; use pairs, {', '.join(LAYOUTS)}")
 
 
-def _write_pairs(folder: Path, pairs: int, dims: int, seed: int, look: dict[str, Any]) -> None:
+def _write_pairs(folder: Path, pairs: int, dims: int, seed: int, look: dict[str, Any], report: Report) -> None:
     size = look["size"]
     shape = (size, size, max(12, size // 3))[:dims]
     options = {key: value for key, value in look.items() if key != "size"}
@@ -100,6 +101,7 @@ def _write_pairs(folder: Path, pairs: int, dims: int, seed: int, look: dict[str,
     for index in range(pairs):
         pair = make_pair((seed, index), shape=shape, spacing=SPACING[dims], **options)
         rows.append(_write_pair(pair, f"phantom{index + 1:03d}", _split(index, pairs), folder))
+        report(index + 1)
     Cohort(tuple(rows)).write(folder / "pairs.csv")
 
 

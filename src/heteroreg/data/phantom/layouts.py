@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from heteroreg.data.image import Image, write_image
 from heteroreg.data.phantom.pair import PhantomPair, make_pair
 from heteroreg.files import write_text
+from heteroreg.progress import Report, silent
 
 SLICES = 6
 SLICE_MM = 10.0
@@ -24,7 +25,7 @@ VENDORS = (("A", "Siemens", 1), ("B", "Philips", 2), ("C", "GE", 4))
 MNMS_TABLE = "211230_M&Ms_Dataset_information_diagnosis_opendataset.csv"
 
 
-def write_acdc(folder: Path, *, pairs: int, seed: int, **options: Any) -> None:
+def write_acdc(folder: Path, *, pairs: int, seed: int, report: Report = silent, **options: Any) -> None:
     """ACDC: `training/patient001/`, `testing/patient101/`, each with `Info.cfg`, two frames and their labels.
 
     Labels are 1 RV, 2 myocardium, 3 LV. About a third of the patients are for the test.
@@ -43,9 +44,12 @@ def write_acdc(folder: Path, *, pairs: int, seed: int, **options: Any) -> None:
         for frame, image, labels in frames:
             write_image(_whole(image, np.int16), patient / f"{name}_frame{frame:02d}.nii.gz")
             write_image(_exchanged(labels), patient / f"{name}_frame{frame:02d}_gt.nii.gz")
+        report(index + 1)
 
 
-def write_camus(folder: Path, *, pairs: int, size: int, seed: int, mhd: bool = False, **options: Any) -> None:
+def write_camus(
+    folder: Path, *, pairs: int, size: int, seed: int, mhd: bool = False, report: Report = silent, **options: Any
+) -> None:
     """CAMUS: `database_nifti/patient0001/` with two views, and the official subgroups in `database_split/`.
 
     Labels are 1 LV, 2 myocardium, 3 left atrium. The older release has `training/` and `testing/`, MetaImage
@@ -57,6 +61,7 @@ def write_camus(folder: Path, *, pairs: int, size: int, seed: int, mhd: bool = F
         size: Voxels across; a third more along the beam.
         seed: As in `write_phantom`.
         mhd: Whether to write the older release.
+        report: Is called with the number of patients done.
         options: Noise, artefacts, strength.
     """
     groups: dict[str, list[str]] = {"training": [], "validation": [], "testing": []}
@@ -85,12 +90,13 @@ def write_camus(folder: Path, *, pairs: int, size: int, seed: int, mhd: bool = F
             lines = ["ED: 1", f"ES: {FRAMES}", f"NbFrame: {FRAMES}", "Sex: F", "Age: 56", "ImageQuality: Good"]
             lines += ["EF: 54", "FrameRate: 46.5"] if not mhd else ["LVef: 54.0"]
             write_text(patient / f"Info_{view}.cfg", "\n".join(lines) + "\n")
+        report(index + 1)
     if not mhd:
         for group, names in groups.items():
             write_text(folder / "database_split" / f"subgroup_{group}.txt", "".join(f"{n}\n" for n in names))
 
 
-def write_mnms(folder: Path, *, pairs: int, seed: int, **options: Any) -> None:
+def write_mnms(folder: Path, *, pairs: int, seed: int, report: Report = silent, **options: Any) -> None:
     """M&Ms: a folder for each code with a 4D image and 4D labels, and one table with the frames, from 0.
 
     Labels are 1 LV, 2 myocardium, 3 RV, in the ED and the ES frame alone.
@@ -125,10 +131,11 @@ def write_mnms(folder: Path, *, pairs: int, seed: int, **options: Any) -> None:
                 "Weight": 70,
             }
         )
+        report(index + 1)
     write_text(folder / MNMS_TABLE, pd.DataFrame(rows).to_csv(lineterminator="\n"))
 
 
-def write_learn2reg(folder: Path, *, pairs: int, seed: int, **options: Any) -> None:
+def write_learn2reg(folder: Path, *, pairs: int, seed: int, report: Report = silent, **options: Any) -> None:
     """A task of Learn2Reg: `Phantom_dataset.json`, `imagesTr/`, `labelsTr/`; the fixed image is modality 0000."""
     held: dict[str, list[dict[str, str]]] = {"training_paired_images": [], "registration_val": []}
     training = []
@@ -144,6 +151,7 @@ def write_learn2reg(folder: Path, *, pairs: int, seed: int, **options: Any) -> N
             training.append({"image": names[role], "label": f"./labelsTr/{name}"})
         last = pairs > 2 and index >= pairs - max(1, pairs // 5)
         held["registration_val" if last else "training_paired_images"].append(names)
+        report(index + 1)
     about = {
         "name": "Phantom", "release": "1.0", "modality": {"0": "MR", "1": "MR"}, "tensorImageSize": "4D",
         "numTraining": len(training), "training": training,

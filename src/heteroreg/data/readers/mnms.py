@@ -21,6 +21,7 @@ from heteroreg.data.readers.splits import part_of
 from heteroreg.errors import UserError
 from heteroreg.files import atomic_file
 from heteroreg.limits import TABLE_BYTES
+from heteroreg.progress import progress
 from heteroreg.text import read_text
 
 NEEDED = ("external code", "ed", "es")
@@ -50,14 +51,17 @@ def read_mnms(source: Path, frames: Path) -> list[Pair]:
         raise UserError(f"{source}: holds no series CODE_sa.nii.gz; name the folder of M&Ms as it was downloaded")
     file, table = _read_table(source)
     pairs = []
-    for path in series:
-        code = path.name.removesuffix("_sa.nii.gz")
-        if code not in table:
-            raise UserError(f"{file}: has no line for '{code}' ({path})")
-        row = table[code]
-        if not (row["ed"] and row["es"]):
-            continue  # unlabelled series: which frames are ED and ES is not known
-        pairs.append(_pair(path, code, row, part_of(path.relative_to(source)), frames, file))
+    with progress("taking out the frames", len(series)) as report:
+        for done, path in enumerate(series):
+            report(done)
+            code = path.name.removesuffix("_sa.nii.gz")
+            if code not in table:
+                raise UserError(f"{file}: has no line for '{code}' ({path})")
+            row = table[code]
+            if not (row["ed"] and row["es"]):
+                continue  # unlabelled series: which frames are ED and ES is not known
+            pairs.append(_pair(path, code, row, part_of(path.relative_to(source)), frames, file))
+        report(len(series))
     if not pairs:
         raise UserError(f"{file}: gives no ED and ES frame for any series")
     return pairs

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from heteroreg.comparison import Comparison
+from heteroreg.progress import progress, reported
 from heteroreg.report.paper.curves import sparsification
 from heteroreg.report.paper.dice import dice_plots
 from heteroreg.report.paper.material import MYOCARDIUM, pictured_pairs, shown_labels
@@ -25,13 +26,17 @@ def figures_of(comparison: Comparison) -> dict[str, Figure]:
     """
     scores = comparison.scores
     pairs, labels = pictured_pairs(scores), shown_labels(comparison)
-    figures = {
-        "warped-myocardium" if labels == [MYOCARDIUM] else "warped-labels": warped_labels(pairs, scores, labels),
-        "noise-maps": noise_maps(pairs, list(scores)),
-        "sparsification": sparsification(scores),
-        "displacement-uncertainty": displacement_uncertainty(pairs, list(scores)),
-        "dice": dice_plots(comparison, labels),
+    makers: dict[str, Callable[[], Figure | None]] = {
+        "warped-myocardium" if labels == [MYOCARDIUM] else "warped-labels": lambda: warped_labels(
+            pairs, scores, labels
+        ),
+        "noise-maps": lambda: noise_maps(pairs, list(scores)),
+        "sparsification": lambda: sparsification(scores),
+        "displacement-uncertainty": lambda: displacement_uncertainty(pairs, list(scores)),
+        "dice": lambda: dice_plots(comparison, labels),
     }
+    with progress("drawing the figures for print", len(makers)) as report:
+        figures = {name: make() for name, make in reported(makers.items(), report)}
     return {name: figure for name, figure in figures.items() if figure is not None}
 
 
@@ -45,4 +50,6 @@ def write_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
     Returns:
         The files. The same figures give the same bytes.
     """
-    return [path for name, figure in figures.items() for path in save(figure, folder, name)]
+    with progress("writing the figures for print", len(figures)) as report:
+        drawn = reported(figures.items(), report)
+        return [path for name, figure in drawn for path in save(figure, folder, name)]

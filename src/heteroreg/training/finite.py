@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 
-class Watch:
+class FiniteCheck:
     """Remembers on the device in which step a figure first was NaN or infinite.
 
     Looking at a figure makes the processor wait for the GPU. So every step only notes on the device whether all

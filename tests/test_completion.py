@@ -1,0 +1,123 @@
+"""What the shells are offered: as bash and zsh ask, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from heteroreg import completion
+from heteroreg.data.preparation import Intensity
+from heteroreg.methods import METHODS, NETWORKS
+from heteroreg.study.matrix import SETTINGS
+from heteroreg.training import Config
+
+CODE = """
+import sys
+sys.argv = ["heteroreg"]
+from heteroreg.cli import main
+try:
+    main()
+finally:
+    print("loaded", *{"torch", "numpy", "pandas"} & set(sys.modules), file=sys.stderr)
+"""
+
+
+def ask(**environment: str) -> str:
+    """What a shell gets, and that it got it without waiting for PyTorch."""
+    environment = {**os.environ, "PYTHONUTF8": "1", **environment}
+    result = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, env=environment)
+    assert result.stderr == "loaded\n"
+    return result.stdout
+
+
+def bash(*words: str) -> list[str]:
+    """As the script of Typer asks for the last of the words."""
+    text = ask(
+        _HETEROREG_COMPLETE="complete_bash", COMP_WORDS="\n".join(["heteroreg", *words]), COMP_CWORD=str(len(words))
+    )
+    return text.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["wat"], ["watch"]),
+        (["train", "hearts", "--met"], ["--method"]),
+        (["train", "hearts", "--method", "het"], ["hetero-paper", "hetero", "hetero-z"]),
+        (["train", "hearts", "--network", ""], list(NETWORKS)),
+        (["train", "hearts", "--precision", "b"], ["bf16-mixed"]),
+        (["train", "hearts", "--set", "sche"], ["schedule="]),
+        # Bash cuts at the =, and wants what comes after it.
+        (["train", "hearts", "--set", "schedule", "="], ["one-cycle", "constant", "polynomial"]),
+        (["train", "hearts", "--set", "schedule", "=", "c"], ["constant"]),
+        (["train", "hearts", "--set", "augment", "=", "true", "--set", "intensity", "=", "m"], ["minmax"]),
+        (["train", "hearts", "--set", "gamma", "=", "0.5", "--method", "adaf"], ["adaframe"]),
+        (["train", "hearts", "--set", "steps", "="], []),
+        (["train", "hearts", "--set", "nonsense", "="], []),
+        (["evaluate", "hearts", "--model", ""], ["elastix", "undeformed"]),
+        (["evaluate", "hearts", "--split", "t"], ["train", "test"]),
+        (["phantom", "out", "--noise", "r"], ["rician"]),
+        (["import", "ac"], ["acdc"]),
+    ],
+)
+def test_bash(words: list[str], offered: list[str]) -> None:
+    assert bash(*words) == offered
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["check", "he"], ["study", "st"], ["watch", "ru"], ["train", "he"], ["evaluate", "h", "--model", "runs/"]],
+)
+def test_where_a_file_is_meant_the_shell_offers_files(words: list[str]) -> None:
+    assert bash(*words) == []  # the script says `complete -o default`: with nothing, bash goes on with files
+    text = ask(_HETEROREG_COMPLETE="complete_zsh", _TYPER_COMPLETE_ARGS=" ".join(["heteroreg", *words]))
+    assert text.strip() == "_files"
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("train hearts --set sche", '"schedule=":"course of the rate"'),
+        ("train hearts --set schedule=p", '"schedule=polynomial"'),
+        ("train hearts --method mse", '"mse":"mean squared error'),
+    ],
+)
+def test_zsh(words: str, offered: str) -> None:
+    assert offered in ask(_HETEROREG_COMPLETE="complete_zsh", _TYPER_COMPLETE_ARGS=f"heteroreg {words}")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script_is_to_be_had(shell: str) -> None:
+    code = CODE.replace('["heteroreg"]', f'["heteroreg", "--show-completion", "{shell}"]')
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "_HETEROREG_COMPLETE" in result.stdout
+
+
+@pytest.mark.parametrize("number", ["", "x", "99"])
+def test_a_shell_that_asks_oddly(number: str) -> None:
+    environment = {"_HETEROREG_COMPLETE": "complete_bash", "COMP_WORDS": "heteroreg train", "COMP_CWORD": number}
+    completion.join_settings(environment)
+    assert environment["COMP_WORDS"].split() == ["heteroreg", "train"]
+
+
+def test_all_that_is_read_is_what_there_is() -> None:
+    assert completion.methods() == {name: method.summary for name, method in METHODS.items()}
+    assert list(completion.networks()) == list(NETWORKS)
+    settings = completion.settings()
+    assert sorted(settings) == sorted([*SETTINGS, "method", "network", "seed"])
+    for name, setting in settings.items():
+        assert setting.about == Config.model_fields[name].description
+    assert list(settings["intensity"].choices) == list(get_args(Intensity))
+    assert list(settings["dims"].choices) == ["2", "3"]
+    assert [name for name, setting in settings.items() if list(setting.choices) == ["true", "false"]] == [
+        name for name in settings if Config.model_fields[name].annotation is bool
+    ]
+
+
+def test_it_is_read_from_the_files_that_are_imported() -> None:
+    assert Path(completion.__file__).with_name("methods.py").is_file()
