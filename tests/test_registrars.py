@@ -3,12 +3,16 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from heteroreg.classical import Elastix, Undeformed
+from heteroreg.data.grid import Grid
+from heteroreg.data.image import Image
+from heteroreg.data.phantom import make_pair
 from heteroreg.errors import UserError
 from heteroreg.model import ModelRegistrar
-from heteroreg.registrars import registrar_of
+from heteroreg.registrars import PHANTOM, registrar_of, remarks
 from heteroreg.training import Run
 
 
@@ -37,7 +41,8 @@ def test_runs(run_2d: Run) -> None:
     [
         ("elastics", "did you mean elastix"),
         ("Undeformed", "did you mean undeformed"),
-        ("runs/mse", "that `heteroreg train` made, or elastix or undeformed"),
+        ("phantoms", "did you mean phantom"),
+        ("runs/mse", "that `heteroreg train` made, or elastix, undeformed or phantom"),
     ],
 )
 def test_unknown_names(name: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,3 +65,32 @@ def test_elastix_that_is_not_installed_is_told_at_once(monkeypatch: pytest.Monke
     monkeypatch.setattr("heteroreg.elastix.engine.version", missing)
     with pytest.raises(UserError, match=r"pip install 'heteroreg\[elastix\]'"):
         registrar_of("elastix")
+
+
+def test_the_model_that_comes_along_registers_hearts_that_it_has_not_seen() -> None:
+    registrar = registrar_of("phantom", device="cpu")
+    before, after = [], []
+    for seed in range(4):
+        pair = make_pair((2026, seed), shape=(112, 96))
+        found = registrar.register(pair.moving, pair.fixed).displacement
+        before.append(np.linalg.norm(pair.true_displacement, axis=0)[pair.fixed_labels.array > 0].mean())
+        error = np.linalg.norm(found - pair.true_displacement, axis=0)
+        after.append(error[pair.fixed_labels.array > 0].mean())
+    assert np.mean(after) < 0.6 * np.mean(before)
+
+
+def test_the_model_that_comes_along_is_small_and_says_nothing_of_where_it_was_made() -> None:
+    files = [path for path in PHANTOM.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 2e6
+    assert Run.read(PHANTOM).config.cohort is None
+    assert {path.name for path in files} >= {"README.md", "config.yaml", "state.json"}
+
+
+def test_what_should_be_known_of_a_registration(rng: np.random.Generator) -> None:
+    thin, thick = ((1.0, 1.0, 1.0), (1.0, 1.0, 9.0))
+    for spacing, words in ((thin, ["trained on phantoms alone", "model of volumes"]), (thick, ["phantoms"])):
+        moving, fixed = (Image(rng.random((32, 32, 3)), Grid.of_shape((32, 32, 3), spacing)) for _ in range(2))
+        found = remarks("phantom", registrar_of("phantom", device="cpu").register(moving, fixed))
+        assert len(found) == len(words)
+        assert all(word in line for word, line in zip(words, found, strict=True))
+    assert not remarks("undeformed", Undeformed().register(moving, fixed))

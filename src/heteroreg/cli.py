@@ -271,11 +271,14 @@ def train(
 @app.command()
 def register(
     moving: Annotated[Path, typer.Argument(metavar="MOVING", help="The image to move, or a cohort.")],
-    model: Annotated[str, typer.Option(help="A run, or `elastix`.", autocompletion=completion.model)],
     out: Out,
     fixed: Annotated[
         Path | None, typer.Argument(metavar="FIXED", help="The image to move it onto; not with a cohort.")
     ] = None,
+    model: Annotated[
+        str,
+        typer.Option(help="A run, `elastix`, or the model that comes along.", autocompletion=completion.model),
+    ] = "phantom",
     moving_labels: Annotated[
         Path | None, typer.Option(help="Label map of the moving image, to carry along.")
     ] = None,
@@ -300,6 +303,8 @@ def register(
 
     Example: `heteroreg register ED.nii.gz ES.nii.gz --model runs/hetero --out registered`
 
+    Without `--model` it is the one that comes with heteroreg: 2D, trained on phantoms alone.
+
     Of a cohort, each pair gets a folder of its own in `--out`, and what is there already is left as it is:
     `heteroreg register cohorts/acdc --model runs/hetero --out registered --split test`
     """
@@ -308,7 +313,7 @@ def register(
     from heteroreg.data.inputs import as_image
     from heteroreg.files import require_free
     from heteroreg.label_volumes import in_words
-    from heteroreg.registrars import registrar_of
+    from heteroreg.registrars import registrar_of, remarks
 
     if fixed is None:
         if initial is not None:
@@ -329,7 +334,7 @@ def register(
     summary = registration.summary()
     moved = summary["displacement_mm"]
     _say(quiet, f"wrote {out}: displacement {moved['mean']:.1f} mm on average, {moved['max']:.1f} mm at most")
-    for line in in_words(summary.get("labels", {}), registration.grid.dims):
+    for line in (*in_words(summary.get("labels", {}), registration.grid.dims), *remarks(model, registration)):
         _say(quiet, line)
 
 
@@ -480,7 +485,9 @@ def convert(
 @app.command()
 def evaluate(
     cohort: CohortPath,
-    model: Annotated[str, typer.Option(help="A run, `elastix`, or `undeformed`.", autocompletion=completion.model)],
+    model: Annotated[
+        str, typer.Option(help="A run, `elastix`, `undeformed`, `phantom`.", autocompletion=completion.model)
+    ],
     out: Out,
     split: Annotated[str, typer.Option(help="train, val, test, or all.", autocompletion=completion.split)] = "test",
     metrics: Annotated[

@@ -17,7 +17,11 @@ from textwrap import shorten
 NOT_SET = ("schema_version", "cohort")  # of the configuration: written by training, not by people
 WIDTH = 60  # characters beside a name, in the shells that show them
 Offers = list[tuple[str, str]]
-REGISTRARS = {"elastix": "B-spline registration", "undeformed": "the images as they lie in space"}
+REGISTRARS = {
+    "elastix": "B-spline registration",
+    "phantom": "the model that comes with heteroreg",
+    "undeformed": "the images as they lie in space",
+}
 SPLITS = {"train": "learned from", "val": "chooses the best checkpoint", "test": "scored", "all": "every pair"}
 
 # The setting whose value is being typed, where the shell takes its name for a word of its own.

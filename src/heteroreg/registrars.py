@@ -10,7 +10,7 @@ from heteroreg.classical import Elastix, Undeformed
 from heteroreg.elastix import require_installed
 from heteroreg.errors import UserError
 from heteroreg.model import load
-from heteroreg.registration import Registrar
+from heteroreg.registration import Registrar, Registration
 from heteroreg.run_files import CONFIG
 
 
@@ -21,9 +21,10 @@ def registrar_of(
     samples: int | None = None,
     refine: int = 0,
 ) -> Registrar:
-    """The registrar of a name: `elastix`, `undeformed`, or else the folder of a run.
+    """The registrar of a name: `elastix`, `undeformed`, `phantom`, or else the folder of a run.
 
-    A run in a folder of one of these names is meant by another path to it, such as `./elastix`.
+    `phantom` is the model that comes with the package: 2D, trained on phantoms of wide variety alone. A run in a
+    folder of one of these names is meant by another path to it, such as `./elastix`.
 
     Args:
         model: The name or the folder.
@@ -44,11 +45,28 @@ def registrar_of(
         if refine:
             raise UserError(f"--refine: {model} has no network to begin from; name a run")
         return CLASSICAL[str(model)](threads or 1)
+    model = PHANTOM if str(model) == SHIPPED else model
     if not (Path(model) / CONFIG).is_file():
-        near = get_close_matches(str(model).lower(), CLASSICAL, n=1)
+        near = get_close_matches(str(model).lower(), (*CLASSICAL, SHIPPED), n=1)
         hint = f"did you mean {near[0]}?" if near else f"name one that `heteroreg train` made, or {NAMES}"
         raise UserError(f"{model}: is not the folder of a run (no {CONFIG}); {hint}")
     return load(model, device=device, samples=samples, refine=refine)
+
+
+def remarks(model: str | Path, registration: Registration) -> list[str]:
+    """What whoever looks at a registration should know of what made it, a line each."""
+    lines = []
+    if str(model) == SHIPPED:
+        lines.append(
+            "registered by the model that comes with heteroreg, trained on phantoms alone; one trained on your own "
+            "images is likely to be better: heteroreg train"
+        )
+    if registration.slicewise and not registration.grid.thick_slices:
+        lines.append(
+            "each slice was registered in its own plane; what moves through it needs a model of volumes: "
+            "heteroreg train --dims 3"
+        )
+    return lines
 
 
 def _elastix(threads: int) -> Registrar:
@@ -57,4 +75,6 @@ def _elastix(threads: int) -> Registrar:
 
 
 CLASSICAL: dict[str, Callable[[int], Registrar]] = {"elastix": _elastix, "undeformed": lambda _: Undeformed()}
-NAMES = " or ".join(CLASSICAL)
+SHIPPED = "phantom"
+PHANTOM = Path(__file__).with_name("models") / SHIPPED
+NAMES = f"{', '.join(CLASSICAL)} or {SHIPPED}"

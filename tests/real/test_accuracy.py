@@ -11,6 +11,7 @@ import SimpleITK as sitk
 import heteroreg as hr
 from heteroreg.classical import Undeformed
 from heteroreg.data.image import read_image, read_labels
+from heteroreg.registrars import registrar_of
 
 MYOCARDIUM = 2
 
@@ -72,3 +73,8 @@ def test_another_grid_spacing_and_numbering(real_data: Path, run: hr.Run, tmp_pa
     expected = sitk.GetArrayFromImage(again).T
     saved = read_image(tmp_path / "out" / "moved.nii.gz").array
     assert np.abs(saved - expected)[4:-4, 4:-4].max() < 1e-3 * np.ptp(expected)
+
+
+def test_the_model_that_comes_along_has_learned_from_phantoms_what_holds_for_hearts(real_data: Path) -> None:
+    scores = hr.evaluate(registrar_of("phantom", device="cpu"), hr.Cohort.read(real_data / "mnms").split("val"))
+    assert mean_dice(scores) > 0.78  # undeformed 0.47; trained on these hearts 0.81
