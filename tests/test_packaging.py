@@ -1,4 +1,4 @@
-"""What is in the packages, and what they say of themselves. `benchmarks/packaging.py` installs and tries them."""
+"""What is in the packages, and what they say of themselves. `benchmarks/wheel.py` installs and tries them."""
 
 from __future__ import annotations
 

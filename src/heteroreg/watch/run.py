@@ -150,17 +150,18 @@ def read_rows(path: Path) -> list[dict[str, float]]:
         return []
     lines = csv.reader(text[: text.rfind("\n") + 1].splitlines())
     columns = next(lines, [])
-    rows = []
-    for cells in lines:
-        if len(cells) != len(columns):
-            continue
-        try:
-            row = {name: float(cell) for name, cell in zip(columns, cells, strict=True) if cell}
-        except ValueError:
-            continue
-        if row.get("step", math.nan) >= 0:
-            rows.append(row)
-    return rows
+    rows = (_row(columns, cells) for cells in lines)
+    return [row for row in rows if row is not None and row.get("step", math.nan) >= 0]
+
+
+def _row(columns: Sequence[str], cells: Sequence[str]) -> dict[str, float] | None:
+    """A row, or None if it is not whole."""
+    if len(cells) != len(columns):
+        return None
+    try:
+        return {name: float(cell) for name, cell in zip(columns, cells, strict=True) if cell}
+    except ValueError:
+        return None
 
 
 def _saved(path: Path) -> int | None:

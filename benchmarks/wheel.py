@@ -1,4 +1,4 @@
-"""What a user of the packages gets: `python -m benchmarks.packaging`.
+"""What a user of the packages gets: `python -m benchmarks.wheel`.
 
 Builds the sdist, and from it the wheel; installs the wheel into an empty environment; asks pip whether all fits;
 runs `heteroreg demo --quick` there. It ends with an error where a step fails, else with the seconds of each.
@@ -25,7 +25,7 @@ DEMO = ("report/index.html", "report/table.csv", "runs/hetero/checkpoints/last/s
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Builds, installs and tries the packages."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.packaging", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.wheel", description=__doc__)
     parser.add_argument("--python", default=sys.executable, help="the interpreter of the empty environment")
     parser.add_argument("--constraints", default=str(ROOT / "constraints.txt"), help="for pip; '' for none")
     parser.add_argument(
