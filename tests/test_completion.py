@@ -91,11 +91,16 @@ def test_zsh(words: str, offered: str) -> None:
     assert offered in ask(_HETEROREG_COMPLETE="complete_zsh", _TYPER_COMPLETE_ARGS=f"heteroreg {words}")
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_script_is_to_be_had(shell: str) -> None:
+@pytest.mark.parametrize(("shell", "says"), [("bash", "complete -o"), ("zsh", "#compdef"), ("fish", "complete -")])
+def test_the_script_is_to_be_had(shell: str, says: str) -> None:
     code = CODE.replace('["heteroreg"]', f'["heteroreg", "--show-completion", "{shell}"]')
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    # Else Typer looks for the shell that it was started from, and there may be none.
+    environment = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
     assert "_HETEROREG_COMPLETE" in result.stdout
+    assert says in result.stdout
 
 
 @pytest.mark.parametrize("number", ["", "x", "99"])
