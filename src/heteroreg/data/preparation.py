@@ -17,6 +17,8 @@ from heteroreg.errors import UserError
 from heteroreg.limits import max_voxels
 
 Intensity = Literal["minmax", "percentile"]
+# What becomes 0 and 1.
+PERCENTILES: dict[str, tuple[float, float]] = {"minmax": (0, 100), "percentile": (0.5, 99.5)}
 # Spacings that differ by less than this share are taken as equal: resampling would only blur.
 SAME_SPACING = 0.02
 # Differences and sums of what is above leave the range of float32.
@@ -130,7 +132,7 @@ def scale_of(image: Image, intensity: Intensity) -> Scale:
     if high - low > LARGEST_RANGE:
         raise UserError(f"{image.name}: holds values from {low:g} to {high:g}; no image has such a range")
     if intensity == "percentile" and high > low:
-        tight_low, tight_high = (float(q) for q in np.percentile(image.array, (0.5, 99.5)))
+        tight_low, tight_high = (float(q) for q in np.percentile(image.array, PERCENTILES[intensity]))
         # An image that is nearly all background has no percentiles worth the name.
         low, high = (tight_low, tight_high) if tight_high > tight_low else (low, high)
     if not high > low:

@@ -8,11 +8,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from heteroreg.model import SMALLEST
 from heteroreg.networks import Displacement, UNet
 from heteroreg.networks.displacement import correlated, reparameterised
 from heteroreg.spatial import integrate, resize_displacement, warp
 
-SMALLEST = 16  # voxels along an axis
 MEANING = {
     "moved": "the moving image on the grid, (N, 1, *grid), in [0, 1]",
     "displacement": "u (N, d, *grid) in voxels, channel i along axis i: moved(x) = moving(x + u(x))",

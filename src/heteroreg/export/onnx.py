@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from heteroreg import __version__
+from heteroreg.data.preparation import PERCENTILES
 from heteroreg.errors import UserError
-from heteroreg.export.graph import MEANING, SMALLEST, Graph
+from heteroreg.export.graph import MEANING, Graph
 from heteroreg.files import atomic_file
+from heteroreg.model import SMALLEST
 from heteroreg.spatial.fields import INTERPOLATION
 from heteroreg.training.run import Run
 
@@ -107,7 +109,6 @@ def description(run: Run, graph: Graph, inputs: Sequence[str]) -> dict[str, Any]
     """What someone has to know who has the file alone: how to prepare images, and what comes out."""
     config = run.config
     shape = {"moving": "(N, 1, *grid)", "fixed": "(N, 1, *grid)", "noise": "(samples, N, d, *grid)"}
-    limits = {"percentile": [0.5, 99.5], "minmax": [0, 100]}[config.intensity]
     return {
         "version": __version__,
         "method": config.method,
@@ -121,7 +122,7 @@ def description(run: Run, graph: Graph, inputs: Sequence[str]) -> dict[str, Any]
             "multiple": 1,  # padding is part of the graph
             "slices": "with dims 2 each slice along z is one of the batch",
             "intensity": config.intensity,
-            "percentiles": limits,
+            "percentiles": list(PERCENTILES[config.intensity]),
             "scale": "(image - low) / (high - low), clipped to [0, 1]; low and high: its own percentiles",
         },
         "inputs": {name: f"{shape[name]}, float32" for name in inputs},
