@@ -15,8 +15,8 @@ from heteroreg.data.frames import split_frame
 from heteroreg.data.image import Image
 from heteroreg.data.preparation import check_labels, check_pair, scale_of
 from heteroreg.errors import UserError
+from heteroreg.model import SMALLEST
 
-SMALLEST = 16
 # Means of the scaled images of a pair that differ by more than this share hint at different contrasts.
 UNLIKE_MEANS = 0.5
 

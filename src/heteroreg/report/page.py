@@ -21,7 +21,7 @@ from heteroreg.report.gallery import PairView, pair_views
 from heteroreg.report.niivue import NiiVue, digest, load_niivue
 from heteroreg.report.style import colour
 from heteroreg.report.tables import Results
-from heteroreg.report.viewer import OVERLAYS, Viewer, viewer
+from heteroreg.report.viewer import OVERLAYS, Viewer, has_volumes, viewer
 from heteroreg.report.wording import column
 from heteroreg.report.words import notes, summary
 
@@ -67,7 +67,8 @@ def render_page(comparison: Comparison, title: str, figures: Sequence[str] = ())
     template = environment.from_string((TEMPLATES / "page.html.j2").read_text(encoding="utf-8"))
     main, full = results.table(results.main_metrics()), results.table(results.measured)
     pairs = _within(pair_views({name: entry.cases for name, entry in scores.items()}), PICTURE_BYTES)
-    boxes, curves, niivue = _boxes(results, comparison.values), _curves(scores), load_niivue()
+    boxes, curves = _boxes(results, comparison.values), _curves(scores)
+    niivue = load_niivue() if has_volumes(scores) else None
     plots = [*boxes, *([curves] if curves else [])]
     taken = _size(pairs) + sum(len(plot.svg) + len(plot.csv) for plot in plots) + len(script) + SPARE_BYTES
     budget = PAGE_BYTES - taken - (len(niivue.packed) if niivue else 0)

@@ -58,6 +58,11 @@ class Viewer:
     volumes: bool
 
 
+def has_volumes(scores: Mapping[str, Scores]) -> bool:
+    """Whether any pair may be worth a view in three dimensions."""
+    return any(_is_volume(stack) for entry in scores.values() for stack in entry.stacks)
+
+
 def viewer(scores: Mapping[str, Scores], results: Results, budget: int) -> Viewer | None:
     """Brings the stacks of several evaluations together by pair.
 
@@ -73,7 +78,7 @@ def viewer(scores: Mapping[str, Scores], results: Results, budget: int) -> Viewe
     found = _together(scores)
     if not found:
         return None
-    pairs = within_budget(found, list(scores), budget)
+    pairs, texts = within_budget(found, list(scores), budget)
     ids = [next(iter(pair.values())).id for pair in pairs]
     columns = [results.column(name) for name in dict.fromkeys((*results.main_metrics(), *results.measured))]
     head = {
@@ -89,7 +94,7 @@ def viewer(scores: Mapping[str, Scores], results: Results, budget: int) -> Viewe
     }
     return Viewer(
         head=_json(head),
-        pairs=tuple(_json(_pair(pair, list(scores))) for pair in pairs),
+        pairs=tuple(texts),
         notes=tuple(_notes(pairs, max(entry.summary["counts"]["pairs"] for entry in scores.values()))),
         volumes=any(_is_volume(next(iter(pair.values()))) for pair in pairs),
     )
@@ -106,31 +111,36 @@ def _together(scores: Mapping[str, Scores]) -> list[Pair]:
     return list(pairs.values())
 
 
-def within_budget(pairs: Sequence[Pair], names: Sequence[str], budget: int) -> list[Pair]:
+def within_budget(pairs: Sequence[Pair], names: Sequence[str], budget: int) -> tuple[list[Pair], list[Markup]]:
     """The pairs with as many voxels as the budget allows; some of the pairs where even that is too much.
 
     Args:
         pairs: For each pair, name of the evaluation → its stack.
         names: The names of all evaluations.
-        budget: The most bytes that the JSON of the pairs may have together.
+        budget: The most bytes that the JSON of the pairs may have together. A single pair may have more.
+
+    Returns:
+        The pairs that are shown, and the JSON of each.
     """
     kept = list(pairs)
     while len(kept) > 1:
         limit = max(next(iter(pair.values())).voxels for pair in kept)
-        shown = kept
-        while True:
-            sample = [shown[index] for index in spread(SAMPLE, len(shown))]
-            size = sum(len(_json(_pair(pair, names))) for pair in sample) * len(shown) / len(sample)
-            if size <= 0.97 * budget:
-                size = sum(len(_json(_pair(pair, names))) for pair in shown)
-            if size <= budget:
-                return shown
-            limit = int(limit * min(0.95 * budget / size, 0.95))
-            if limit < 1:
-                break
+        while limit >= 1:
             shown = [{name: stack.within(limit) for name, stack in pair.items()} for pair in kept]
+            sample = [shown[index] for index in spread(SAMPLE, len(shown))]
+            size = sum(len(text) for text in _texts(sample, names)) * len(shown) / len(sample)
+            if size <= 0.97 * budget:
+                texts = _texts(shown, names)
+                size = sum(map(len, texts))
+                if size <= budget:
+                    return shown, texts
+            limit = int(limit * min(0.95 * budget / size, 0.95))
         kept = [kept[index] for index in spread(len(kept) // 2, len(kept))]
-    return kept
+    return kept, _texts(kept, names)
+
+
+def _texts(pairs: Sequence[Pair], names: Sequence[str]) -> list[Markup]:
+    return [_json(_pair(pair, names)) for pair in pairs]
 
 
 def _notes(shown: Sequence[Pair], evaluated: int) -> Iterator[str]:
