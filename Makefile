@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+JOBS ?= 2
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
@@ -17,7 +18,8 @@ help:
 	@echo "make install  build the environment $(VENV) alone"
 	@echo "make clean    remove the environment and what was built"
 	@echo
-	@echo "PYTHON=python3.12 chooses the interpreter, VENV=DIR the environment, ARGS='...' is passed on."
+	@echo "PYTHON=python3.12 chooses the interpreter, VENV=DIR the environment, ARGS='...' is passed on; JOBS=4: so"
+	@echo "many tests at once, instead of 2."
 
 install: $(STAMP)
 
@@ -34,7 +36,7 @@ demo: $(STAMP)
 	"$(BIN)/heteroreg" demo --out demo $(ARGS)
 
 test: $(STAMP)
-	"$(BIN)/pytest" $(ARGS)
+	"$(BIN)/pytest" -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(STAMP)
 	"$(BIN)/ruff" check
