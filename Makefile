@@ -36,7 +36,7 @@ demo: $(STAMP)
 	"$(BIN)/heteroreg" demo --out demo $(ARGS)
 
 test: $(STAMP)
-	"$(BIN)/pytest" -n $(JOBS) --dist loadfile $(ARGS)
+	"$(BIN)/pytest" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP)
 	"$(BIN)/ruff" check

@@ -19,9 +19,13 @@ REAL = "HETEROREG_DATA"
 
 # Where the tests run in the background, Ctrl-C is ignored; those that send it need it heard.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# Tests that run beside one another (pytest -n) have a core each; threads that wait for a core that is taken cost more
-# than they bring.
-torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, torch.get_num_threads()))
+# Tests that run beside one another (pytest -n), and what they start, have a core each: threads that wait for a core
+# that is taken cost more than they bring.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+else:
+    torch.set_num_threads(min(2, torch.get_num_threads()))
 
 
 @pytest.fixture(scope="session")

@@ -70,7 +70,7 @@ def test_ctrl_c_ends_it_well(number, code, folder):
 
 def test_a_terminal_sees_it_change(folder):
     master, slave = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "30"}
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "160", "LINES": "30"}
     process = subprocess.Popen([*COMMAND, str(fresh(folder).path)], stdout=slave, env=environment)
     os.close(slave)
     seen = b""
