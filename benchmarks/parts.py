@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from heteroreg import Cohort, evaluate, load, train
+from benchmarks.mnms import scored
+from heteroreg import train
 from heteroreg.losses import CollaborativeLoss
 from heteroreg.methods import METHODS, Method
 from heteroreg.networks import CoarseVariance, UNetVariance
@@ -86,14 +87,6 @@ def runs(options: argparse.Namespace, part: str) -> list[Run]:
     return [trained(options, part, best, seed) for seed in options.seeds]
 
 
-def scored(options: argparse.Namespace, run: Run) -> Path:
-    """The folder with the scores on the test pairs."""
-    folder: Path = options.out / "scores" / run.folder.name
-    if not (folder / "scores.csv").is_file():
-        evaluate(load(run.folder), Cohort.read(options.cohort).split("test"), out=folder, show=True)
-    return folder
-
-
 def main() -> None:
     """Trains, scores, compares, prints the table."""
     options = arguments()
@@ -101,7 +94,7 @@ def main() -> None:
     found = {part: runs(options, part) for part in options.only or options.parts}
     if options.only:
         return
-    groups = {part: [scored(options, run) for run in each] for part, each in found.items()}
+    groups = {part: [scored(options, run.folder.name, run) for run in each] for part, each in found.items()}
     page = write_report(groups, options.out / "report", baseline=options.parts[0], title="Parts of hetero")
     print(page.with_name("table.md").read_text(encoding="utf-8"))
 

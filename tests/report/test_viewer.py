@@ -149,6 +149,7 @@ def test_pairs_are_left_out_where_even_single_voxels_are_too_many():
     ids = [pair["a"].id for pair in shown]
     assert 1 < len(ids) < 8
     assert (ids[0], ids[-1]) == ("P00", "P07")
+    assert sum(len(pair["a"].images["fixed"].tobytes()) for pair in shown) < 3000
     assert sum(map(len, texts)) <= 3000
     fixed = json.loads(texts[-1])["images"]["fixed"]["data"]
     assert fixed == packed(shown[-1]["a"].images["fixed"])
