@@ -1,0 +1,1 @@
+"""Image and transform files, one module per format."""

@@ -1,0 +1,1 @@
+"""Training samples: a cohort as tensors."""

@@ -1,0 +1,1 @@
+"""Files, text, limits, progress, processes: everything that concerns the machine."""

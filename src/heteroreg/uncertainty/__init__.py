@@ -1,0 +1,1 @@
+"""Uncertainty of the displacement, and of what is computed from it."""
