@@ -13,11 +13,11 @@ import numpy as np
 from benchmarks.case import Plan
 from benchmarks.measure import alternate, spread
 from benchmarks.ours import prepare, registrar
-from heteroreg.classical import Undeformed
 from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.data.image import Image, read_image, write_image
 from heteroreg.data.phantom import make_pair, write_phantom
 from heteroreg.evaluation import evaluate
+from heteroreg.registration.classical import Undeformed
 from heteroreg.training.config import Config
 
 SPACING = (1.4, 1.4, 8.0)  # mm, as of a short-axis stack

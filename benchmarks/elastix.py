@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 
 from heteroreg import Cohort
-from heteroreg.data.dataset import ImageCache
-from heteroreg.data.preparation import resample, scale_of
-from heteroreg.elastix import align
+from heteroreg.data.samples.dataset import ImageCache
+from heteroreg.data.samples.preparation import resample, scale_of
 from heteroreg.evaluation.overlap import dice
-from heteroreg.evaluation.regularity import determinant, folding_percent
+from heteroreg.registration.elastix import align
 from heteroreg.spatial import warp_labels
+from heteroreg.spatial.regularity import determinant, folding_percent
 
 MYOCARDIUM = 2
 ALONE = {"Registration": "MultiResolutionRegistration", "Metric": "AdvancedMeanSquares"}

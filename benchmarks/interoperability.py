@@ -28,10 +28,10 @@ from scipy.spatial.transform import Rotation
 
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, read_image, write_image
-from heteroreg.data.transforms import read_transform
-from heteroreg.registration import Registration
+from heteroreg.data.io.transforms import read_transform
+from heteroreg.registration.result import Registration
 from heteroreg.spatial import invert
-from heteroreg.transform import warp_image, warp_points
+from heteroreg.spatial.field import warp_image, warp_points
 
 Floats = NDArray[np.floating[Any]]
 LARGEST_MM = 4.0

@@ -15,9 +15,9 @@ from pathlib import Path
 import pandas as pd
 
 from heteroreg import Cohort, Scores, evaluate, load, train
-from heteroreg.classical import Undeformed
+from heteroreg.comparison.statistics import paired_t_test, wilcoxon_test
+from heteroreg.registration.classical import Undeformed
 from heteroreg.report import write_report
-from heteroreg.statistics import paired_t_test, wilcoxon_test
 from heteroreg.training import Run
 
 METRIC = "dice_2"  # myocardium

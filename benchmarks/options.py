@@ -12,7 +12,7 @@ import yaml
 
 from benchmarks.machine import machine
 from benchmarks.tables import paste, render
-from heteroreg.files import write_text
+from heteroreg.system.files import write_text
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from benchmarks.case import SMALL
 from benchmarks.synthetic import cohort
-from heteroreg.data.cache import SampleCache
 from heteroreg.data.cohort import Pair
-from heteroreg.data.dataset import load_samples
-from heteroreg.data.samples import Samples
-from heteroreg.model import Estimate, ModelRegistrar, load
+from heteroreg.data.samples.cache import SampleCache
+from heteroreg.data.samples.dataset import load_samples
+from heteroreg.data.samples.samples import Samples
+from heteroreg.registration.model import Estimate, ModelRegistrar, load
 from heteroreg.training.config import Config
 from heteroreg.training.finite import FiniteCheck
 from heteroreg.training.loop import _update, set_up, train

@@ -17,7 +17,7 @@ from benchmarks.measure import alternate, spread
 from benchmarks.ours import networks, registrar
 from benchmarks.published import Published
 from benchmarks.synthetic import images
-from heteroreg.model import ModelRegistrar, load
+from heteroreg.registration.model import ModelRegistrar, load
 
 METHOD = "hetero"
 PUBLISHED = "as published, networks, one pair"

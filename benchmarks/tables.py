@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import GIB, MIB
-from heteroreg.files import write_text
+from heteroreg.system.files import write_text
 
 NOTHING = "–"
 Row = Mapping[str, Any]

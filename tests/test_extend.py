@@ -83,7 +83,7 @@ def python(copy: Path, code: str) -> str:
 def heteroreg(copy: Path, *commands: list[str]) -> str:
     """What the commands print, one after the other in one process."""
     calls = "".join(f"\napp({command!r}, standalone_mode=False)" for command in commands)
-    return python(copy, f"from heteroreg.cli import app{calls}")
+    return python(copy, f"from heteroreg.cli.app import app{calls}")
 
 
 def test_the_page_has_what_it_promises() -> None:

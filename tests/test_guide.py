@@ -13,7 +13,7 @@ import yaml
 
 import heteroreg
 from heteroreg import losses, networks
-from heteroreg.cli import app
+from heteroreg.cli.app import app
 from heteroreg.evaluation import metric
 from heteroreg.methods import METHODS
 from heteroreg.training import Config

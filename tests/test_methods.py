@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from heteroreg.errors import UserError
 from heteroreg.losses import (
     AdaCS,
     AdaFrame,
@@ -17,6 +16,7 @@ from heteroreg.losses import (
 )
 from heteroreg.methods import METHODS, NETWORKS, find_method, find_network
 from heteroreg.networks import CoarseVariance, UNetScore, UNetVariance
+from heteroreg.system.errors import UserError
 from heteroreg.training.config import Config
 
 EXPECTED = {

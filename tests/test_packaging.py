@@ -47,7 +47,7 @@ def test_the_wheel_says_what_it_is(wheel: zipfile.ZipFile) -> None:
     assert metadata["License-Expression"] == "Apache-2.0"
     folder = about.rpartition("/")[0]
     assert f"{folder}/licenses/LICENSE" in wheel.namelist()
-    assert "heteroreg = heteroreg.cli:main" in wheel.read(f"{folder}/entry_points.txt").decode()
+    assert "heteroreg = heteroreg.cli.app:main" in wheel.read(f"{folder}/entry_points.txt").decode()
 
 
 def test_there_is_one_version() -> None:

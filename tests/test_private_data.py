@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 from tests.data import dicom_writer as writer
 
-from heteroreg.cli import main
+from heteroreg.cli.app import main
 from heteroreg.data.image import read_image
 from heteroreg.training import Run
 

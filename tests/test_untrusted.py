@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from heteroreg.cli import _settings
-from heteroreg.errors import UserError
+from heteroreg.cli.app import _settings
 from heteroreg.evaluation.gallery import Case
 from heteroreg.evaluation.stack import Stack
+from heteroreg.system.errors import UserError
 from heteroreg.training import checkpoint
 from heteroreg.training.config import read_settings
 

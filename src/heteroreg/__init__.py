@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from heteroreg import losses, networks
-    from heteroreg.batch import register_cohort
     from heteroreg.comparison import compare
     from heteroreg.data.cohort import Cohort, Pair
     from heteroreg.data.image import Image
-    from heteroreg.errors import UserError
     from heteroreg.evaluation import Scores, evaluate
-    from heteroreg.model import load
-    from heteroreg.registration import Registrar, Registration
+    from heteroreg.registration.cohort import register_cohort
+    from heteroreg.registration.model import load
+    from heteroreg.registration.result import Registrar, Registration
+    from heteroreg.system.errors import UserError
     from heteroreg.training import Config, Run, train
 
 __version__ = "0.1.0"
@@ -25,15 +25,15 @@ _WHERE = {
     "Config": "heteroreg.training",
     "Image": "heteroreg.data.image",
     "Pair": "heteroreg.data.cohort",
-    "Registrar": "heteroreg.registration",
-    "Registration": "heteroreg.registration",
+    "Registrar": "heteroreg.registration.result",
+    "Registration": "heteroreg.registration.result",
     "Run": "heteroreg.training",
     "Scores": "heteroreg.evaluation",
-    "UserError": "heteroreg.errors",
+    "UserError": "heteroreg.system.errors",
     "compare": "heteroreg.comparison",
     "evaluate": "heteroreg.evaluation",
-    "load": "heteroreg.model",
-    "register_cohort": "heteroreg.batch",
+    "load": "heteroreg.registration.model",
+    "register_cohort": "heteroreg.registration.cohort",
     "train": "heteroreg.training",
 }
 _MODULES = ("losses", "networks")

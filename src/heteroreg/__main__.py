@@ -1,5 +1,5 @@
 """`python -m heteroreg` is the command."""
 
-from heteroreg.cli import main
+from heteroreg.cli.app import main
 
 main()

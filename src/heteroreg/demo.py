@@ -7,15 +7,15 @@ import shutil
 from pathlib import Path
 
 from heteroreg import __version__
-from heteroreg.classical import Undeformed
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.phantom import write_phantom
-from heteroreg.errors import StoppedError
 from heteroreg.evaluation import evaluate
-from heteroreg.files import require_free, write_text
-from heteroreg.model import load
-from heteroreg.progress import showing
+from heteroreg.registration.classical import Undeformed
+from heteroreg.registration.model import load
 from heteroreg.report import write_report
+from heteroreg.system.errors import StoppedError
+from heteroreg.system.files import require_free, write_text
+from heteroreg.system.progress import showing
 from heteroreg.training import train
 
 METHODS = ("mse", "hetero")

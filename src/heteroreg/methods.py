@@ -10,7 +10,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from heteroreg.errors import UserError
 from heteroreg.losses import (
     AdaCS,
     AdaFrame,
@@ -33,6 +32,7 @@ from heteroreg.networks import (
     UNetVariance,
     VoxelMorph,
 )
+from heteroreg.system.errors import UserError
 
 # Voxels of the velocity over which errors are alike, chosen on a phantom: see docs/displacement-uncertainty.md.
 ALIKE = 8.0

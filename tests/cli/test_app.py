@@ -14,7 +14,7 @@ import pytest
 import SimpleITK as sitk
 
 from heteroreg import __version__
-from heteroreg.cli import main
+from heteroreg.cli.app import main
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.image import read_image, read_labels
 from heteroreg.evaluation import Scores
@@ -219,7 +219,7 @@ def test_methods(command: Command) -> None:
 def test_a_bare_call_explains_itself_quickly(argument: str) -> None:
     """In a process of its own: nothing of PyTorch may be loaded to show the help."""
     code = (
-        f"import sys; sys.argv = ['heteroreg', *{argument.split()}]\nfrom heteroreg.cli import main\n"
+        f"import sys; sys.argv = ['heteroreg', *{argument.split()}]\nfrom heteroreg.cli.app import main\n"
         "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code\nprint('torch' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

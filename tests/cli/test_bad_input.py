@@ -15,11 +15,11 @@ import pytest
 import SimpleITK as sitk
 from tests.data import dicom_writer
 
-from heteroreg.cli import main
+from heteroreg.cli.app import main
 from heteroreg.data.cohort import Cohort
-from heteroreg.data.field import write_displacement
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, read_image, write_image
+from heteroreg.data.io.displacement import write_displacement
 from heteroreg.data.phantom import write_phantom
 from heteroreg.training import train
 

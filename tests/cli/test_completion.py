@@ -10,8 +10,8 @@ from typing import get_args
 
 import pytest
 
-from heteroreg import completion
-from heteroreg.data.preparation import Intensity
+from heteroreg.cli import completion
+from heteroreg.data.samples.preparation import Intensity
 from heteroreg.methods import METHODS, NETWORKS
 from heteroreg.study.matrix import SETTINGS
 from heteroreg.training import Config
@@ -19,7 +19,7 @@ from heteroreg.training import Config
 CODE = """
 import sys
 sys.argv = ["heteroreg"]
-from heteroreg.cli import main
+from heteroreg.cli.app import main
 try:
     main()
 finally:

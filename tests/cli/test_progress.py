@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from heteroreg import progress
-from heteroreg.cli import main
+from heteroreg.cli.app import main
 from heteroreg.data.cohort import Cohort
+from heteroreg.system import progress
 
 Titles = Callable[..., list[str]]
 

@@ -12,8 +12,8 @@ from scipy import stats
 
 from heteroreg.comparison import Comparison, compare
 from heteroreg.comparison.groups import by_seed, parse_groups, row_names
-from heteroreg.errors import UserError
 from heteroreg.evaluation import Scores
+from heteroreg.system.errors import UserError
 
 FIVE = ["p0", "p1", "p2", "p3", "p4"]
 

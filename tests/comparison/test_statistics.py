@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from heteroreg.statistics import bootstrap_interval, holm, paired_t_test, sample_sd, wilcoxon_test
+from heteroreg.comparison.statistics import bootstrap_interval, holm, paired_t_test, sample_sd, wilcoxon_test
 
 
 def test_paired_t_by_hand():

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from heteroreg.data import dataset
+from heteroreg.data.samples import dataset
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from heteroreg.check import check
+from heteroreg.data.check import check
 from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, write_image

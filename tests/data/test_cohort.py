@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from heteroreg.data.cohort import Cohort, Pair
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 
 TABLE = """id,patient,vendor,moving,fixed,moving_labels,fixed_labels,split
 a,p1,Siemens,a_ED.nii.gz,a_ES.nii.gz,a_ED_gt.nii.gz,a_ES_gt.nii.gz,train

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from heteroreg.cli import main
+from heteroreg.cli.app import main
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.image import Image, write_image
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 
 
 @pytest.fixture

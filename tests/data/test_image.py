@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, read_grid, read_image, read_labels, write_image
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 
 DIRECTION = tuple(Rotation.from_euler("xyz", (25, -40, 10), degrees=True).as_matrix().ravel().tolist())
 OBLIQUE = Grid((12, 10, 6), (0.7, 0.7, 8.0), (-31.0, 12.5, 7.25), DIRECTION)

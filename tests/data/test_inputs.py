@@ -4,7 +4,7 @@ import SimpleITK as sitk
 
 from heteroreg.data.image import Image, write_image
 from heteroreg.data.inputs import as_image
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 
 
 def test_paths_images_itk_and_arrays_are_the_same_image(rng, tmp_path):

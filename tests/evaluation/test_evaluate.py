@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
-from heteroreg.classical import Undeformed
 from heteroreg.data.cohort import Cohort, Pair
-from heteroreg.data.field import write_displacement
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, write_image
-from heteroreg.errors import UserError
+from heteroreg.data.io.displacement import write_displacement
 from heteroreg.evaluation import Scores, evaluate
-from heteroreg.registration import Registration
+from heteroreg.registration.classical import Undeformed
+from heteroreg.registration.result import Registration
+from heteroreg.system.errors import UserError
 
 SHIFT = 2
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from heteroreg.errors import UserError
 from heteroreg.evaluation.gallery import Case, spread
 from heteroreg.evaluation.view import View
+from heteroreg.system.errors import UserError
 
 
 def volume():

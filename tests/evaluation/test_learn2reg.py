@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from heteroreg.classical import Undeformed
 from heteroreg.data.cohort import Cohort
-from heteroreg.errors import UserError
 from heteroreg.evaluation import evaluate, learn2reg
-from heteroreg.evaluation.regularity import determinant
+from heteroreg.registration.classical import Undeformed
+from heteroreg.spatial.regularity import determinant
+from heteroreg.system.errors import UserError
 
 
 def test_labels_are_taken_from_the_nearest_voxel_and_none_from_beyond():

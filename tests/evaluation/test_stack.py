@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from heteroreg.errors import UserError
 from heteroreg.evaluation.stack import Stack, read_stacks, save_stacks
 from heteroreg.evaluation.view import View
+from heteroreg.system.errors import UserError
 
 SHAPE = (12, 8, 6)
 

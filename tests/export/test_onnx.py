@@ -19,11 +19,11 @@ import torch
 import heteroreg as hr
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.image import read_image
-from heteroreg.errors import UserError
 from heteroreg.export import export
 from heteroreg.export import onnx as exporter
 from heteroreg.export.graph import Graph
 from heteroreg.export.onnx import _traced, examples, largest_difference
+from heteroreg.system.errors import UserError
 from heteroreg.training import Config, Run
 from heteroreg.training.run import build
 

@@ -15,13 +15,13 @@ from unittest.mock import patch
 import torch
 from moments import Fault, Seen, injected
 
-from heteroreg.cli import main
+from heteroreg.cli.app import main
 from heteroreg.losses import MeanSquaredError
 from heteroreg.methods import METHODS, Method
 
 # A server forks the processes that are to be killed, so that PyTorch is imported once.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["heteroreg.cli", "heteroreg.training.loop"])
+PROCESSES.set_forkserver_preload(["heteroreg.cli.app", "heteroreg.training.loop"])
 
 
 class Drawing(MeanSquaredError):

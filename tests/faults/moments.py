@@ -18,7 +18,7 @@ from unittest.mock import patch
 
 import torch
 
-from heteroreg.data.samples import Samples
+from heteroreg.data.samples.samples import Samples
 from heteroreg.training import loop
 
 # Moments in which something is written, so that a full disk shows.

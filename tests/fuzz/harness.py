@@ -21,8 +21,8 @@ from tests.fuzz.headers import spoil
 from tests.fuzz.readers import READERS, problem_with
 from tests.fuzz.seeds import Seed
 
-from heteroreg.data import dicom
-from heteroreg.errors import UserError
+from heteroreg.data.io import dicom
+from heteroreg.system.errors import UserError
 
 SECONDS = 15.0  # for one input; they take milliseconds
 SECONDS_FOR_DICOM = 2.0  # then the process that decodes it is ended, and the input refused

@@ -11,9 +11,10 @@ import torch
 
 from heteroreg.comparison import compare
 from heteroreg.data.cohort import Cohort
-from heteroreg.data.field import read_displacement
 from heteroreg.data.image import read_grid, read_image, read_labels
-from heteroreg.data.preparation import (
+from heteroreg.data.io.displacement import read_displacement
+from heteroreg.data.readers import import_cohort
+from heteroreg.data.samples.preparation import (
     Preparation,
     centre_crop,
     check_labels,
@@ -23,11 +24,10 @@ from heteroreg.data.preparation import (
     scale_of,
     slices_of,
 )
-from heteroreg.data.readers import import_cohort
-from heteroreg.errors import UserError
 from heteroreg.evaluation import Scores
 from heteroreg.report.page import render_page
 from heteroreg.report.paper import figures_of
+from heteroreg.system.errors import UserError
 from heteroreg.training.config import Config, read_settings
 from heteroreg.training.loop import State
 from heteroreg.training.run import Run

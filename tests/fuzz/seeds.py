@@ -16,12 +16,12 @@ import SimpleITK as sitk
 from PIL import Image as Picture
 from tests.data import dicom_writer
 
-from heteroreg.classical import Undeformed
 from heteroreg.data.cohort import Cohort
-from heteroreg.data.field import write_displacement
 from heteroreg.data.grid import Grid
+from heteroreg.data.io.displacement import write_displacement
 from heteroreg.data.phantom import write_phantom
 from heteroreg.evaluation import evaluate
+from heteroreg.registration.classical import Undeformed
 from heteroreg.training import train
 
 GRID_2D = Grid.of_shape((20, 18), (1.5, 1.25))

@@ -14,11 +14,11 @@ import yaml
 from safetensors import safe_open
 
 import heteroreg as hr
-from heteroreg import limits
 from heteroreg.data.cohort import Cohort
-from heteroreg.errors import UserError
 from heteroreg.evaluation import Scores
 from heteroreg.hub import place, pull, push
+from heteroreg.system import limits
+from heteroreg.system.errors import UserError
 from heteroreg.training import Run, train
 
 

@@ -16,9 +16,9 @@ from typing import Any
 import huggingface_hub
 import pytest
 
-from heteroreg.cli import main
-from heteroreg.errors import UserError
+from heteroreg.cli.app import main
 from heteroreg.hub import place, pull, push
+from heteroreg.system.errors import UserError
 from heteroreg.training import Run
 
 

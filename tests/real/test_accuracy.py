@@ -9,9 +9,9 @@ import pytest
 import SimpleITK as sitk
 
 import heteroreg as hr
-from heteroreg.classical import Undeformed
 from heteroreg.data.image import read_image, read_labels
-from heteroreg.registrars import registrar_of
+from heteroreg.registration.classical import Undeformed
+from heteroreg.registration.load import registrar_of
 
 MYOCARDIUM = 2
 

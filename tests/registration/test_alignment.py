@@ -10,14 +10,14 @@ import torch
 from scipy.spatial.transform import Rotation
 
 import heteroreg as hr
-from heteroreg.alignment import Aligned
-from heteroreg.classical import Undeformed
-from heteroreg.data.affine import Affine
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, read_image
-from heteroreg.errors import UserError
+from heteroreg.data.io.affine import Affine
+from heteroreg.registration.alignment import Aligned
+from heteroreg.registration.classical import Undeformed
 from heteroreg.spatial import compose
-from heteroreg.transform import warp_image
+from heteroreg.spatial.field import warp_image
+from heteroreg.system.errors import UserError
 
 # A turn by 8°, a stretch and a shear, and some millimetres.
 LINEAR = {

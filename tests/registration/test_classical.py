@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from heteroreg.classical import Elastix, Undeformed
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
-from heteroreg.errors import UserError
 from heteroreg.evaluation import evaluate
 from heteroreg.evaluation.overlap import dice
+from heteroreg.registration.classical import Elastix, Undeformed
 from heteroreg.spatial import compose
+from heteroreg.system.errors import UserError
 
 needs_elastix = pytest.mark.skipif(find_spec("itk") is None, reason="itk-elastix is not installed")
 

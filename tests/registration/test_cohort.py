@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from heteroreg.batch import register_cohort
-from heteroreg.classical import Undeformed
-from heteroreg.cli import main
+from heteroreg.cli.app import main
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.image import Image, read_image, write_image
-from heteroreg.errors import UserError
 from heteroreg.evaluation import evaluate
-from heteroreg.model import load
+from heteroreg.registration.classical import Undeformed
+from heteroreg.registration.cohort import register_cohort
+from heteroreg.registration.model import load
+from heteroreg.system.errors import UserError
 from heteroreg.training import Run
 
 FILES = {"moved", "displacement", "inverse_displacement", "noise_sd", "weight", "moved_labels"}
@@ -173,7 +173,7 @@ def test_a_disk_that_fails_stops_all(cohort_2d: Cohort, tmp_path: Path, monkeypa
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", str(tmp_path))
 
-    monkeypatch.setattr("heteroreg.registration.write_displacement", full)
+    monkeypatch.setattr("heteroreg.registration.result.write_displacement", full)
     registrar = counting()
     with pytest.raises(OSError, match="No space left"):
         register_cohort(registrar, cohort_2d, tmp_path / "out")
@@ -201,7 +201,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 def test_the_command(
     command: Command, run_2d: Run, cohort_2d: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("heteroreg.progress.PATIENCE", 0.0)  # it may be over in two seconds
+    monkeypatch.setattr("heteroreg.system.progress.PATIENCE", 0.0)  # it may be over in two seconds
     out = tmp_path / "out"
     code, said, progress = command(cohort_2d.name, "--model", run_2d.folder, "--out", out, "--split", "test")
     count = len(cohort_2d.split("test"))

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from heteroreg.classical import Elastix
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
-from heteroreg.data.preparation import scale_of
-from heteroreg.elastix import BSPLINE, align
-from heteroreg.errors import UserError
+from heteroreg.data.samples.preparation import scale_of
+from heteroreg.registration.classical import Elastix
+from heteroreg.registration.elastix import BSPLINE, align
+from heteroreg.system.errors import UserError
 
 pytestmark = pytest.mark.skipif(find_spec("itk") is None, reason="itk-elastix is not installed")
 

@@ -6,19 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from heteroreg.classical import Elastix, Undeformed
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
 from heteroreg.data.phantom import make_pair
-from heteroreg.errors import UserError
-from heteroreg.model import ModelRegistrar
-from heteroreg.registrars import PHANTOM, registrar_of, remarks
+from heteroreg.registration.classical import Elastix, Undeformed
+from heteroreg.registration.load import PHANTOM, registrar_of, remarks
+from heteroreg.registration.model import ModelRegistrar
+from heteroreg.system.errors import UserError
 from heteroreg.training import Run
 
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heteroreg.elastix.engine.version", lambda _: "0.25.4")
+    monkeypatch.setattr("heteroreg.registration.elastix.version", lambda _: "0.25.4")
 
 
 @pytest.mark.usefixtures("installed")
@@ -62,7 +62,7 @@ def test_elastix_that_is_not_installed_is_told_at_once(monkeypatch: pytest.Monke
     def missing(_: str) -> str:
         raise PackageNotFoundError
 
-    monkeypatch.setattr("heteroreg.elastix.engine.version", missing)
+    monkeypatch.setattr("heteroreg.registration.elastix.version", missing)
     with pytest.raises(UserError, match=r"pip install 'heteroreg\[elastix\]'"):
         registrar_of("elastix")
 

@@ -13,12 +13,12 @@ from scipy.spatial.transform import Rotation
 import heteroreg as hr
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, read_image, read_labels, write_image
-from heteroreg.data.preparation import scale_of
-from heteroreg.errors import UserError
-from heteroreg.model import ModelRegistrar, at_least
+from heteroreg.data.samples.preparation import scale_of
+from heteroreg.registration.model import ModelRegistrar, at_least
 from heteroreg.spatial import compose, warp
+from heteroreg.spatial.field import warp_image
+from heteroreg.system.errors import UserError
 from heteroreg.training import train
-from heteroreg.transform import warp_image
 
 TURN = tuple(Rotation.from_euler("xyz", (25, -40, 10), degrees=True).as_matrix().ravel().tolist())
 EYE = tuple(np.eye(3).ravel().tolist())

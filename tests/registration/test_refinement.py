@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 import heteroreg as hr
-from heteroreg.cli import main
+from heteroreg.cli.app import main
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.image import read_image
-from heteroreg.errors import UserError
 from heteroreg.losses import smoothness
 from heteroreg.losses.objectives import MeanSquaredError
 from heteroreg.networks.displacement import Displacement, integrated
-from heteroreg.refinement import refine
-from heteroreg.registrars import registrar_of
+from heteroreg.registration.load import registrar_of
+from heteroreg.registration.refinement import refine
 from heteroreg.spatial import compose, warp
+from heteroreg.system.errors import UserError
 from heteroreg.training import Run
 
 

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from heteroreg.data.field import read_displacement
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, read_image, read_labels
-from heteroreg.errors import UserError
-from heteroreg.registration import Registration
+from heteroreg.data.io.displacement import read_displacement
+from heteroreg.registration.result import Registration
+from heteroreg.system.errors import UserError
 
 GRID = Grid((10, 8, 6), (1.0, 2.0, 3.0), (5.0, 6.0, 7.0), (-1.0, 0, 0, 0, -1.0, 0, 0, 0, 1.0))
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from heteroreg.errors import UserError
 from heteroreg.evaluation import Case
 from heteroreg.report import write_report
+from heteroreg.system.errors import UserError
 
 Evaluate = Callable[..., Path]
 MakeCase = Callable[..., Case]

@@ -4,11 +4,11 @@ import SimpleITK as sitk
 import torch
 from scipy.spatial.transform import Rotation
 
-from heteroreg.data.field import field_of, write_displacement
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
-from heteroreg.errors import UserError
-from heteroreg.transform import resample_displacement, resample_map, warp_image, warp_points
+from heteroreg.data.io.displacement import field_of, write_displacement
+from heteroreg.spatial.field import resample_displacement, resample_map, warp_image, warp_points
+from heteroreg.system.errors import UserError
 
 TURN = tuple(Rotation.from_euler("xyz", (20, -30, 15), degrees=True).as_matrix().ravel().tolist())
 OBLIQUE = Grid((24, 20, 7), (0.7, 0.7, 8.0), (-8.0, 2.0, -20.0), TURN)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from heteroreg.evaluation.regularity import determinant, folding_percent, sd_log_jacobian
+from heteroreg.spatial.regularity import determinant, folding_percent, sd_log_jacobian
 
 
 def test_a_linear_field_has_the_determinant_of_its_matrix():

@@ -11,10 +11,10 @@ import pytest
 import torch
 import yaml
 
-from heteroreg.cli import app
+from heteroreg.cli.app import app
 from heteroreg.data.cohort import Cohort
-from heteroreg.errors import UserError
 from heteroreg.study.jobs import Done, Job
+from heteroreg.system.errors import UserError
 
 SETTINGS = {"steps": 6, "batch_size": 2, "validate_every": 2, "head_sd": 0.2, "learning_rate": 0.01}
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from heteroreg.errors import UserError
 from heteroreg.study import jobs
 from heteroreg.study.jobs import Command, Job, Local, Slurm, cores, slurm
+from heteroreg.system.errors import UserError
 
 GOOD = Job("good", "train", ("methods",))
 BAD = Job("bad", "evaluate", ("warp", "none.nii.gz", "--transform", "t", "--like", "l", "--out", "o"))

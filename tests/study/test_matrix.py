@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from heteroreg.errors import UserError
 from heteroreg.methods import METHODS
 from heteroreg.study.matrix import Matrix, differences, read_matrix, slug
+from heteroreg.system.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 Write = Callable[..., Path]

@@ -16,12 +16,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from heteroreg.errors import StoppedError, UserError
-from heteroreg.signals import Interruption
 from heteroreg.study import run_study
 from heteroreg.study import study as study_module
 from heteroreg.study.jobs import Local
 from heteroreg.study.matrix import read_matrix
+from heteroreg.system.errors import StoppedError, UserError
+from heteroreg.system.signals import Interruption
 from heteroreg.training import Run, train
 
 Write = Callable[..., Path]

@@ -1,6 +1,6 @@
 import pytest
 
-from heteroreg.errors import LONGEST, UserError
+from heteroreg.system.errors import LONGEST, UserError
 
 
 @pytest.mark.parametrize(

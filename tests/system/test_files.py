@@ -4,8 +4,8 @@ import stat
 
 import pytest
 
-from heteroreg.errors import UserError
-from heteroreg.files import append, atomic_file, atomic_folder, remove_leftovers, require_free, write_text
+from heteroreg.system.errors import UserError
+from heteroreg.system.files import append, atomic_file, atomic_folder, remove_leftovers, require_free, write_text
 
 
 class CrashError(Exception):

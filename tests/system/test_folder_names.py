@@ -2,7 +2,7 @@ import unicodedata
 
 import pytest
 
-from heteroreg.names import LONGEST, folder_names
+from heteroreg.system.names import LONGEST, folder_names
 
 
 @pytest.mark.parametrize("name", ["phantom001", "A-b_c.9", "Müller", "患者1", "_x", "p." + "x" * 70])

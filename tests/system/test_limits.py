@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from heteroreg.data.cohort import Cohort
-from heteroreg.data.field import read_displacement
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, read_image, read_labels, write_image
-from heteroreg.data.preparation import Preparation
-from heteroreg.errors import UserError
+from heteroreg.data.io.displacement import read_displacement
+from heteroreg.data.samples.preparation import Preparation
 from heteroreg.evaluation.gallery import Case
-from heteroreg.limits import MAX_VOXELS, USUAL_VOXELS, max_voxels, require_size, require_stored
-from heteroreg.text import read_json, read_yaml
+from heteroreg.system.errors import UserError
+from heteroreg.system.limits import MAX_VOXELS, USUAL_VOXELS, max_voxels, require_size, require_stored
+from heteroreg.system.text import read_json, read_yaml
 
 HUGE = 1_000_000
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from heteroreg.cli import main
+from heteroreg.cli.app import main
 from heteroreg.comparison.markdown import shown
 from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.data.phantom import write_phantom
-from heteroreg.errors import UserError
 from heteroreg.evaluation import Scores, evaluate
-from heteroreg.model import load
+from heteroreg.registration.model import load
+from heteroreg.system.errors import UserError
 
 TEST = (
     "a b",

@@ -20,14 +20,14 @@ import pandas as pd
 import pytest
 import torch
 
-from heteroreg import processes
-from heteroreg.batch import register_cohort
-from heteroreg.cli import main
+from heteroreg.cli.app import main
 from heteroreg.data.cohort import Cohort
-from heteroreg.errors import StoppedError, UserError
 from heteroreg.evaluation import evaluate
-from heteroreg.model import load
-from heteroreg.processes import start
+from heteroreg.registration.cohort import register_cohort
+from heteroreg.registration.model import load
+from heteroreg.system import processes
+from heteroreg.system.errors import StoppedError, UserError
+from heteroreg.system.processes import start
 from heteroreg.training import Run, checkpoint, train
 from heteroreg.training.loop import State
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-import heteroreg.progress as module
-from heteroreg.progress import duration, progress, reported, showing
+import heteroreg.system.progress as module
+from heteroreg.system.progress import duration, progress, reported, showing
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from heteroreg.errors import UserError
-from heteroreg.text import parse_json, parse_yaml, read_table
+from heteroreg.system.errors import UserError
+from heteroreg.system.text import parse_json, parse_yaml, read_table
 
 
 @pytest.mark.parametrize(

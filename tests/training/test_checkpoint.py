@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import heteroreg.training.checkpoint as module
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 from heteroreg.training import checkpoint
 from heteroreg.training.config import SCHEMA_VERSION
 

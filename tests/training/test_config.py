@@ -1,8 +1,8 @@
 import pytest
 import yaml
 
-from heteroreg.errors import UserError
 from heteroreg.methods import METHODS, NETWORKS, Method
+from heteroreg.system.errors import UserError
 from heteroreg.training import Config
 from heteroreg.training.config import SCHEMA_VERSION, read_settings
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from heteroreg.processes import start
+from heteroreg.system.processes import start
 from heteroreg.training.finite import FiniteCheck
 
 CPU = torch.device("cpu")

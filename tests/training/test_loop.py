@@ -8,9 +8,9 @@ import torch
 import yaml
 
 from heteroreg.data.cohort import Cohort
-from heteroreg.errors import UserError
 from heteroreg.losses import Losses, MeanSquaredError
 from heteroreg.methods import METHODS, Method
+from heteroreg.system.errors import UserError
 from heteroreg.training import Run, checkpoint, loop, train
 from heteroreg.training.loop import State
 

@@ -3,7 +3,7 @@ import pytest
 
 from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.data.image import Image, read_image, write_image
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 from heteroreg.training import Config
 from heteroreg.training.resolve import resolve
 

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import torch
 
-from heteroreg.errors import UserError
 from heteroreg.losses import MeanSquaredError
 from heteroreg.methods import METHODS, Method
+from heteroreg.system.errors import UserError
 from heteroreg.training import Run, checkpoint, loop, train
 
 # Processes of their own that the kernel can kill. A server forks them, so that PyTorch is imported once.

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import heteroreg.demo as demo
-from heteroreg.cli import main
-from heteroreg.errors import StoppedError
-from heteroreg.signals import SIGNALS, Interruption, handled, interrupt
+from heteroreg.cli.app import main
+from heteroreg.system.errors import StoppedError
+from heteroreg.system.signals import SIGNALS, Interruption, handled, interrupt
 from heteroreg.training import Run, checkpoint, loop, train
 from heteroreg.training.stop import StopRequest, stop_request
 

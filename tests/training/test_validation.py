@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from heteroreg.data.samples import Samples
+from heteroreg.data.samples.samples import Samples
 from heteroreg.losses import MeanSquaredError
 from heteroreg.networks import Displacement
 from heteroreg.training.validation import dice_of, validate

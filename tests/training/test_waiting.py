@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from heteroreg.data.cohort import Cohort
-from heteroreg.data.dataset import load_samples
+from heteroreg.data.samples.dataset import load_samples
 from heteroreg.losses import Losses, MeanSquaredError
 from heteroreg.methods import METHODS, Method
-from heteroreg.processes import start
+from heteroreg.system.processes import start
 from heteroreg.training import loop
 from heteroreg.training.config import Config
 from heteroreg.training.finite import FiniteCheck

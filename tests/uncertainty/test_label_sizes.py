@@ -5,7 +5,7 @@ import pytest
 
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
-from heteroreg.label_volumes import LabelSamples, in_words, labels_of, size
+from heteroreg.uncertainty.label_sizes import LabelSamples, in_words, labels_of, size
 
 GRID = Grid.of_shape((8, 6), (2.0, 1.0))
 

@@ -6,9 +6,9 @@ import torch
 
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
-from heteroreg.label_volumes import LabelSamples
-from heteroreg.posterior import VelocityPosterior, standard_deviation, whole
 from heteroreg.spatial import integrate, resize_displacement
+from heteroreg.uncertainty.label_sizes import LabelSamples
+from heteroreg.uncertainty.posterior import VelocityPosterior, standard_deviation, whole
 
 
 def posterior(grid, mean, variance, *, steps=0, slicewise=False, fixed=None, count=1, correlation=0.0):

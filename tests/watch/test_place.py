@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.watch.conftest import NOW, Folder
 
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 from heteroreg.watch.place import look
 from heteroreg.watch.view import summary
 

@@ -1,7 +1,7 @@
 import pytest
 from tests.watch.conftest import HEADER, NOW
 
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 from heteroreg.watch.run import Phase, read_rows, read_run
 
 # 10 steps in 5 s: 2 a second. The third row has a validation too.

@@ -1,5 +1,5 @@
 """The command line."""
 
-from heteroreg.cli.app.app import main
+from heteroreg.cli.app import main
 
 __all__ = ["main"]

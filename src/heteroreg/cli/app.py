@@ -13,11 +13,12 @@ from typing import Annotated, Any
 
 import typer
 
-from heteroreg import __version__, completion
-from heteroreg.errors import StoppedError, UserError
-from heteroreg.progress import progress, showing
-from heteroreg.signals import Interruption, handled, interrupt
-from heteroreg.text import parse_yaml
+from heteroreg import __version__
+from heteroreg.cli import completion
+from heteroreg.system.errors import StoppedError, UserError
+from heteroreg.system.progress import progress, showing
+from heteroreg.system.signals import Interruption, handled, interrupt
+from heteroreg.system.text import parse_yaml
 
 app = typer.Typer(
     help="Deep registration of noisy medical images that says where it may be wrong.",
@@ -204,7 +205,7 @@ def check(
 
     Example: `heteroreg check cohorts/acdc/pairs.csv`
     """
-    from heteroreg.check import check as find
+    from heteroreg.data.check import check as find
     from heteroreg.data.cohort import Cohort
 
     pairs = Cohort.read(cohort, confine=confine)
@@ -308,12 +309,12 @@ def register(
     Of a cohort, each pair gets a folder of its own in `--out`, and what is there already is left as it is:
     `heteroreg register cohorts/acdc --model runs/hetero --out registered --split test`
     """
-    from heteroreg.alignment import Aligned
-    from heteroreg.data.affine import read_affine
     from heteroreg.data.inputs import as_image
-    from heteroreg.files import require_free
-    from heteroreg.label_volumes import in_words
-    from heteroreg.registrars import registrar_of, remarks
+    from heteroreg.data.io.affine import read_affine
+    from heteroreg.registration.alignment import Aligned
+    from heteroreg.registration.load import registrar_of, remarks
+    from heteroreg.system.files import require_free
+    from heteroreg.uncertainty.label_sizes import in_words
 
     if fixed is None:
         if initial is not None:
@@ -352,10 +353,10 @@ def _register_cohort(
     strategy: str,
     quiet: bool,
 ) -> None:
-    from heteroreg.batch import TABLE, register_cohort
     from heteroreg.data.cohort import Cohort
-    from heteroreg.processes import require_places
-    from heteroreg.registrars import registrar_of
+    from heteroreg.registration.cohort import TABLE, register_cohort
+    from heteroreg.registration.load import registrar_of
+    from heteroreg.system.processes import require_places
 
     if labels is not None:
         raise UserError("--moving-labels: is for a single pair; a cohort names its label maps itself")
@@ -411,9 +412,9 @@ def warp(
     registered/displacement.nii.gz --out moved.fcsv`
     """
     from heteroreg.data.image import read_grid, read_image, read_labels, write_image
-    from heteroreg.data.points import is_points
-    from heteroreg.data.transforms import read_transform
-    from heteroreg.transform import warp_image
+    from heteroreg.data.io.points import is_points
+    from heteroreg.data.io.transforms import read_transform
+    from heteroreg.spatial.field import warp_image
 
     onto = None if like is None else read_grid(like)
     with progress("warping", None):
@@ -431,8 +432,8 @@ def warp(
 def _warp_points(path: Path, displacement: Any, grid: Any, out: Path) -> None:
     import numpy as np
 
-    from heteroreg.data.points import read_points, write_points
-    from heteroreg.transform import warp_points
+    from heteroreg.data.io.points import read_points, write_points
+    from heteroreg.spatial.field import warp_points
 
     points = read_points(path)
     dims = points.positions.shape[1]
@@ -469,10 +470,10 @@ def convert(
     fields become a submission: `heteroreg convert registered --out submission`
     """
     from heteroreg.data.image import read_grid
-    from heteroreg.data.transforms import read_transform, write_transform
+    from heteroreg.data.io.transforms import read_transform, write_transform
 
     if transform.is_dir():
-        from heteroreg.submission import write_submission
+        from heteroreg.registration.submission import write_submission
 
         count = write_submission(transform, out)
         _say(quiet, f"wrote {out}: {count} fields for Learn2Reg")
@@ -508,8 +509,8 @@ def evaluate(
     """
     from heteroreg.data.cohort import Cohort
     from heteroreg.evaluation import evaluate as run
-    from heteroreg.processes import require_places
-    from heteroreg.registrars import registrar_of
+    from heteroreg.registration.load import registrar_of
+    from heteroreg.system.processes import require_places
 
     require_places(devices, nodes)
     pairs = Cohort.read(cohort, confine=confine).split(split)
@@ -757,7 +758,7 @@ def _say(quiet: bool, text: str) -> None:
 
 def _first_process() -> bool:
     """Whether this process is the one of several that speaks."""
-    processes = sys.modules.get("heteroreg.processes")  # commands that start no others do not load it
+    processes = sys.modules.get("heteroreg.system.processes")  # commands that start no others do not load it
     return processes is None or bool(processes.is_first())
 
 

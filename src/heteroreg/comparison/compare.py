@@ -13,11 +13,11 @@ import pandas as pd
 
 from heteroreg.comparison.groups import Groups, check_fit, gather
 from heteroreg.comparison.markdown import to_markdown
+from heteroreg.comparison.statistics import bootstrap_interval, holm, paired_t_test, sample_sd, wilcoxon_test
 from heteroreg.evaluation.metrics import metric, ordered
 from heteroreg.evaluation.scores import Scores
-from heteroreg.files import atomic_folder, write_text
-from heteroreg.progress import progress, reported
-from heteroreg.statistics import bootstrap_interval, holm, paired_t_test, sample_sd, wilcoxon_test
+from heteroreg.system.files import atomic_folder, write_text
+from heteroreg.system.progress import progress, reported
 
 MARKER = "table.csv"
 SIGNIFICANT = 0.05

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from heteroreg.errors import UserError
 from heteroreg.evaluation.scores import Scores
+from heteroreg.system.errors import UserError
 
 Groups = Sequence[str | Path] | Mapping[str, Sequence[str | Path]]
 SEED = re.compile(r"-seed\d+$")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from heteroreg.errors import one_line
 from heteroreg.evaluation.metrics import IN_VOXELS, Metric
+from heteroreg.system.errors import one_line
 
 ARROWS = {True: " ↑", False: " ↓", None: ""}
 NOTHING = "–"

@@ -10,12 +10,11 @@ from typing import Literal
 import numpy as np
 
 from heteroreg.data.cohort import Cohort, Pair
-from heteroreg.data.dataset import ImageCache
-from heteroreg.data.frames import split_frame
 from heteroreg.data.image import Image
-from heteroreg.data.preparation import check_labels, check_pair, scale_of
-from heteroreg.errors import UserError
-from heteroreg.model import SMALLEST
+from heteroreg.data.io.frames import split_frame
+from heteroreg.data.samples.dataset import ImageCache
+from heteroreg.data.samples.preparation import SMALLEST_AXIS, check_labels, check_pair, scale_of
+from heteroreg.system.errors import UserError
 
 # Means of the scaled images of a pair that differ by more than this share hint at different contrasts.
 UNLIKE_MEANS = 0.5
@@ -106,8 +105,10 @@ def _pair(pair: Pair, cache: ImageCache) -> Iterator[Finding]:
 
 def _images(pair: Pair, moving: Image, fixed: Image) -> Iterator[Finding]:
     for image in (moving, fixed):
-        if min(image.grid.shape[:2]) < SMALLEST:
-            text = f"{image.name}: has the shape {image.grid.shape}; axes below {SMALLEST} voxels will be padded"
+        if min(image.grid.shape[:2]) < SMALLEST_AXIS:
+            text = (
+                f"{image.name}: has the shape {image.grid.shape}; axes below {SMALLEST_AXIS} voxels will be padded"
+            )
             yield Finding("note", pair.id, text)
     if not moving.grid.same_as(fixed.grid):
         if not _overlap(moving, fixed):

@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from heteroreg.data.confine import require_inside
-from heteroreg.errors import UserError
-from heteroreg.files import write_text
-from heteroreg.text import has_controls, read_table
+from heteroreg.system.errors import UserError
+from heteroreg.system.files import write_text
+from heteroreg.system.text import has_controls, read_table
 
 REQUIRED = ("id", "moving", "fixed")
 LABELS = ("moving_labels", "fixed_labels")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from heteroreg.data.dicom import is_dicom
-from heteroreg.data.frames import split_frame
-from heteroreg.data.headers import check_header
-from heteroreg.data.itk import READERS
-from heteroreg.errors import UserError
+from heteroreg.data.io.dicom import is_dicom
+from heteroreg.data.io.frames import split_frame
+from heteroreg.data.io.headers import check_header
+from heteroreg.data.io.itk import READERS
+from heteroreg.system.errors import UserError
 
 
 def require_inside(folder: Path, name: str, where: str) -> None:

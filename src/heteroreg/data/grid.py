@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from heteroreg.system.arrays import Doubles
 
 # A stack whose slices are this many times thicker than its pixels is one of 2D images, not a volume.
 THICK = 3.0
@@ -53,12 +52,12 @@ class Grid:
         return len(self.shape)
 
     @property
-    def axes(self) -> Array:
+    def axes(self) -> Doubles:
         """The direction as a matrix (d, d), unit vectors in its columns."""
         return np.asarray(self.direction, dtype=float).reshape(self.dims, self.dims)
 
     @property
-    def matrix(self) -> Array:
+    def matrix(self) -> Doubles:
         """Direction · diag(spacing): turns a displacement in voxels into one in mm (d, d)."""
         return np.asarray(self.axes * np.asarray(self.spacing))
 
@@ -72,22 +71,22 @@ class Grid:
         """Whether it is a stack of slices that were acquired one by one, far apart."""
         return self.dims == 3 and self.spacing[2] > THICK * max(self.spacing[:2])
 
-    def nifti_affine(self) -> Array:
+    def nifti_affine(self) -> Doubles:
         """The matrix (4, 4) from indices of a 3D grid to mm in NIfTI's frame, RAS."""
         affine = np.eye(4)
         affine[:3, :3] = LPS_TO_RAS[:, None] * self.matrix
         affine[:3, 3] = LPS_TO_RAS * np.asarray(self.origin)
         return affine
 
-    def physical(self, index: Array) -> Array:
+    def physical(self, index: Doubles) -> Doubles:
         """Positions in mm of (fractional) indices, along the last axis of `index` (…, d)."""
         return np.asarray(index @ self.matrix.T + np.asarray(self.origin))
 
-    def index(self, physical: Array) -> Array:
+    def index(self, physical: Doubles) -> Doubles:
         """Fractional indices of positions in mm, along the last axis of `physical` (…, d)."""
         return np.asarray((physical - np.asarray(self.origin)) @ np.linalg.inv(self.matrix).T)
 
-    def index_map(self, other: Grid) -> tuple[Array, Array]:
+    def index_map(self, other: Grid) -> tuple[Doubles, Doubles]:
         """The affine map (A, b) from indices of this grid to those of another: j = A · i + b."""
         inverse = np.linalg.inv(other.matrix)
         return inverse @ self.matrix, inverse @ (np.asarray(self.origin) - np.asarray(other.origin))

@@ -10,15 +10,15 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from heteroreg.data.colour import luminance
-from heteroreg.data.dicom import is_dicom
-from heteroreg.data.dicom_series import read_series, read_series_grid
-from heteroreg.data.frames import require_frame, split_frame
 from heteroreg.data.grid import Grid
-from heteroreg.data.itk import NIFTI_ENDINGS, grid_of, last_line, read_information, read_voxels_of
-from heteroreg.data.nifti import read_voxels
-from heteroreg.errors import UserError
-from heteroreg.files import atomic_file
+from heteroreg.data.io.colour import luminance
+from heteroreg.data.io.dicom import is_dicom
+from heteroreg.data.io.dicom_series import read_series, read_series_grid
+from heteroreg.data.io.frames import require_frame, split_frame
+from heteroreg.data.io.itk import NIFTI_ENDINGS, grid_of, last_line, read_information, read_voxels_of
+from heteroreg.data.io.nifti import read_voxels
+from heteroreg.system.errors import UserError
+from heteroreg.system.files import atomic_file
 
 LARGEST_LABEL = 2**31 - 1
 

@@ -10,8 +10,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from heteroreg.data.image import Image, read_image, read_labels
-from heteroreg.data.preparation import check_labels, check_pair
-from heteroreg.errors import UserError
+from heteroreg.data.samples.preparation import check_labels, check_pair
+from heteroreg.system.errors import UserError
 
 ImageLike: TypeAlias = "str | Path | Image | NDArray[Any] | sitk.Image"
 

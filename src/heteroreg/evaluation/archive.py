@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from heteroreg.files import atomic_file
-from heteroreg.limits import ARCHIVE_BYTES
-
-Array = NDArray[Any]
+from heteroreg.system.arrays import Array
+from heteroreg.system.files import atomic_file
+from heteroreg.system.limits import ARCHIVE_BYTES
 
 
 def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:

@@ -11,8 +11,7 @@ from typing import Any, get_args
 import pandas as pd
 
 from heteroreg.data.cohort import Cohort, Pair
-from heteroreg.data.dataset import ImageCache
-from heteroreg.errors import UserError
+from heteroreg.data.samples.dataset import ImageCache
 from heteroreg.evaluation import learn2reg
 from heteroreg.evaluation.gallery import Case, spread
 from heteroreg.evaluation.metrics import ALWAYS, metric, ordered
@@ -21,10 +20,11 @@ from heteroreg.evaluation.scores import MARKER, Scores, over_patients
 from heteroreg.evaluation.stack import PAIRS, VOXELS, Stack
 from heteroreg.evaluation.uncertainty import FRACTIONS
 from heteroreg.evaluation.view import Inputs, View, view_of
-from heteroreg.files import require_free
-from heteroreg.processes import lost_process, shared, start, together
-from heteroreg.progress import progress
-from heteroreg.registration import Movable, Registrar
+from heteroreg.registration.result import Movable, Registrar
+from heteroreg.system.errors import UserError
+from heteroreg.system.files import require_free
+from heteroreg.system.processes import lost_process, shared, start, together
+from heteroreg.system.progress import progress
 
 CURVES = ("mse", "oracle", "random")
 Rows = list[tuple[dict[str, Any], Row]]

@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from heteroreg.errors import UserError
 from heteroreg.evaluation.archive import read_arrays, save_arrays
 from heteroreg.evaluation.view import View
-from heteroreg.limits import ARCHIVE_BYTES, require_small
-from heteroreg.text import has_controls
-
-Array = NDArray[Any]
+from heteroreg.system.arrays import Array
+from heteroreg.system.errors import UserError
+from heteroreg.system.limits import ARCHIVE_BYTES, require_small
+from heteroreg.system.text import has_controls
 
 FOLDER = "gallery"
 # A displacement and a weight need no more digits to be looked at; intensities may be above what float16 holds.

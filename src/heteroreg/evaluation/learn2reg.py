@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from heteroreg.errors import UserError
 from heteroreg.evaluation.overlap import dice
-
-Floats = NDArray[np.floating[Any]]
+from heteroreg.system.arrays import Floats
+from heteroreg.system.errors import UserError
 
 AXES = 3
 MARGIN = 2  # voxels at each end that the Jacobian leaves out

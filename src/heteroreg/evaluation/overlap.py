@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Mask = NDArray[Any]
+from heteroreg.system.arrays import Mask
 
 
 def dice(a: Mask, b: Mask) -> float:

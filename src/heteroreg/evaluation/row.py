@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from heteroreg.evaluation import learn2reg
 from heteroreg.evaluation.overlap import dice, jaccard
-from heteroreg.evaluation.regularity import determinant, folding_percent, sd_log_jacobian
 from heteroreg.evaluation.surface import surface_distances
 from heteroreg.evaluation.truth import displacement_agreement, noise_agreement, spread
 from heteroreg.evaluation.uncertainty import (
@@ -25,6 +24,7 @@ from heteroreg.evaluation.uncertainty import (
 )
 from heteroreg.evaluation.view import View
 from heteroreg.spatial import warp
+from heteroreg.spatial.regularity import determinant, folding_percent, sd_log_jacobian
 
 Mode = Literal["standard", "reference", "learn2reg"]
 COVERAGES = (50, 68, 90, 95)

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, Field, ValidationError
 
-from heteroreg.errors import UserError
 from heteroreg.evaluation.gallery import Case, read_gallery, save_gallery
 from heteroreg.evaluation.metrics import metric
 from heteroreg.evaluation.row import Mode
 from heteroreg.evaluation.stack import Stack, read_stacks, save_stacks
-from heteroreg.files import atomic_folder, write_text
-from heteroreg.text import read_json, read_table
+from heteroreg.system.errors import UserError
+from heteroreg.system.files import atomic_folder, write_text
+from heteroreg.system.text import read_json, read_table
 
 MARKER = "scores.csv"
 CURVES = ("fraction", "mse", "oracle", "random")

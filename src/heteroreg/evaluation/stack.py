@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heteroreg.errors import UserError
 from heteroreg.evaluation.archive import read_arrays, save_arrays
 from heteroreg.evaluation.gallery import LARGEST
 from heteroreg.evaluation.view import View
-from heteroreg.limits import ARCHIVE_BYTES, require_small
-from heteroreg.text import has_controls
+from heteroreg.system.arrays import Array
+from heteroreg.system.errors import UserError
+from heteroreg.system.limits import ARCHIVE_BYTES, require_small
+from heteroreg.system.text import has_controls
 
-Array = NDArray[Any]
 Codes = NDArray[np.uint8]
 Limits = tuple[float, float]
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-Mask = NDArray[Any]
-Floats = NDArray[np.float64]
+from heteroreg.system.arrays import Doubles, Mask
 
 
 @dataclass(frozen=True)
@@ -26,8 +24,8 @@ class SurfaceDistances:
         b_to_a: One distance for each surface voxel of the second.
     """
 
-    a_to_b: Floats
-    b_to_a: Floats
+    a_to_b: Doubles
+    b_to_a: Doubles
 
     @property
     def defined(self) -> bool:
@@ -92,5 +90,5 @@ def surface_distances(a: Mask, b: Mask, spacing: Sequence[float] | None = None) 
     )
 
 
-def _distance_to(points: NDArray[np.bool_], spacing: Sequence[float] | None) -> Floats:
+def _distance_to(points: NDArray[np.bool_], spacing: Sequence[float] | None) -> Doubles:
     return np.asarray(ndimage.distance_transform_edt(~points, sampling=spacing), dtype=np.float64)

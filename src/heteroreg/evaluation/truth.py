@@ -12,13 +12,12 @@ from scipy import stats
 
 from heteroreg.data.grid import Grid
 from heteroreg.spatial import warp
-
-Floats = NDArray[np.float64]
+from heteroreg.system.arrays import Doubles
 
 DISPLACEMENT_COVERAGES = (68, 95)
 
 
-def end_point_error(displacement: NDArray[Any], true_displacement: NDArray[Any], grid: Grid) -> Floats:
+def end_point_error(displacement: NDArray[Any], true_displacement: NDArray[Any], grid: Grid) -> Doubles:
     """|u(x) - u*(x)| in mm, for each voxel.
 
     All axes count, also the one across the slices where a model moves voxels only within them.
@@ -125,11 +124,11 @@ def spread(sd: NDArray[Any]) -> dict[str, float]:
     return {"displacement_sd_mean": mean, "displacement_sd_cv": float(sd.std()) / mean if mean > 0 else math.nan}
 
 
-def _rms(values: Floats) -> float:
+def _rms(values: Doubles) -> float:
     return math.sqrt(float(np.mean(values**2))) if values.size else math.nan
 
 
-def _pearson(a: Floats, b: Floats) -> float:
+def _pearson(a: Doubles, b: Doubles) -> float:
     if a.size < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return math.nan
     return float(np.corrcoef(a, b)[0, 1])

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from scipy.integrate import trapezoid
 from scipy.special import ndtri
 
-Floats = NDArray[np.float64]
+from heteroreg.system.arrays import Doubles
 
-FRACTIONS: Floats = np.arange(100) / 100
-LEVELS: Floats = np.arange(1, 20) / 20
+FRACTIONS: Doubles = np.arange(100) / 100
+LEVELS: Doubles = np.arange(1, 20) / 20
 SMALLEST_SD = 1e-6
 
 
@@ -29,10 +29,10 @@ class Sparsification:
         random: Removed at random, in expectation: the same at every share.
     """
 
-    fraction: Floats
-    mse: Floats
-    oracle: Floats
-    random: Floats
+    fraction: Doubles
+    mse: Doubles
+    oracle: Doubles
+    random: Doubles
 
     @property
     def ause(self) -> float:
@@ -70,7 +70,7 @@ def sparsification(squared_error: NDArray[Any], uncertainty: NDArray[Any]) -> Sp
     return Sparsification(FRACTIONS, mse, oracle, np.full_like(FRACTIONS, error.mean()))
 
 
-def _left(ascending: Floats) -> Floats:
+def _left(ascending: Doubles) -> Doubles:
     """Mean of what is left when the last of the errors are removed, at each fraction."""
     n = ascending.size
     left = np.maximum(n - np.round(FRACTIONS * n).astype(int), 1)

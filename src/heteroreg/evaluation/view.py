@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from heteroreg.data.cohort import Pair
-from heteroreg.data.dataset import ImageCache
-from heteroreg.data.field import read_displacement
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
-from heteroreg.data.preparation import check_labels, check_pair, resample
-from heteroreg.errors import UserError
+from heteroreg.data.io.displacement import read_displacement
+from heteroreg.data.samples.dataset import ImageCache
+from heteroreg.data.samples.preparation import check_labels, check_pair, resample
 from heteroreg.evaluation.truth import end_point_error, expected_noise_sd
-from heteroreg.registration import Registration
-
-Array = NDArray[Any]
+from heteroreg.registration.result import Registration
+from heteroreg.system.arrays import Array
+from heteroreg.system.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from heteroreg.model import SMALLEST
+from heteroreg.data.samples.preparation import SMALLEST_AXIS
 from heteroreg.networks import Displacement, UNet
 from heteroreg.networks.displacement import correlated, reparameterised
 from heteroreg.spatial import integrate, resize_displacement, warp
@@ -44,7 +44,7 @@ class Graph(nn.Module):
         self.objective = copy.deepcopy(objective).cpu().float().eval().requires_grad_(False)
         self.dims = cast("int", self.network.dims)
         self._keep_kernels()
-        pair = [torch.zeros(1, 1, *[SMALLEST] * self.dims) for _ in range(2)]
+        pair = [torch.zeros(1, 1, *[SMALLEST_AXIS] * self.dims) for _ in range(2)]
         with torch.no_grad():
             displacement: Displacement = self.network(*pair)
             losses = self.objective(*pair)

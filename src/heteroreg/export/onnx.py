@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from heteroreg import __version__
-from heteroreg.data.preparation import PERCENTILES
-from heteroreg.errors import UserError
+from heteroreg.data.samples.preparation import PERCENTILES, SMALLEST_AXIS
 from heteroreg.export.graph import MEANING, Graph
-from heteroreg.files import atomic_file
-from heteroreg.model import SMALLEST
 from heteroreg.spatial.fields import INTERPOLATION
+from heteroreg.system.errors import UserError
+from heteroreg.system.files import atomic_file
 from heteroreg.training.run import Run
 
 FORMATS = ("onnx",)
@@ -118,7 +117,7 @@ def description(run: Run, graph: Graph, inputs: Sequence[str]) -> dict[str, Any]
             "axes": "arrays [x, y(, z)] as in NIfTI; SimpleITK's are [(z,) y, x]",
             "grid": "that of the fixed image at the spacing; both images are resampled to it, linearly",
             "spacing_mm": None if config.spacing is None else list(config.spacing),
-            "smallest": SMALLEST,
+            "smallest": SMALLEST_AXIS,
             "multiple": 1,  # padding is part of the graph
             "slices": "with dims 2 each slice along z is one of the batch",
             "intensity": config.intensity,

@@ -13,11 +13,11 @@ from jinja2 import Environment, StrictUndefined
 from heteroreg import __version__
 from heteroreg.comparison.marks import heading, shown
 from heteroreg.data.cohort import Cohort
-from heteroreg.errors import UserError, one_line
 from heteroreg.evaluation.metrics import metric
 from heteroreg.evaluation.scores import Scores, over_patients
 from heteroreg.methods import METHODS
-from heteroreg.run_files import METRICS
+from heteroreg.system.errors import UserError, one_line
+from heteroreg.system.run_files import METRICS
 from heteroreg.training.config import Config
 from heteroreg.training.run import Run
 

@@ -11,11 +11,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from heteroreg.errors import UserError
 from heteroreg.evaluation.scores import MARKER
-from heteroreg.files import atomic_folder
-from heteroreg.limits import TABLE_BYTES, TEXT_BYTES, WEIGHTS_BYTES, require_small
-from heteroreg.run_files import CONFIG
+from heteroreg.system.errors import UserError
+from heteroreg.system.files import atomic_folder
+from heteroreg.system.limits import TABLE_BYTES, TEXT_BYTES, WEIGHTS_BYTES, require_small
+from heteroreg.system.run_files import CONFIG
 from heteroreg.training import checkpoint
 
 CARD = "README.md"

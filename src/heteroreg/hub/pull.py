@@ -6,13 +6,13 @@ import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from heteroreg.errors import UserError
 from heteroreg.evaluation.scores import Scores
-from heteroreg.files import atomic_folder, write_text
 from heteroreg.hub.place import BEST, CARD, SCORES, place_of, require_empty
 from heteroreg.hub.push import stage, without_cohort
-from heteroreg.run_files import CONFIG
-from heteroreg.text import read_text
+from heteroreg.system.errors import UserError
+from heteroreg.system.files import atomic_folder, write_text
+from heteroreg.system.run_files import CONFIG
+from heteroreg.system.text import read_text
 from heteroreg.training.run import Run
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from heteroreg.errors import UserError
 from heteroreg.evaluation.scores import MARKER, Scores, over_patients
-from heteroreg.files import write_text
 from heteroreg.hub.card import card
 from heteroreg.hub.place import BEST, CARD, SCORES, LocalFolder, Repository, names, place_of
-from heteroreg.run_files import CONFIG
+from heteroreg.system.errors import UserError
+from heteroreg.system.files import write_text
+from heteroreg.system.run_files import CONFIG
 from heteroreg.training import checkpoint
 from heteroreg.training.config import Config
 from heteroreg.training.run import Run

@@ -10,14 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from heteroreg.data.affine import Affine
 from heteroreg.data.inputs import ImageLike, as_pair
-from heteroreg.posterior import Posterior
-from heteroreg.registration import Registrar, Registration
+from heteroreg.data.io.affine import Affine
+from heteroreg.registration.result import Registrar, Registration
 from heteroreg.spatial import identity, sample
-from heteroreg.transform import affine
-
-Floats = NDArray[np.floating[Any]]
+from heteroreg.spatial.field import affine
+from heteroreg.system.arrays import Floats
+from heteroreg.uncertainty.posterior import Posterior
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from heteroreg.data.image import Image
 from heteroreg.data.inputs import ImageLike, as_pair
-from heteroreg.data.preparation import check_pair, resample, scale_of, slices_of
-from heteroreg.elastix import BSPLINE, align, require_installed
-from heteroreg.errors import UserError
-from heteroreg.posterior import whole
-from heteroreg.progress import progress, reported
-from heteroreg.registration import Registration
+from heteroreg.data.samples.preparation import check_pair, resample, scale_of, slices_of
+from heteroreg.registration.elastix import BSPLINE, align, require_installed
+from heteroreg.registration.result import Registration
 from heteroreg.spatial import invert
-from heteroreg.transform import warp_image
+from heteroreg.spatial.field import warp_image
+from heteroreg.system.errors import UserError
+from heteroreg.system.progress import progress, reported
+from heteroreg.uncertainty.posterior import whole
 
 # Of the inversion: half steps converge where a B-spline stretches space to as much as four times its length.
 DAMPING = 0.5

@@ -13,14 +13,14 @@ import pandas as pd
 
 from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.data.image import read_image, read_labels
-from heteroreg.errors import UserError
-from heteroreg.evaluation.regularity import determinant, folding_percent
-from heteroreg.files import require_free, write_text
-from heteroreg.model import ModelRegistrar
-from heteroreg.names import folder_names
-from heteroreg.processes import lost_process, shared, start, together
-from heteroreg.progress import progress
-from heteroreg.registration import Movable, Registrar
+from heteroreg.registration.model import ModelRegistrar
+from heteroreg.registration.result import Movable, Registrar
+from heteroreg.spatial.regularity import determinant, folding_percent
+from heteroreg.system.errors import UserError
+from heteroreg.system.files import require_free, write_text
+from heteroreg.system.names import folder_names
+from heteroreg.system.processes import lost_process, shared, start, together
+from heteroreg.system.progress import progress
 
 TABLE, SUMMARY = "registrations.csv", "summary.json"
 FIGURES = ("mean_displacement_mm", "max_displacement_mm", "folding_percent", "seconds")

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from heteroreg.errors import UserError
-
-Floats = NDArray[np.floating[Any]]
+from heteroreg.system.arrays import Floats
+from heteroreg.system.errors import UserError
 
 BSPLINE = Path(__file__).with_name("bspline.txt")
 LOG = "elastix.log"

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 
-from heteroreg.classical import Elastix, Undeformed
-from heteroreg.elastix import require_installed
-from heteroreg.errors import UserError
-from heteroreg.model import load
-from heteroreg.registration import Registrar, Registration
-from heteroreg.run_files import CONFIG
+from heteroreg.registration.classical import Elastix, Undeformed
+from heteroreg.registration.elastix import require_installed
+from heteroreg.registration.model import load
+from heteroreg.registration.result import Registrar, Registration
+from heteroreg.system.errors import UserError
+from heteroreg.system.run_files import CONFIG
 
 
 def registrar_of(

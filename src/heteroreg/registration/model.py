@@ -15,19 +15,18 @@ from torch import Tensor
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
 from heteroreg.data.inputs import ImageLike, as_pair
-from heteroreg.data.preparation import Scale, resample, scale_of, slices_of
-from heteroreg.errors import UserError
+from heteroreg.data.samples.preparation import SMALLEST_AXIS, Scale, resample, scale_of, slices_of
 from heteroreg.methods import find_method
-from heteroreg.posterior import VelocityPosterior, whole
-from heteroreg.processes import autocast
-from heteroreg.progress import progress
-from heteroreg.refinement import refine
-from heteroreg.registration import Registration, no_uncertainty
+from heteroreg.registration.refinement import refine
+from heteroreg.registration.result import Registration, no_uncertainty
 from heteroreg.spatial import warp
+from heteroreg.spatial.field import resample_displacement, resample_map, warp_image
+from heteroreg.system.errors import UserError
+from heteroreg.system.processes import autocast
+from heteroreg.system.progress import progress
 from heteroreg.training.run import Run, smoothness_weight
-from heteroreg.transform import resample_displacement, resample_map, warp_image
+from heteroreg.uncertainty.posterior import VelocityPosterior, whole
 
-SMALLEST = 16  # voxels along an axis that a network takes
 BATCH = 16
 SAMPLES = {2: 32, 3: 16}  # of the displacement, by the network's dimension: those of a volume take longer
 
@@ -125,7 +124,7 @@ class ModelRegistrar:
         began = time.perf_counter()
         slicewise = fixed.grid.dims > preparation.dims
         scale = scale_of(fixed, preparation.intensity)
-        working = at_least(preparation.working_grid(fixed.grid, fixed.name), SMALLEST, preparation.dims)
+        working = at_least(preparation.working_grid(fixed.grid, fixed.name), SMALLEST_AXIS, preparation.dims)
         estimate = self._estimate(moving, fixed, scale, working)
 
         displacement = resample_displacement(estimate.forward.numpy(), working, fixed.grid)[0].numpy()

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from heteroreg.losses import smoothness
 from heteroreg.networks.displacement import Displacement, integrated
-from heteroreg.processes import autocast
-from heteroreg.progress import progress
 from heteroreg.spatial import warp
+from heteroreg.system.processes import autocast
+from heteroreg.system.progress import progress
 
 # In voxels of the velocity: chosen on the validation pairs of M&Ms, see docs/results.md.
 RATE = 0.4

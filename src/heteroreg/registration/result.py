@@ -11,19 +11,17 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from heteroreg.data.field import to_millimetres, write_displacement
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, write_image
-from heteroreg.errors import UserError
-from heteroreg.files import atomic_folder, write_text
-from heteroreg.label_volumes import MEASURES, LabelSamples, labels_of, size
+from heteroreg.data.io.displacement import to_millimetres, write_displacement
 from heteroreg.methods import METHODS
-from heteroreg.posterior import Posterior, standard_deviation
-from heteroreg.progress import progress, reported
-
-Floats = NDArray[np.floating[Any]]
+from heteroreg.system.arrays import Floats
+from heteroreg.system.errors import UserError
+from heteroreg.system.files import atomic_folder, write_text
+from heteroreg.system.progress import progress, reported
+from heteroreg.uncertainty.label_sizes import MEASURES, LabelSamples, labels_of, size
+from heteroreg.uncertainty.posterior import Posterior, standard_deviation
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from heteroreg.batch import TABLE
-from heteroreg.data.field import read_displacement
-from heteroreg.data.learn2reg import write_learn2reg
-from heteroreg.errors import UserError
-from heteroreg.files import atomic_folder
-from heteroreg.progress import progress, reported
-from heteroreg.text import read_table
+from heteroreg.data.io.displacement import read_displacement
+from heteroreg.data.io.learn2reg import write_learn2reg
+from heteroreg.registration.cohort import TABLE
+from heteroreg.system.errors import UserError
+from heteroreg.system.files import atomic_folder
+from heteroreg.system.progress import progress, reported
+from heteroreg.system.text import read_table
 
 ID = re.compile(r"\d+_\d+(_\d+_\d+)?")
 

@@ -13,13 +13,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap, ListedColormap, Normalize
-from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from heteroreg.report.style import label_colour
+from heteroreg.system.arrays import Floats, Labels
 
-Floats = NDArray[np.floating[Any]]
-Labels = NDArray[np.integer[Any]]
 Limits = tuple[float, float]
 Spacing = Sequence[float] | Floats
 

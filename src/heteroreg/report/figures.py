@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from heteroreg.report.style import INK, colour, styled
+from heteroreg.system.arrays import Floats
 
-Floats = NDArray[np.floating[Any]]
 WIDTH = 4.6  # inches: on a phone the page shows it at about its natural size, so that numbers stay readable
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 GOLDEN = 0.6180339887498949

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from heteroreg.evaluation.gallery import Case
-from heteroreg.progress import progress, reported
 from heteroreg.report.drawing import (
     UNCERTAINTY,
     Limits,
@@ -24,6 +23,7 @@ from heteroreg.report.drawing import (
 )
 from heteroreg.report.embed import data_uri
 from heteroreg.report.panels import grid_panel, image_panel, map_panel, uncertainty_panel
+from heteroreg.system.progress import progress, reported
 
 NOISE_MAP, WEIGHT_MAP = "viridis", "magma"
 STOPS = 12

@@ -15,8 +15,6 @@ from matplotlib.figure import Figure
 from heteroreg.report.drawing import (
     DASHED,
     SOLID,
-    Floats,
-    Labels,
     Limits,
     Spacing,
     draw_grid,
@@ -26,6 +24,7 @@ from heteroreg.report.drawing import (
     label_colours,
     percentile_limits,
 )
+from heteroreg.system.arrays import Floats, Labels
 
 DPI = 100
 BAR = 0.7  # inches below a map for its colour bar

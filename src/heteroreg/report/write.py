@@ -6,9 +6,9 @@ from pathlib import Path
 
 from heteroreg.comparison import compare
 from heteroreg.comparison.groups import Groups
-from heteroreg.files import atomic_folder, require_free, write_text
 from heteroreg.report.page import render_page
 from heteroreg.report.paper import figures_of, write_figures
+from heteroreg.system.files import atomic_folder, require_free, write_text
 
 MARKER = "index.html"
 FIGURES = "figures"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,11 +9,10 @@ from torch import Tensor
 
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
-from heteroreg.errors import UserError
 from heteroreg.spatial import identity, sample
 from heteroreg.spatial.warp import Outside, sample_labels
-
-Floats = NDArray[np.floating[Any]]
+from heteroreg.system.arrays import Floats
+from heteroreg.system.errors import UserError
 
 # Of the search for a point, in voxels: where it ends, and what is still taken for found.
 POINT_ITERATIONS, POINT_TOLERANCE, POINT_ACCEPTED = 200, 1e-6, 1e-3

@@ -20,6 +20,6 @@ def _watch() -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=_watch, daemon=True).start()
-    from heteroreg.cli import main
+    from heteroreg.cli.app import main
 
     main()

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
-from heteroreg.errors import UserError
-from heteroreg.text import read_yaml
+from heteroreg.system.errors import UserError
+from heteroreg.system.text import read_yaml
 from heteroreg.training.config import Section
 
 Settings = dict[str, Any]

@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 
 POLL = 0.2  # seconds between looks at what runs
 GRACE = 120  # seconds that a training gets to finish its step and save

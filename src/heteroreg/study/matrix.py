@@ -10,9 +10,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from heteroreg.errors import UserError
 from heteroreg.methods import find_method, find_network
 from heteroreg.study.file import NetworkSpec, StudyFile, read_file, unknown
+from heteroreg.system.errors import UserError
 from heteroreg.training.config import Config
 
 FIRST = ("smoothness", "gamma")  # of the settings in the name of a folder

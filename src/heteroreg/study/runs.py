@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from heteroreg.data.cohort import Cohort
-from heteroreg.errors import UserError
-from heteroreg.run_files import CHECKPOINTS, CONFIG
 from heteroreg.study.matrix import Row
+from heteroreg.system.errors import UserError
+from heteroreg.system.run_files import CHECKPOINTS, CONFIG
 from heteroreg.training import checkpoint
 from heteroreg.training.config import Config
 from heteroreg.training.resolve import resolve

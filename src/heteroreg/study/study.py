@@ -11,18 +11,18 @@ from typing import Any
 import yaml
 
 from heteroreg.data.cohort import Cohort
-from heteroreg.errors import StoppedError, UserError
 from heteroreg.evaluation.scores import MARKER, Scores
-from heteroreg.files import write_text
-from heteroreg.progress import Report, duration, progress
 from heteroreg.report import write_report
-from heteroreg.run_files import STUDY
-from heteroreg.signals import Interruption
 from heteroreg.study.choice import Choice, choose, chosen_table
 from heteroreg.study.jobs import Job, Local, Runner
 from heteroreg.study.matrix import Arm, Matrix, Row, differences, read_matrix, slug
 from heteroreg.study.runs import Agreement, Trained
-from heteroreg.text import read_yaml
+from heteroreg.system.errors import StoppedError, UserError
+from heteroreg.system.files import write_text
+from heteroreg.system.progress import Report, duration, progress
+from heteroreg.system.run_files import STUDY
+from heteroreg.system.signals import Interruption
+from heteroreg.system.text import read_yaml
 
 CHOSEN = "chosen.csv"
 # What a folder without a record may hold: runs that were trained by hand are taken over.

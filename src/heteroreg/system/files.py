@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 
 # Characters of a name that its temporary sibling keeps: with more, a long name would become too long.
 KEPT = 40

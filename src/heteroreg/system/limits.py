@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 
 MAX_VOXELS = "HETEROREG_MAX_VOXELS"
 # 512 × 512 × 4096 voxels: above any image in use, and 4 GiB as float32.

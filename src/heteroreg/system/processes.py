@@ -20,7 +20,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import distributed
 
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 
 # The process that starts the others leaves its number here for them.
 FIRST = "HETEROREG_FIRST_PROCESS"

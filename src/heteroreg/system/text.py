@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 
 import yaml
 
-from heteroreg.errors import UserError
-from heteroreg.limits import TABLE_BYTES, TEXT_BYTES, require_small
+from heteroreg.system.errors import UserError
+from heteroreg.system.limits import TABLE_BYTES, TEXT_BYTES, require_small
 
 # Pure Python reads some 50 kB of YAML in a second, and settings are a hundredth of this.
 YAML_BYTES = 64 * 1024

@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
-from heteroreg.errors import UserError
-from heteroreg.files import atomic_file, write_text
-from heteroreg.run_files import STATE as STATE
-from heteroreg.text import read_json
+from heteroreg.system.errors import UserError
+from heteroreg.system.files import atomic_file, write_text
+from heteroreg.system.run_files import STATE as STATE
+from heteroreg.system.text import read_json
 from heteroreg.training.config import SCHEMA_VERSION, newer
 
 

@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from heteroreg.data.preparation import Intensity, Preparation
-from heteroreg.errors import UserError
-from heteroreg.limits import MAX_VOXELS, max_voxels
+from heteroreg.data.samples.preparation import Intensity, Preparation
 from heteroreg.methods import NETWORKS, can_be_uncertain, find_method, find_network
-from heteroreg.text import read_yaml
+from heteroreg.system.errors import UserError
+from heteroreg.system.limits import MAX_VOXELS, max_voxels
+from heteroreg.system.text import read_yaml
 
 SCHEMA_VERSION = 1
 

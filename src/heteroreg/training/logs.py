@@ -15,8 +15,8 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from heteroreg.files import append, flush, write_text
-from heteroreg.run_files import METRICS
+from heteroreg.system.files import append, flush, write_text
+from heteroreg.system.run_files import METRICS
 
 _FILES = itertools.count()
 

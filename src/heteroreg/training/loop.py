@@ -16,18 +16,18 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from heteroreg.data.cache import SampleCache
 from heteroreg.data.cohort import Cohort
-from heteroreg.data.dataset import load_samples
-from heteroreg.data.samples import Samples
-from heteroreg.errors import StoppedError, UserError
-from heteroreg.files import remove_leftovers, require_free, write_text
+from heteroreg.data.samples.cache import SampleCache
+from heteroreg.data.samples.dataset import load_samples
+from heteroreg.data.samples.samples import Samples
 from heteroreg.losses import smoothness
 from heteroreg.methods import find_method
-from heteroreg.processes import lost_process, require_places, start, together
-from heteroreg.progress import progress
-from heteroreg.run_files import CONFIG
 from heteroreg.spatial import warp
+from heteroreg.system.errors import StoppedError, UserError
+from heteroreg.system.files import remove_leftovers, require_free, write_text
+from heteroreg.system.processes import lost_process, require_places, start, together
+from heteroreg.system.progress import progress
+from heteroreg.system.run_files import CONFIG
 from heteroreg.training import checkpoint
 from heteroreg.training.config import Config
 from heteroreg.training.finite import FiniteCheck

@@ -9,7 +9,7 @@ import numpy as np
 
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.image import read_grid
-from heteroreg.progress import progress
+from heteroreg.system.progress import progress
 from heteroreg.training.config import Config
 
 # Longest side of a sample, by dimension: what one workstation trains in a night.

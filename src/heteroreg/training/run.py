@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 from torch import nn
 
-from heteroreg.errors import UserError
 from heteroreg.methods import find_method, find_network
-from heteroreg.run_files import CHECKPOINTS, CONFIG, METRICS
+from heteroreg.system.errors import UserError
+from heteroreg.system.run_files import CHECKPOINTS, CONFIG, METRICS
 from heteroreg.training import checkpoint
 from heteroreg.training.config import Config
 

@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from heteroreg.signals import handled
+from heteroreg.system.signals import handled
 
 
 class StopRequest:

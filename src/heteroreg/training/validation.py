@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from heteroreg.data.samples import Samples
+from heteroreg.data.samples.samples import Samples
 from heteroreg.losses import smoothness
 from heteroreg.spatial import jacobian_determinant, warp, warp_labels
 

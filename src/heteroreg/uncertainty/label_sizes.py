@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
-from heteroreg.transform import warp_image
-
-Floats = NDArray[np.floating[Any]]
+from heteroreg.spatial.field import warp_image
+from heteroreg.system.arrays import Floats
 
 INTERVAL = (2.5, 97.5)  # percentiles: 95 % lie between
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,9 +14,8 @@ from torch import Tensor
 from heteroreg.data.grid import Grid
 from heteroreg.networks.displacement import correlated, reparameterised
 from heteroreg.spatial import integrate, resize_displacement
-from heteroreg.transform import resample_displacement
-
-Floats = NDArray[np.floating[Any]]
+from heteroreg.spatial.field import resample_displacement
+from heteroreg.system.arrays import Floats
 
 BATCH = 16
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 from heteroreg.watch.place import Place, look
 from heteroreg.watch.run import Phase, RunState
 from heteroreg.watch.view import line, summary, view

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from heteroreg.errors import UserError
-from heteroreg.run_files import CONFIG, STUDY
-from heteroreg.text import read_yaml
+from heteroreg.system.errors import UserError
+from heteroreg.system.run_files import CONFIG, STUDY
+from heteroreg.system.text import read_yaml
 from heteroreg.watch.run import Phase, RunState, read_run
 
 RUNS, SCORES, REPORT = "runs", "scores/*/scores.csv", "report/index.html"

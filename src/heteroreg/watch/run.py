@@ -12,9 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from heteroreg.errors import UserError
-from heteroreg.run_files import CHECKPOINTS, CONFIG, METRICS, STATE
-from heteroreg.text import read_json, read_yaml
+from heteroreg.system.errors import UserError
+from heteroreg.system.run_files import CHECKPOINTS, CONFIG, METRICS, STATE
+from heteroreg.system.text import read_json, read_yaml
 
 RECENT = 20  # rows that tell the pace
 # Silence that says nothing yet, in seconds, before the first row and after it; and in units of the longest gap.

@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from heteroreg.progress import duration
+from heteroreg.system.progress import duration
 from heteroreg.watch.place import Place
 from heteroreg.watch.run import Phase, RunState, Series
 

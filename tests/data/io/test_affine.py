@@ -3,11 +3,11 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from heteroreg.data.affine import Affine, read_affine
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
-from heteroreg.data.preparation import resample
-from heteroreg.errors import UserError
+from heteroreg.data.io.affine import Affine, read_affine
+from heteroreg.data.samples.preparation import resample
+from heteroreg.system.errors import UserError
 
 TURN = Rotation.from_euler("xyz", (20, -30, 15), degrees=True).as_matrix()
 SHEAR = np.array([[1.1, 0.2, 0.0], [0.0, 0.9, -0.1], [0.05, 0.0, 1.0]])

@@ -11,10 +11,10 @@ import pytest
 import SimpleITK as sitk
 from tests.data import dicom_writer as writer
 
-from heteroreg.data import dicom
 from heteroreg.data.image import read_grid, read_image
-from heteroreg.errors import UserError
-from heteroreg.limits import MAX_VOXELS
+from heteroreg.data.io import dicom
+from heteroreg.system.errors import UserError
+from heteroreg.system.limits import MAX_VOXELS
 
 ARRAY = np.arange(16 * 12 * 3, dtype=np.int16).reshape(16, 12, 3)
 

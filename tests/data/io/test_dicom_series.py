@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from tests.data import dicom_writer as writer
 
 from heteroreg.data.image import read_grid, read_image
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 
 ARRAY = writer.voxels()
 SHIPPED = Path(pydicom.__file__).parent / "data" / "test_files"

@@ -4,10 +4,10 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from heteroreg.data.field import read_displacement, to_millimetres, to_voxels, write_displacement
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, place, write_image
-from heteroreg.errors import UserError
+from heteroreg.data.io.displacement import read_displacement, to_millimetres, to_voxels, write_displacement
+from heteroreg.system.errors import UserError
 
 OBLIQUE = Grid(
     (12, 10, 6),

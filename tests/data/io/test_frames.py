@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from heteroreg.check import check
+from heteroreg.data.check import check
 from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.data.confine import require_inside
-from heteroreg.data.dataset import ImageCache
-from heteroreg.data.fingerprint import Fingerprints
-from heteroreg.data.frames import name_frame, split_frame
 from heteroreg.data.image import Image, read_grid, read_image, read_labels, write_image
-from heteroreg.errors import UserError
+from heteroreg.data.io.frames import name_frame, split_frame
+from heteroreg.data.samples.dataset import ImageCache
+from heteroreg.data.samples.fingerprint import Fingerprints
+from heteroreg.system.errors import UserError
 
 ARRAY = np.random.default_rng(0).integers(0, 4, (9, 8, 5, 3)).astype(np.uint8)
 
@@ -105,7 +105,7 @@ def test_what_is_not_there(cine: Path) -> None:
 def test_fingerprints_tell_frames_apart_and_read_the_file_once(cine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prints = Fingerprints()
     read = []
-    monkeypatch.setattr("heteroreg.data.fingerprint._sha256", lambda file: read.append(file) or "0")
+    monkeypatch.setattr("heteroreg.data.samples.fingerprint._sha256", lambda file: read.append(file) or "0")
     found = {prints.of(path) for path in (cine, name_frame(cine, 0), name_frame(cine, 1), name_frame(cine, 0))}
     assert len(found) == 3
     assert read == [cine]

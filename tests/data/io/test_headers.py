@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from heteroreg.data.headers import Header, check_header
 from heteroreg.data.image import read_image
-from heteroreg.errors import UserError
+from heteroreg.data.io.headers import Header, check_header
+from heteroreg.system.errors import UserError
 
 META = {
     "ObjectType": "Image", "NDims": "3", "BinaryData": "True", "BinaryDataByteOrderMSB": "False",

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from heteroreg.data.image import read_image
-from heteroreg.data.nifti import read_voxels
-from heteroreg.errors import UserError
+from heteroreg.data.io.nifti import read_voxels
+from heteroreg.system.errors import UserError
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from heteroreg.data.points import is_points, read_points, write_points
-from heteroreg.errors import UserError
+from heteroreg.data.io.points import is_points, read_points, write_points
+from heteroreg.system.errors import UserError
 
 SHIFT = np.array([10.0, 0.0, 0.0])
 FCSV = """# Markups fiducial file version = 4.11

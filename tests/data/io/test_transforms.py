@@ -5,12 +5,12 @@ import SimpleITK as sitk
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
-from heteroreg.data import transforms
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
-from heteroreg.data.transforms import read_transform, write_transform
-from heteroreg.errors import UserError
-from heteroreg.transform import warp_image
+from heteroreg.data.io import transforms
+from heteroreg.data.io.transforms import read_transform, write_transform
+from heteroreg.spatial.field import warp_image
+from heteroreg.system.errors import UserError
 
 OBLIQUE = Grid(
     (14, 12, 6),

@@ -3,7 +3,7 @@ import pytest
 
 from heteroreg.data.phantom import make_pair
 from heteroreg.data.phantom.artefacts import add_artefacts, clutter, drop_out, shadow_wedge
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 
 SHAPES = [(64, 72), (40, 48, 20)]
 

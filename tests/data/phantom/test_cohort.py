@@ -5,10 +5,10 @@ import pytest
 from scipy import ndimage
 
 from heteroreg.data.cohort import Cohort
-from heteroreg.data.field import read_displacement
 from heteroreg.data.image import read_image, read_labels
+from heteroreg.data.io.displacement import read_displacement
 from heteroreg.data.phantom import make_pair, write_phantom
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 
 
 def test_files_hold_what_the_pair_has(tmp_path):

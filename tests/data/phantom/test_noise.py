@@ -4,7 +4,7 @@ from scipy import stats
 
 from heteroreg.data.phantom import make_pair
 from heteroreg.data.phantom.noise import add_noise, intensity_range, random_noise, rician_sd, sector, speckle
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 
 
 def clean(shape=(40, 36)) -> np.ndarray:

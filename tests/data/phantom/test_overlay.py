@@ -10,7 +10,7 @@ from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, read_image, read_labels, write_image
 from heteroreg.data.phantom import write_overlay, write_phantom
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 
 
 @pytest.fixture

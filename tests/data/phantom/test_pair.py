@@ -5,7 +5,7 @@ from scipy import ndimage
 from heteroreg.data.phantom import make_pair
 from heteroreg.data.phantom.heart import Heart
 from heteroreg.data.phantom.motion import Beat, contract
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 
 STACK = {"shape": (48, 48, 16), "spacing": (3.0, 3.0, 6.0)}
 KINDS = [{"shape": (96, 96)}, {"shape": (64, 80)}, STACK, {"view": "2CH"}, {"view": "4CH"}]

@@ -6,7 +6,7 @@ import pytest
 from heteroreg.data.image import read_image, read_labels
 from heteroreg.data.phantom import make_pair, write_phantom
 from heteroreg.data.readers import import_cohort, read_acdc
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from heteroreg.data.image import read_image, read_labels
 from heteroreg.data.phantom import make_pair, write_phantom
 from heteroreg.data.phantom.layouts import write_camus
 from heteroreg.data.readers import import_cohort, read_camus
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 
 OPTIONS = {"noise": "speckle", "artefacts": False, "strength": 1.0}
 

@@ -11,9 +11,9 @@ from tests.data import dicom_writer as writer
 
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.image import Image, read_image, read_labels, write_image
-from heteroreg.data.preparation import check_labels
 from heteroreg.data.readers import import_cohort, read_dicom
-from heteroreg.errors import UserError
+from heteroreg.data.samples.preparation import check_labels
+from heteroreg.system.errors import UserError
 
 ARRAY = writer.voxels((20, 18, 3), frames=6)
 # A ventricle (1) that is largest in frame 1 and smallest in frame 4, and an atrium (2) that does the reverse.

@@ -3,7 +3,7 @@ import pytest
 
 from heteroreg.data.image import Image, read_image, write_image
 from heteroreg.data.readers import import_cohort, read_folder
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 
 
 def touch(root, *names):

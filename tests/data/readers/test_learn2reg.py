@@ -5,12 +5,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from heteroreg.batch import register_cohort
-from heteroreg.classical import Undeformed
 from heteroreg.data.phantom import write_phantom
 from heteroreg.data.readers import import_cohort
-from heteroreg.errors import UserError
-from heteroreg.submission import write_submission
+from heteroreg.registration.classical import Undeformed
+from heteroreg.registration.cohort import register_cohort
+from heteroreg.registration.submission import write_submission
+from heteroreg.system.errors import UserError
 
 
 @pytest.fixture

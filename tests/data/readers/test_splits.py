@@ -4,7 +4,7 @@ import pytest
 
 from heteroreg.data.cohort import Pair
 from heteroreg.data.readers.splits import part_of, split_patients
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 
 
 def pairs_of(*parts: tuple[str | None, int], views: int = 1) -> list[Pair]:

@@ -16,15 +16,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import heteroreg.data.cache as module
-import heteroreg.data.dataset as dataset
-from heteroreg.data.cache import DEFAULT_LIMIT, SampleCache
+import heteroreg.data.samples.cache as module
+import heteroreg.data.samples.dataset as dataset
 from heteroreg.data.cohort import Cohort, Pair
-from heteroreg.data.dataset import load_samples
 from heteroreg.data.image import Image, write_image
-from heteroreg.data.preparation import Preparation
-from heteroreg.data.samples import Samples
-from heteroreg.errors import UserError
+from heteroreg.data.samples.cache import DEFAULT_LIMIT, SampleCache
+from heteroreg.data.samples.dataset import load_samples
+from heteroreg.data.samples.preparation import Preparation
+from heteroreg.data.samples.samples import Samples
+from heteroreg.system.errors import UserError
 from heteroreg.training import train
 
 SIZE, SLICES = (16, 24), Preparation(2)
@@ -205,7 +205,7 @@ def test_other_settings_have_entries_of_their_own(other, pairs, folder, decoded)
 def test_another_version_of_the_preparation_or_of_a_library(pairs, folder, decoded, monkeypatch):
     load(pairs, folder)
     for name, value in (("dataset.PREPARATION_VERSION", 99), ("dataset.nibabel.__version__", "99")):
-        monkeypatch.setattr(f"heteroreg.data.{name}", value)
+        monkeypatch.setattr(f"heteroreg.data.samples.{name}", value)
         decoded.clear()
         load(pairs, folder)
         assert decoded.total() == 12
@@ -518,10 +518,10 @@ def test_processes_begin_in_different_places_and_end_alike(pairs, folder, monkey
 WORKER = """
 import hashlib, sys
 from pathlib import Path
-from heteroreg.data.cache import SampleCache
+from heteroreg.data.samples.cache import SampleCache
 from heteroreg.data.cohort import Cohort
-from heteroreg.data.dataset import load_samples
-from heteroreg.data.preparation import Preparation
+from heteroreg.data.samples.dataset import load_samples
+from heteroreg.data.samples.preparation import Preparation
 
 cohort, folder, limit, part = Cohort.read(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
 print("ready", flush=True)

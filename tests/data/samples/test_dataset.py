@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-import heteroreg.data.dataset as dataset
-from heteroreg.data.cache import SampleCache
+import heteroreg.data.samples.dataset as dataset
 from heteroreg.data.cohort import Pair
-from heteroreg.data.dataset import ImageCache, load_samples
 from heteroreg.data.image import Image, read_image, write_image
-from heteroreg.data.preparation import Preparation, resample, scale_of
-from heteroreg.data.samples import Samples
-from heteroreg.errors import UserError
+from heteroreg.data.samples.cache import SampleCache
+from heteroreg.data.samples.dataset import ImageCache, load_samples
+from heteroreg.data.samples.preparation import Preparation, resample, scale_of
+from heteroreg.data.samples.samples import Samples
+from heteroreg.system.errors import UserError
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_the_working_spacing(pairs):
 
 def test_training_sees_the_intensities_that_registration_will(pairs, tmp_path, rng):
     # The moving image covers twice the fixed one and is brighter out there: scaled by all of it in both.
-    from heteroreg.model import _batch
+    from heteroreg.registration.model import _batch
 
     bright = rng.uniform(0, 500, (40, 18, 3)).astype(np.float32)
     bright[20:] *= 3

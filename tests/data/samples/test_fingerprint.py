@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from heteroreg.data.fingerprint import Fingerprints, files_of
-from heteroreg.errors import UserError
+from heteroreg.data.samples.fingerprint import Fingerprints, files_of
+from heteroreg.system.errors import UserError
 
 
 def print_of(path):

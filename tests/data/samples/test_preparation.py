@@ -4,7 +4,7 @@ import SimpleITK as sitk
 
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
-from heteroreg.data.preparation import (
+from heteroreg.data.samples.preparation import (
     Preparation,
     Scale,
     centre_crop,
@@ -15,7 +15,7 @@ from heteroreg.data.preparation import (
     scale_of,
     slices_of,
 )
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 
 
 def image(array, spacing=1.0):

@@ -6,14 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
-from heteroreg.data.transforms import ask_itk
-from heteroreg.errors import UserError
-
-Array = NDArray[np.float64]
+from heteroreg.data.io.transforms import ask_itk
+from heteroreg.system.arrays import Doubles
+from heteroreg.system.errors import UserError
 
 # An alignment that shrinks a volume to a thousandth, or mirrors it, is none.
 SMALLEST_DETERMINANT = 1e-3
@@ -37,7 +35,7 @@ class Affine:
         return len(self.offset)
 
     @property
-    def linear(self) -> Array:
+    def linear(self) -> Doubles:
         """A (d, d)."""
         return np.asarray(self.matrix, dtype=float).reshape(self.dims, self.dims)
 
@@ -66,7 +64,7 @@ class Affine:
         )
         return replace(image, grid=placed)
 
-    def in_voxels(self, grid: Grid) -> tuple[Array, Array]:
+    def in_voxels(self, grid: Grid) -> tuple[Doubles, Doubles]:
         """The same map of indices of a grid: i ↦ B·i + c."""
         inverse, origin = np.linalg.inv(grid.matrix), np.asarray(grid.origin)
         offset = self.linear @ origin + np.asarray(self.offset) - origin
@@ -93,7 +91,7 @@ def read_affine(path: str | Path) -> Affine:
     return _checked(path, np.asarray(found.images[1:] - offset, dtype=np.float64).T, offset)
 
 
-def _checked(path: Path, matrix: Array, offset: Array) -> Affine:
+def _checked(path: Path, matrix: Doubles, offset: Doubles) -> Affine:
     if not (np.isfinite(matrix).all() and np.isfinite(offset).all()):
         raise UserError(f"{path}: holds NaN or infinite values; make the alignment again")
     determinant = float(np.linalg.det(matrix))

@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heteroreg.data.grid import Grid
-from heteroreg.data.itk import READERS
-from heteroreg.errors import UserError
-from heteroreg.limits import max_voxels
+from heteroreg.data.io.itk import READERS
+from heteroreg.system.errors import UserError
+from heteroreg.system.limits import max_voxels
 
 # For a series, and beside it for every MB; a large one takes seconds.
 SECONDS, SECONDS_PER_MB = 60.0, 2.0

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from heteroreg.data.colour import luminance
-from heteroreg.data.dicom import Header, Plane, read_headers, read_voxels
-from heteroreg.data.frames import require_frame
 from heteroreg.data.grid import Grid
-from heteroreg.data.itk import check_grid
-from heteroreg.errors import UserError
+from heteroreg.data.io.colour import luminance
+from heteroreg.data.io.dicom import Header, Plane, read_headers, read_voxels
+from heteroreg.data.io.frames import require_frame
+from heteroreg.data.io.itk import check_grid
+from heteroreg.system.errors import UserError
 
 # mm within which two slices lie in one place.
 SAME = 0.01

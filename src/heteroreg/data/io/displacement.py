@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from numpy.typing import NDArray
 
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import place, write_sitk
-from heteroreg.data.itk import NIFTI_ENDINGS, grid_of, read_information, read_voxels_of
-from heteroreg.data.nifti import read_voxels
-from heteroreg.errors import UserError
-
-Floats = NDArray[np.floating[Any]]
+from heteroreg.data.io.itk import NIFTI_ENDINGS, grid_of, read_information, read_voxels_of
+from heteroreg.data.io.nifti import read_voxels
+from heteroreg.system.arrays import Floats
+from heteroreg.system.errors import UserError
 
 
 def to_millimetres(displacement: Floats, grid: Grid) -> Floats:

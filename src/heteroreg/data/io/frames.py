@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 
 NAMED = re.compile(r"(?P<file>.*)#(?P<frame>[^#]*)", re.DOTALL)
 NUMBER = re.compile(r"[0-9]{1,9}")

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from heteroreg.errors import UserError
-from heteroreg.limits import require_size
+from heteroreg.system.errors import UserError
+from heteroreg.system.limits import require_size
 
 HEADER_BYTES = 64 * 1024
 LONGEST_LINE = 1000

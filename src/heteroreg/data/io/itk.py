@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from heteroreg.data import nifti
 from heteroreg.data.grid import Grid
-from heteroreg.data.headers import check_header
-from heteroreg.errors import UserError
-from heteroreg.limits import require_size, require_stored
+from heteroreg.data.io import nifti
+from heteroreg.data.io.headers import check_header
+from heteroreg.system.errors import UserError
+from heteroreg.system.limits import require_size, require_stored
 
 # ITK writes to stderr about harmless headers ("unexpected scales in sform" on every ACDC file).
 sitk.ProcessObject.SetGlobalWarningDisplay(False)

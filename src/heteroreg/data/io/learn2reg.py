@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
-from numpy.typing import NDArray
 
 from heteroreg.data.grid import Grid
-from heteroreg.data.itk import NIFTI_ENDINGS, read_information
-from heteroreg.data.nifti import read_voxels
-from heteroreg.errors import UserError
-from heteroreg.files import atomic_file
-
-Floats = NDArray[np.floating[Any]]
+from heteroreg.data.io.itk import NIFTI_ENDINGS, read_information
+from heteroreg.data.io.nifti import read_voxels
+from heteroreg.system.arrays import Floats
+from heteroreg.system.errors import UserError
+from heteroreg.system.files import atomic_file
 
 # disp_<fixed>_<moving>, or with the modalities disp_<fixed>_<modality>_<moving>_<modality>.
 NAME = re.compile(r"disp_\w+\.nii(\.gz)?", re.IGNORECASE)

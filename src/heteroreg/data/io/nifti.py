@@ -18,8 +18,8 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from heteroreg.errors import UserError
-from heteroreg.limits import require_size, require_stored
+from heteroreg.system.errors import UserError
+from heteroreg.system.limits import require_size, require_stored
 
 # nibabel tells on stderr what it mends in a header; what cannot be mended is raised.
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)

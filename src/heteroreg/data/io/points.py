@@ -16,14 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from heteroreg.data.grid import LPS_TO_RAS
-from heteroreg.errors import UserError
-from heteroreg.files import write_text
-from heteroreg.text import read_json, read_table, read_text
-
-Array = NDArray[np.float64]
+from heteroreg.system.arrays import Doubles
+from heteroreg.system.errors import UserError
+from heteroreg.system.files import write_text
+from heteroreg.system.text import read_json, read_table, read_text
 
 AXES = ("x", "y", "z")
 # What Slicer says of the coordinates, a word or in older versions a number, and the factors to and from LPS.
@@ -42,9 +40,9 @@ class Points:
         name: The file.
     """
 
-    positions: Array
+    positions: Doubles
     names: Sequence[str]
-    text_with: Callable[[Array], str]
+    text_with: Callable[[Doubles], str]
     name: str
 
 
@@ -74,7 +72,7 @@ def read_points(path: str | Path) -> Points:
     return points
 
 
-def write_points(points: Points, positions: Array, path: str | Path) -> None:
+def write_points(points: Points, positions: Doubles, path: str | Path) -> None:
     """Writes the file that the points were read from with other positions.
 
     Args:
@@ -96,7 +94,7 @@ def _from_csv(path: Path) -> Points:
     axes = [axis for axis in AXES if axis in columns]
     positions = [[_number(path, line, cells[axis]) for axis in axes] for line, cells in rows]
 
-    def text_with(moved: Array) -> str:
+    def text_with(moved: Doubles) -> str:
         filled = [
             {**cells, **dict(zip(axes, map(_written, place), strict=True))}
             for (_, cells), place in zip(rows, moved, strict=True)
@@ -126,7 +124,7 @@ def _from_fcsv(path: Path) -> Points:
     positions = [[_number(path, number, cells[place]) for place in places] for number, cells in rows]
     label = columns.index("label") if "label" in columns else None
 
-    def text_with(moved: Array) -> str:
+    def text_with(moved: Doubles) -> str:
         filled = []
         for (_, cells), place in zip(rows, moved * flip, strict=True):
             changed = list(cells)
@@ -153,7 +151,7 @@ def _from_markups(path: Path) -> Points:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: is no markups file of Slicer ({error!r}); save the points again") from error
 
-    def text_with(moved: Array) -> str:
+    def text_with(moved: Doubles) -> str:
         changed = copy.deepcopy(content)
         points = [point for markup in changed["markups"] for point in markup["controlPoints"]]
         for point, place in zip(points, moved * flips, strict=True):
@@ -179,7 +177,7 @@ def _kind(path: Path) -> str:
     return ending
 
 
-def _system(path: Path, text: str) -> Array:
+def _system(path: Path, text: str) -> Doubles:
     if text not in SYSTEMS:
         raise UserError(f"{path}: has the coordinate system '{text}'; LPS or RAS is needed")
     return SYSTEMS[text]

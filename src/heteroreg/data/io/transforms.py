@@ -11,17 +11,15 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from numpy.typing import NDArray
 
-from heteroreg.data.field import displacement_of, field_of, read_displacement, write_displacement
 from heteroreg.data.grid import Grid
-from heteroreg.data.itk import check_grid
-from heteroreg.data.learn2reg import is_learn2reg, is_learn2reg_name, read_learn2reg, write_learn2reg
-from heteroreg.errors import UserError
-from heteroreg.files import atomic_file
-from heteroreg.limits import require_size
-
-Floats = NDArray[np.floating[Any]]
+from heteroreg.data.io.displacement import displacement_of, field_of, read_displacement, write_displacement
+from heteroreg.data.io.itk import check_grid
+from heteroreg.data.io.learn2reg import is_learn2reg, is_learn2reg_name, read_learn2reg, write_learn2reg
+from heteroreg.system.arrays import Floats
+from heteroreg.system.errors import UserError
+from heteroreg.system.files import atomic_file
+from heteroreg.system.limits import require_size
 
 ITK_ENDINGS = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
 PROGRAM = Path(__file__).with_name("transform_process.py")

@@ -5,14 +5,11 @@ Nothing here knows of the phantom: an array goes in, and comes out with its arte
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from heteroreg.data.phantom.noise import intensity_range, require_strength
-
-Floats = NDArray[np.floating[Any]]
+from heteroreg.system.arrays import Floats
 
 
 def add_artefacts(

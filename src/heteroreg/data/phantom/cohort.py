@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from heteroreg.data.cohort import Cohort, Pair
-from heteroreg.data.field import write_displacement
 from heteroreg.data.image import Image, write_image
+from heteroreg.data.io.displacement import write_displacement
 from heteroreg.data.phantom.layouts import LAYOUTS
 from heteroreg.data.phantom.noise import KINDS, require_strength
-from heteroreg.data.phantom.pair import SMALLEST, PhantomPair, make_pair
-from heteroreg.errors import UserError
-from heteroreg.files import atomic_folder, write_text
-from heteroreg.progress import Report, progress
+from heteroreg.data.phantom.pair import SMALLEST_PHANTOM, PhantomPair, make_pair
+from heteroreg.system.errors import UserError
+from heteroreg.system.files import atomic_folder, write_text
+from heteroreg.system.progress import Report, progress
 
 MARKER = "phantom.json"
 SPACING = {2: (1.5, 1.5), 3: (1.5, 1.5, 3.0)}
@@ -82,8 +82,8 @@ def _check(
         raise UserError(f"--pairs {pairs}: must be 1 or more")
     if dims not in SPACING:
         raise UserError(f"--dims {dims}: must be 2 or 3")
-    if size < SMALLEST:
-        raise UserError(f"--size {size}: too small for a heart; use {SMALLEST} or more")
+    if size < SMALLEST_PHANTOM:
+        raise UserError(f"--size {size}: too small for a heart; use {SMALLEST_PHANTOM} or more")
     if noise not in KINDS:
         raise UserError(f"--noise {noise}: unknown; use {', '.join(KINDS)}")
     for option, value in zip(("--strength", "--noise-strength"), strengths, strict=True):

@@ -7,12 +7,11 @@ long axis along z (apex at negative z, base at positive z) and the RV on the sid
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating[Any]]
+from heteroreg.system.arrays import Floats
 
 LV, MYOCARDIUM, RV = 1, 2, 3
 ATRIUM = 3  # in apical views, as CAMUS numbers it

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from heteroreg.data.image import Image, write_image
 from heteroreg.data.phantom.pair import PhantomPair, make_pair
-from heteroreg.files import write_text
-from heteroreg.progress import Report, silent
+from heteroreg.system.files import write_text
+from heteroreg.system.progress import Report, silent
 
 SLICES = 6
 SLICE_MM = 10.0

@@ -6,16 +6,13 @@ Every part is a diffeomorphism by construction, and a composition of diffeomorph
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.interpolate import CubicHermiteSpline
 
 from heteroreg.data.phantom.heart import Heart
 from heteroreg.data.phantom.spline import Spline, bumps
-
-Floats = NDArray[np.floating[Any]]
+from heteroreg.system.arrays import Floats
 
 REST = 4.4  # squared radius, over that of the outer wall, from which the contraction leaves everything in place
 WANDER_STEP = 24.0

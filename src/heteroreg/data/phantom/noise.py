@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, special
 
 from heteroreg.data.phantom.spline import smooth_map
-from heteroreg.errors import UserError
-
-Floats = NDArray[np.floating[Any]]
+from heteroreg.system.arrays import Floats
+from heteroreg.system.errors import UserError
 
 KINDS = ("gaussian", "rician", "speckle")
 GRAIN = (1.1, 0.7)  # size of a speckle, across and along the beam, in voxels (standard deviation of a Gaussian)

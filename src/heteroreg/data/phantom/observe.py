@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from heteroreg.data.phantom.artefacts import add_artefacts
 from heteroreg.data.phantom.noise import add_noise, require_strength
-
-Floats = NDArray[np.floating[Any]]
+from heteroreg.system.arrays import Floats
 
 
 class Observed(NamedTuple):

@@ -16,9 +16,9 @@ from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.data.image import Image, read_image, write_image
 from heteroreg.data.phantom.cohort import MARKER
 from heteroreg.data.phantom.observe import Observed, observe
-from heteroreg.errors import UserError
-from heteroreg.files import atomic_folder, write_text
-from heteroreg.progress import progress
+from heteroreg.system.errors import UserError
+from heteroreg.system.files import atomic_folder, write_text
+from heteroreg.system.progress import progress
 
 
 def write_overlay(

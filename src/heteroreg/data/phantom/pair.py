@@ -17,13 +17,12 @@ from heteroreg.data.phantom.noise import KINDS
 from heteroreg.data.phantom.observe import observe
 from heteroreg.data.phantom.render import random_look
 from heteroreg.data.phantom.variety import Variety, random_variety, vary_beat, vary_heart, vary_look
-from heteroreg.errors import UserError
-
-Floats = NDArray[np.floating[Any]]
+from heteroreg.system.arrays import Floats
+from heteroreg.system.errors import UserError
 
 VIEWS = ("short-axis", "2CH", "4CH")
 UNITS = 96.0  # the length units of the anatomy that the first axis of an image spans
-SMALLEST = 32
+SMALLEST_PHANTOM = 32
 
 
 @dataclass(frozen=True)
@@ -128,8 +127,8 @@ def make_pair(
             along x or y.
     """
     shape = tuple(int(n) for n in shape)
-    if min(shape[:2]) < SMALLEST:
-        raise UserError(f"--size {min(shape[:2])}: too small for a heart; use {SMALLEST} or more")
+    if min(shape[:2]) < SMALLEST_PHANTOM:
+        raise UserError(f"--size {min(shape[:2])}: too small for a heart; use {SMALLEST_PHANTOM} or more")
     if noise not in KINDS:
         raise UserError(f"--noise {noise}: unknown; use {', '.join(KINDS)}")
     if view not in VIEWS or (view != "short-axis" and len(shape) != 2):

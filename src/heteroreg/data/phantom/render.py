@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from heteroreg.data.phantom.heart import Heart, ellipsoid
 from heteroreg.data.phantom.spline import Spline, texture
-
-Floats = NDArray[np.floating[Any]]
+from heteroreg.system.arrays import Floats
 
 # Brightness of each tissue and the share of it by which it varies (coarse, fine).
 CINE: Mapping[str, tuple[float, float, float]] = {

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-Floats = NDArray[np.floating[Any]]
+from heteroreg.system.arrays import Floats
 
 REACH = 100.0  # half the width of the region that a lattice covers; beyond it the function is mirrored
 MEAN_SQUARE = 151 / 315  # mean over a cell of the sum of squares of the four cubic B-spline weights

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from heteroreg.data.phantom.heart import Heart
 from heteroreg.data.phantom.motion import Beat
 from heteroreg.data.phantom.render import ECHO, Look
+from heteroreg.system.arrays import Floats
 
-Floats = NDArray[np.floating[Any]]
 Tissues = Mapping[str, tuple[float, float, float]]
 
 BRIGHTEST = 1000.0

@@ -14,8 +14,8 @@ from heteroreg.data.readers.folder import read_folder
 from heteroreg.data.readers.learn2reg import read_learn2reg
 from heteroreg.data.readers.mnms import read_mnms
 from heteroreg.data.readers.splits import split_patients
-from heteroreg.errors import UserError
-from heteroreg.files import atomic_folder, write_text
+from heteroreg.system.errors import UserError
+from heteroreg.system.files import atomic_folder, write_text
 
 __all__ = [
     "KINDS",

@@ -13,7 +13,7 @@ from pathlib import Path
 from heteroreg.data.cohort import Pair
 from heteroreg.data.readers.layout import folders_named, image_file, read_info
 from heteroreg.data.readers.splits import part_of
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 
 
 def read_acdc(source: Path) -> list[Pair]:

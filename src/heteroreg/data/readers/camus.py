@@ -12,8 +12,8 @@ from pathlib import Path
 from heteroreg.data.cohort import Pair
 from heteroreg.data.readers.layout import folders_named, image_file, read_info
 from heteroreg.data.readers.splits import PARTS, part_of
-from heteroreg.errors import UserError
-from heteroreg.text import read_text
+from heteroreg.system.errors import UserError
+from heteroreg.system.text import read_text
 
 VIEWS = ("2CH", "4CH")
 ENDINGS = (".nii.gz", ".nii", ".mhd")

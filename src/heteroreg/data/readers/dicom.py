@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heteroreg.data.cohort import Pair
-from heteroreg.data.dicom import ENDINGS, Header, read_headers
-from heteroreg.data.dicom_series import arrange
-from heteroreg.data.frames import name_frame
 from heteroreg.data.image import read_frames
+from heteroreg.data.io.dicom import ENDINGS, Header, read_headers
+from heteroreg.data.io.dicom_series import arrange
+from heteroreg.data.io.frames import name_frame
 from heteroreg.data.readers.layout import stem_of
 from heteroreg.data.readers.splits import PARTS, part_of
-from heteroreg.errors import UserError
-from heteroreg.progress import progress
-from heteroreg.text import read_table
+from heteroreg.system.errors import UserError
+from heteroreg.system.progress import progress
+from heteroreg.system.text import read_table
 
 LABELS = re.compile(r"[_-](?:labels?|gt|seg|segmentation|mask)", re.IGNORECASE)
 NEEDED = ("id", "ED", "ES")

@@ -8,7 +8,7 @@ from pathlib import Path
 from heteroreg.data.cohort import Pair
 from heteroreg.data.readers.layout import IMAGE_ENDINGS, stem_of
 from heteroreg.data.readers.splits import part_of
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 
 NAME = re.compile(
     r"(?:(?P<id>.+)[_-])?(?P<role>moving|fixed|ED|ES)(?P<labels>[_-](?:labels?|gt|seg|segmentation|mask))?",

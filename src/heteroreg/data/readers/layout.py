@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from heteroreg.errors import UserError
-from heteroreg.limits import TEXT_BYTES, require_small
+from heteroreg.system.errors import UserError
+from heteroreg.system.limits import TEXT_BYTES, require_small
 
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".png")
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from heteroreg.data.cohort import Pair
-from heteroreg.errors import UserError
-from heteroreg.text import read_json
+from heteroreg.system.errors import UserError
+from heteroreg.system.text import read_json
 
 LIST = "_dataset.json"
 PAIRS = {"training_paired_images": "train", "registration_val": "val", "registration_test": "test"}

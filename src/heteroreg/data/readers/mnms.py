@@ -16,13 +16,13 @@ import numpy as np
 import pandas as pd
 
 from heteroreg.data.cohort import Pair
-from heteroreg.data.nifti import read_voxels
+from heteroreg.data.io.nifti import read_voxels
 from heteroreg.data.readers.splits import part_of
-from heteroreg.errors import UserError
-from heteroreg.files import atomic_file
-from heteroreg.limits import TABLE_BYTES
-from heteroreg.progress import progress
-from heteroreg.text import read_text
+from heteroreg.system.errors import UserError
+from heteroreg.system.files import atomic_file
+from heteroreg.system.limits import TABLE_BYTES
+from heteroreg.system.progress import progress
+from heteroreg.system.text import read_text
 
 NEEDED = ("external code", "ed", "es")
 EXTRA = ("vendor", "centre", "pathology")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from heteroreg.data.cohort import SPLITS, Pair
-from heteroreg.errors import UserError
+from heteroreg.system.errors import UserError
 
 PARTS = {
     "train": "train",

@@ -21,8 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from heteroreg.errors import UserError
-from heteroreg.files import atomic_file
+from heteroreg.system.errors import UserError
+from heteroreg.system.files import atomic_file
 
 FOLDER, LIMIT = "HETEROREG_CACHE", "HETEROREG_CACHE_LIMIT"
 OFF = ("", "0", "off")

@@ -16,11 +16,11 @@ import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
 
-from heteroreg.data.cache import Entry, SampleCache
 from heteroreg.data.cohort import Pair
-from heteroreg.data.fingerprint import Fingerprints
 from heteroreg.data.image import Image, read_image, read_labels
-from heteroreg.data.preparation import (
+from heteroreg.data.samples.cache import Entry, SampleCache
+from heteroreg.data.samples.fingerprint import Fingerprints
+from heteroreg.data.samples.preparation import (
     Preparation,
     centre_crop,
     check_labels,
@@ -30,9 +30,9 @@ from heteroreg.data.preparation import (
     scale_of,
     slices_of,
 )
-from heteroreg.data.samples import LABEL_TYPES, TYPES, Samples
-from heteroreg.errors import UserError
-from heteroreg.progress import progress
+from heteroreg.data.samples.samples import LABEL_TYPES, TYPES, Samples
+from heteroreg.system.errors import UserError
+from heteroreg.system.progress import progress
 
 # Of what is done here to images: samples that an older version prepared are not used.
 PREPARATION_VERSION = 1

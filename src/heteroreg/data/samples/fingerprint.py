@@ -6,9 +6,9 @@ import hashlib
 import json
 from pathlib import Path
 
-from heteroreg.data.frames import split_frame
-from heteroreg.data.headers import check_header
-from heteroreg.errors import UserError
+from heteroreg.data.io.frames import split_frame
+from heteroreg.data.io.headers import check_header
+from heteroreg.system.errors import UserError
 
 # Endings of one image in two files, which name each other by the rest of their names.
 TWINS = (".hdr", ".img", ".img.gz")

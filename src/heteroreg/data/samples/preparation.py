@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
-from heteroreg.errors import UserError
-from heteroreg.limits import max_voxels
+from heteroreg.system.errors import UserError
+from heteroreg.system.limits import max_voxels
 
 Intensity = Literal["minmax", "percentile"]
 # What becomes 0 and 1.
 PERCENTILES: dict[str, tuple[float, float]] = {"minmax": (0, 100), "percentile": (0.5, 99.5)}
+SMALLEST_AXIS = 16  # voxels that a network needs along each axis
 # Spacings that differ by less than this share are taken as equal: resampling would only blur.
 SAME_SPACING = 0.02
 # Differences and sums of what is above leave the range of float32.

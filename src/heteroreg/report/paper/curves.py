@@ -13,10 +13,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from heteroreg.evaluation.scores import Scores
-from heteroreg.report.figures import SUPERSCRIPT, Floats, power_of_ten, shorten
+from heteroreg.report.figures import SUPERSCRIPT, power_of_ten, shorten
 from heteroreg.report.paper.printing import COLUMN, INK, MM, PAGE, printed
 from heteroreg.report.style import PALETTE, colour
 from heteroreg.report.wording import column
+from heteroreg.system.arrays import Floats
 
 VARIANTS = {"": "all pixels", "_foreground": "foreground"}
 DASHES = ("solid", (0, (5, 1.2)), (0, (4, 1, 1, 1)))  # for the seventh curve and on, in the colours again

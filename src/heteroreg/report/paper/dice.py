@@ -10,10 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from heteroreg.comparison import Comparison
-from heteroreg.report.figures import Floats, draw_box, draw_points, lay_out_rows, shorten
+from heteroreg.report.figures import draw_box, draw_points, lay_out_rows, shorten
 from heteroreg.report.paper.printing import COLUMN, HEIGHT, INK, MM, PAGE, SMALL, printed
 from heteroreg.report.tables import Results
 from heteroreg.report.wording import Column
+from heteroreg.system.arrays import Floats
 
 MOST = 3  # labels: one row of plots each
 ROW = 6.5  # mm for an evaluation, less where there are many

@@ -9,11 +9,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from heteroreg.evaluation.gallery import Case
-from heteroreg.report.drawing import Floats, from_zero, percentile_limits
+from heteroreg.report.drawing import from_zero, percentile_limits
 from heteroreg.report.gallery import NOISE_MAP, WEIGHT_MAP, case_title
 from heteroreg.report.paper.layout import Bar, Line, Panel
 from heteroreg.report.paper.material import Pairs
 from heteroreg.report.paper.pictures import empty, height_over_width, image_of, images_of, maps_figure
+from heteroreg.system.arrays import Floats
 
 RESIDUAL_MAP = "cividis"
 UNIT = "intensity"

@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from heteroreg.evaluation.gallery import Case
-from heteroreg.report.drawing import Floats, Limits, draw_image
+from heteroreg.report.drawing import Limits, draw_image
 from heteroreg.report.paper.layout import Line, Panel, largest, picture_grid
 from heteroreg.report.paper.material import MOST_PAIRS, Pairs, some
+from heteroreg.system.arrays import Floats
 
 STRETCHED = 4.0  # a picture that is longer still gets a place of this proportion, and leaves some of it empty
 

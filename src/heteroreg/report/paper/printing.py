@@ -10,8 +10,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from heteroreg.files import atomic_file
 from heteroreg.report.style import styled
+from heteroreg.system.files import atomic_file
 
 MM = 1 / 25.4  # in inches
 COLUMN, PAGE = 85.0, 174.0  # mm: one column and two of a journal's page

@@ -11,13 +11,14 @@ from matplotlib.patches import Patch
 
 from heteroreg.evaluation.gallery import Case
 from heteroreg.evaluation.scores import Scores
-from heteroreg.report.drawing import Floats, Labels, draw_image, draw_outline, percentile_limits
+from heteroreg.report.drawing import draw_image, draw_outline, percentile_limits
 from heteroreg.report.gallery import case_title
 from heteroreg.report.paper.layout import Line, Panel
 from heteroreg.report.paper.material import Pairs, case_dice
 from heteroreg.report.paper.pictures import height_over_width, pairs_figure
 from heteroreg.report.paper.printing import LINE
 from heteroreg.report.wording import column
+from heteroreg.system.arrays import Floats, Labels
 
 # Okabe and Ito's orange and sky blue: apart for every eye, and bright enough over a grey image.
 WARPED, TRUE = "#E69F00", "#56B4E9"

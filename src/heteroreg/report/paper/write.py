@@ -8,7 +8,6 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from heteroreg.comparison import Comparison
-from heteroreg.progress import progress, reported
 from heteroreg.report.paper.curves import sparsification
 from heteroreg.report.paper.dice import dice_plots
 from heteroreg.report.paper.material import MYOCARDIUM, pictured_pairs, shown_labels
@@ -16,6 +15,7 @@ from heteroreg.report.paper.motion import displacement_uncertainty
 from heteroreg.report.paper.noise import noise_maps
 from heteroreg.report.paper.printing import save
 from heteroreg.report.paper.warped import warped_labels
+from heteroreg.system.progress import progress, reported
 
 
 def figures_of(comparison: Comparison) -> dict[str, Figure]:
