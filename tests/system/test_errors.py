@@ -1,6 +1,8 @@
+import pickle
+
 import pytest
 
-from heteroreg.system.errors import LONGEST, UserError
+from heteroreg.system.errors import LONGEST_MESSAGE, UserError
 
 
 @pytest.mark.parametrize(
@@ -19,9 +21,14 @@ def test_a_message_is_one_line_that_can_be_printed(message, line):
     assert line.isprintable()
 
 
-@pytest.mark.parametrize("length", [LONGEST + 100, 10_000_000])
+@pytest.mark.parametrize("length", [LONGEST_MESSAGE + 100, 10_000_000])
 def test_of_a_very_long_message_both_ends_are_kept(length):
     message = str(UserError("a.csv: has '" + "x" * length + "'; correct it"))
-    assert len(message) < LONGEST + 10
+    assert len(message) < LONGEST_MESSAGE + 10
     assert message.startswith("a.csv: has 'xxx")
     assert message.endswith("xxx'; correct it")
+
+
+def test_an_error_carries_the_argument_between_processes():
+    error = pickle.loads(pickle.dumps(UserError("samples: must be 2 or more", argument="samples", elsewhere=True)))
+    assert (str(error), error.argument, error.elsewhere) == ("samples: must be 2 or more", "samples", True)

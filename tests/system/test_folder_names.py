@@ -2,7 +2,7 @@ import unicodedata
 
 import pytest
 
-from heteroreg.system.names import LONGEST, folder_names
+from heteroreg.system.names import LONGEST_NAME, folder_names
 
 
 @pytest.mark.parametrize("name", ["phantom001", "A-b_c.9", "Müller", "患者1", "_x", "p." + "x" * 70])
@@ -20,7 +20,7 @@ def test_a_plain_id_is_its_own_name(name):
 def test_any_other_id_gets_a_name_that_every_file_system_takes(name, tmp_path):
     (safe,) = folder_names([name])
     assert safe != name
-    assert len(safe.encode()) <= LONGEST
+    assert len(safe.encode()) <= LONGEST_NAME
     assert safe[0] not in ".-"
     assert all(c.isalnum() or c in "-_" for c in safe)
     (tmp_path / safe).mkdir()

@@ -1,51 +1,56 @@
-"""The one exception that a user's mistake raises, so that the command can tell it from a bug of ours."""
+"""Exceptions that the command line prints as one line."""
 
 from __future__ import annotations
 
-LONGEST = 1500  # characters: what is longer is a damaged file quoted at length
+LONGEST_MESSAGE = 1500  # characters: a longer message quotes a damaged file
 
 
 def one_line(text: str) -> str:
-    """A text on one line that can be printed: what would steer a terminal is written as escapes."""
+    """Return a text as one printable line; control characters, which could steer a terminal, become escapes."""
     line = " ".join(text.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
 
 
 class UserError(Exception):
-    """Something outside the program is wrong and the user can mend it.
+    """A mistake outside the program that the user can correct.
 
-    The message is one line: it names the file or option, says what is wrong, and what to do. The command
-    prints it without a traceback and exits with 2; a Python caller may catch it.
+    The message is one line: it names the file or argument, says what is wrong, and what to do. The command line
+    prints it without a traceback and exits with 2; Python callers may catch it.
 
-    Messages quote names and cells from files. Whatever those hold, the line can be printed: characters that
-    would steer a terminal are written as escapes, and the middle of a very long message is left out.
+    A message about an argument begins with its name, and names others in backticks:
+    ``UserError("samples: needs `refine=0`", argument="samples")``. The command line shows its options in their
+    place.
+
+    Messages quote names and cells from files, so control characters are escaped and the middle of a very long
+    message is left out.
 
     Attributes:
-        elsewhere: The same error is told by another process of the same work; this one ends silently.
+        argument: Name of the Python argument that is wrong; None if the message is about something else.
+        elsewhere: True if another process of the same work reports this error; this one then ends silently.
     """
 
-    def __init__(self, message: str, elsewhere: bool = False) -> None:
-        if len(message) > 20 * LONGEST:  # what is quoted may be megabytes
-            message = message[: 10 * LONGEST] + message[-10 * LONGEST :]
+    def __init__(self, message: str, *, elsewhere: bool = False, argument: str | None = None) -> None:
+        if len(message) > 20 * LONGEST_MESSAGE:  # a quoted cell may have megabytes
+            message = message[: 10 * LONGEST_MESSAGE] + message[-10 * LONGEST_MESSAGE :]
         line = one_line(message)
-        if len(line) > LONGEST:
-            line = f"{line[: LONGEST * 2 // 3]} … {line[-LONGEST // 3 :]}"
+        if len(line) > LONGEST_MESSAGE:
+            line = f"{line[: LONGEST_MESSAGE * 2 // 3]} … {line[-LONGEST_MESSAGE // 3 :]}"
         super().__init__(line)
+        self.argument = argument
         self.elsewhere = elsewhere
 
 
 class StoppedError(Exception):
     """A training was asked to stop by a signal, and has saved itself.
 
-    The command prints the message and exits with 128 + the signal's number, as a program that a signal ends
-    does.
+    The command line prints the message and exits with 128 + the signal's number, as usual after a signal.
 
     Attributes:
-        signal: The number of the signal.
+        signal: Number of the signal.
         elsewhere: As in `UserError`.
     """
 
-    def __init__(self, message: str, signal: int, elsewhere: bool = False) -> None:
+    def __init__(self, message: str, signal: int, *, elsewhere: bool = False) -> None:
         super().__init__(message)
         self.signal = signal
         self.elsewhere = elsewhere

@@ -8,8 +8,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
-LONGEST = 80  # bytes: file systems take 255, and temporary names are longer
-DIGITS = 16
+LONGEST_NAME = 80  # bytes: file systems take 255, and temporary names are longer
+DIGEST_DIGITS = 16
 # Names of devices that Windows gives to no file.
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
@@ -37,13 +37,14 @@ def _is_safe(name: str) -> bool:
     return (
         re.fullmatch(r"\w([\w.-]*[\w-])?", name) is not None
         and RESERVED.fullmatch(name) is None
-        and re.search(rf"-[0-9a-f]{{{DIGITS}}}$", name, re.IGNORECASE) is None  # what only altered names end in
-        and len(name.encode()) <= LONGEST
+        and re.search(rf"-[0-9a-f]{{{DIGEST_DIGITS}}}$", name, re.IGNORECASE)
+        is None  # what only altered names end in
+        and len(name.encode()) <= LONGEST_NAME
     )
 
 
 def _altered(name: str) -> str:
-    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:DIGITS]
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:DIGEST_DIGITS]
     plain = re.sub(r"[^\w-]+", "_", name).strip("_-")
-    short = plain.encode()[: LONGEST - DIGITS - 1].decode(errors="ignore")
+    short = plain.encode()[: LONGEST_NAME - DIGEST_DIGITS - 1].decode(errors="ignore")
     return f"{short or 'pair'}-{digest}"
