@@ -122,7 +122,7 @@ def _batch(seeds: dict[str, list[Seed]], jobs: Sequence[Job], seed: int) -> list
 def _work(seeds: dict[str, list[Seed]], jobs: Sequence[Job], seed: int, pipe: int) -> None:
     """In the child: one line for each input."""
     os.environ["HETEROREG_MAX_VOXELS"] = str(VOXELS)
-    dicom.SECONDS = SECONDS_FOR_DICOM
+    dicom.DICOM_SECONDS = SECONDS_FOR_DICOM
     space = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + ADDRESS_SPACE
     resource.setrlimit(resource.RLIMIT_AS, (space, space))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -14,11 +14,11 @@ from heteroreg.system.errors import UserError
 from heteroreg.system.files import write_text
 from heteroreg.system.text import has_controls, read_table
 
-REQUIRED = ("id", "moving", "fixed")
-LABELS = ("moving_labels", "fixed_labels")
-TRUTH = ("true_displacement", "moving_noise_sd", "fixed_noise_sd")
-FILES = ("moving", "fixed", *LABELS, *TRUTH)
-KNOWN = ("id", "split", "patient")
+REQUIRED_COLUMNS = ("id", "moving", "fixed")
+LABEL_COLUMNS = ("moving_labels", "fixed_labels")
+TRUTH_COLUMNS = ("true_displacement", "moving_noise_sd", "fixed_noise_sd")
+FILE_COLUMNS = ("moving", "fixed", *LABEL_COLUMNS, *TRUTH_COLUMNS)
+NAME_COLUMNS = ("id", "split", "patient")
 SPLITS = ("train", "val", "test")
 
 
@@ -119,13 +119,13 @@ class Cohort:
         path = path / "pairs.csv" if path.is_dir() else path
         if not path.is_file():
             raise UserError(f"{path}: no such file; name a cohort (pairs.csv) or its folder")
-        _, rows = read_table(path, REQUIRED)
+        _, rows = read_table(path, REQUIRED_COLUMNS)
         if not rows:
             raise UserError(f"{path}: holds no pairs")
         _check_rows(path, rows)
         if confine:
             for number, row in rows:
-                for column in FILES:
+                for column in FILE_COLUMNS:
                     if row.get(column):
                         require_inside(path.parent, row[column], f"{path}: line {number}, {column}")
         return cls(tuple(_pair(path, row) for _, row in rows), str(path))
@@ -135,19 +135,19 @@ class Cohort:
         path = Path(path)
         rows = [_row(pair, path.parent) for pair in self.pairs]
         table = pd.DataFrame(rows).fillna("")
-        filled = [column for column in table.columns if column in REQUIRED or (table[column] != "").any()]
+        filled = [column for column in table.columns if column in REQUIRED_COLUMNS or (table[column] != "").any()]
         write_text(path, table[filled].to_csv(index=False, lineterminator="\n"))
 
 
 def _check_rows(path: Path, rows: Sequence[tuple[int, Mapping[str, str]]]) -> None:
     seen: set[str] = set()
     for number, row in rows:
-        for column in (*KNOWN, *FILES):
+        for column in (*NAME_COLUMNS, *FILE_COLUMNS):
             if has_controls(row.get(column, "")):
                 raise UserError(
                     f"{path}: line {number} has a line break or another control character in the column '{column}'"
                 )
-        empty = [column for column in REQUIRED if not row[column]]
+        empty = [column for column in REQUIRED_COLUMNS if not row[column]]
         if empty:
             raise UserError(f"{path}: line {number} has nothing in the column '{empty[0]}'")
         if row["id"] in seen:
@@ -158,7 +158,7 @@ def _check_rows(path: Path, rows: Sequence[tuple[int, Mapping[str, str]]]) -> No
 
 
 def _pair(path: Path, row: Mapping[str, str]) -> Pair:
-    files = {column: path.parent / row[column] for column in FILES if row.get(column)}
+    files = {column: path.parent / row[column] for column in FILE_COLUMNS if row.get(column)}
     return Pair(
         id=row["id"],
         moving=files["moving"],
@@ -167,8 +167,8 @@ def _pair(path: Path, row: Mapping[str, str]) -> Pair:
         fixed_labels=files.get("fixed_labels"),
         split=row.get("split") or None,
         patient=row.get("patient", ""),
-        truth={column: files[column] for column in TRUTH if column in files},
-        extra={column: value for column, value in row.items() if column not in (*KNOWN, *FILES)},
+        truth={column: files[column] for column in TRUTH_COLUMNS if column in files},
+        extra={column: value for column, value in row.items() if column not in (*NAME_COLUMNS, *FILE_COLUMNS)},
     )
 
 
@@ -184,6 +184,6 @@ def _row(pair: Pair, folder: Path) -> dict[str, str]:
         "fixed": relative(pair.fixed),
         "moving_labels": relative(pair.moving_labels),
         "fixed_labels": relative(pair.fixed_labels),
-        **{column: relative(pair.truth.get(column)) for column in TRUTH},
+        **{column: relative(pair.truth.get(column)) for column in TRUTH_COLUMNS},
         **pair.extra,
     }

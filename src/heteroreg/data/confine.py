@@ -6,7 +6,7 @@ from pathlib import Path
 
 from heteroreg.data.io.dicom import is_dicom
 from heteroreg.data.io.frames import split_frame
-from heteroreg.data.io.headers import check_header
+from heteroreg.data.io.headers import check_text_header
 from heteroreg.data.io.itk import READERS
 from heteroreg.system.errors import UserError
 
@@ -45,7 +45,7 @@ def _require_inside(folder: Path, path: Path, name: str, where: str) -> None:
             f"{where}: '{name}' ends in none of {', '.join(READERS)} and is no DICOM file; a confined cohort may "
             "name no others"
         )
-    header = check_header(path)
+    header = check_text_header(path)
     if header is not None:
         _require(folder, header.data, f"{name} with the data in {header.data}", where)
 

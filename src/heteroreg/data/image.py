@@ -15,8 +15,8 @@ from heteroreg.data.io.colour import luminance
 from heteroreg.data.io.dicom import is_dicom
 from heteroreg.data.io.dicom_series import read_series, read_series_grid
 from heteroreg.data.io.frames import require_frame, split_frame
-from heteroreg.data.io.itk import NIFTI_ENDINGS, grid_of, last_line, read_information, read_voxels_of
-from heteroreg.data.io.nifti import read_voxels
+from heteroreg.data.io.itk import NIFTI_ENDINGS, grid_of, last_line, read_itk_header, read_itk_voxels
+from heteroreg.data.io.nifti import read_nifti_voxels
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_file
 
@@ -164,7 +164,7 @@ def write_sitk(image: Any, path: Path) -> None:
         try:
             sitk.WriteImage(image, str(temporary), useCompression=True)
             if path.name.lower().endswith(NIFTI_ENDINGS):
-                read_voxels(temporary)  # ITK says nothing when the disk is full
+                read_nifti_voxels(temporary)  # ITK says nothing when the disk is full
         except (RuntimeError, UserError) as error:
             reason = "it came out incomplete" if isinstance(error, UserError) else last_line(error)
             raise UserError(
@@ -219,19 +219,19 @@ def _frame_grid(file: Path, grid: Grid, frame: int | None) -> Grid:
 def _read_file(path: Path) -> Image:
     if path.name.lower().endswith(NIFTI_ENDINGS):
         # The grid as ITK reads it, so that every ITK-based tool agrees on the space.
-        array, grid = read_voxels(path), grid_of(_read_header(path))
+        array, grid = read_nifti_voxels(path), grid_of(_read_header(path))
         if array.size != np.prod(grid.shape, dtype=object):
             raise UserError(f"{path}: its header says both {array.shape} and {grid.shape} voxels; convert it again")
         return Image(array.reshape(grid.shape, order="F"), grid, str(path))
     header = _read_header(path)
-    image = read_voxels_of(path, header)
+    image = read_itk_voxels(path, header)
     if _is_colour(path, header.GetNumberOfComponents()):
         return Image(luminance(sitk.GetArrayViewFromImage(image)).T, grid_of(image), str(path))
     return Image.from_sitk(image, str(path))
 
 
 def _read_header(path: Path) -> Any:
-    header = read_information(path)
+    header = read_itk_header(path)
     if not _is_colour(path, header.GetNumberOfComponents()):
         _require_scalar(path, header.GetNumberOfComponents())
     return header

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from heteroreg.data.io.displacement import read_displacement
-from heteroreg.data.io.learn2reg import write_learn2reg
+from heteroreg.data.io.learn2reg import write_learn2reg_field
 from heteroreg.registration.cohort import TABLE
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_folder
@@ -50,5 +50,5 @@ def write_submission(registered: str | Path, out: str | Path) -> int:
     with atomic_folder(out, marker=names[0]) as folder, progress("writing the fields", len(names)) as report:
         for (_, row), name in zip(rows, reported(names, report), strict=True):
             displacement, grid = read_displacement(table.parent / row["folder"] / "displacement.nii.gz")
-            write_learn2reg(displacement, grid, folder / name)
+            write_learn2reg_field(displacement, grid, folder / name)
     return len(names)

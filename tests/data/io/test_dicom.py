@@ -143,8 +143,8 @@ def test_a_decoder_that_fails(
     (tmp_path / "program.py").write_text(program)
     dicom._stop()
     with monkeypatch.context() as patch:
-        patch.setattr(dicom, "PROGRAM", tmp_path / "program.py")
-        patch.setattr(dicom, "SECONDS", 1.0)
+        patch.setattr(dicom, "DICOM_PROGRAM", tmp_path / "program.py")
+        patch.setattr(dicom, "DICOM_SECONDS", 1.0)
         with pytest.raises(UserError, match=problem) as error:
             read_image(series)
         assert str(series) in str(error.value)

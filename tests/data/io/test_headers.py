@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 
 from heteroreg.data.image import read_image
-from heteroreg.data.io.headers import Header, check_header
+from heteroreg.data.io.headers import TextHeader, check_text_header
 from heteroreg.system.errors import UserError
 
 META = {
@@ -48,14 +48,16 @@ def test_sound_headers_are_read_by_itk_too(tmp_path: Path) -> None:
             tmp_path / "b.nrrd", "modality:=MR", "DWMRI_b-value:=" + "9" * 300, type="unsigned char", content="x: y"
         ),
     ):
-        assert check_header(path) == Header(path, compressed=False)
+        assert check_text_header(path) == TextHeader(path, compressed=False)
         np.testing.assert_array_equal(read_image(path).array, expected)
 
 
 def test_data_in_another_file(tmp_path: Path) -> None:
-    assert check_header(meta(tmp_path / "a.mhd", ElementDataFile="a.raw")) == Header(tmp_path / "a.raw", False)
+    assert check_text_header(meta(tmp_path / "a.mhd", ElementDataFile="a.raw")) == TextHeader(
+        tmp_path / "a.raw", False
+    )
     path = nrrd(tmp_path / "a.nhdr", "data file: sub/a.gz", encoding="gzip")
-    assert check_header(path) == Header(tmp_path / "sub" / "a.gz", compressed=True)
+    assert check_text_header(path) == TextHeader(tmp_path / "sub" / "a.gz", compressed=True)
 
 
 def test_what_simpleitk_writes(tmp_path: Path) -> None:
@@ -64,14 +66,14 @@ def test_what_simpleitk_writes(tmp_path: Path) -> None:
     for name in ("a.mha", "a.mhd", "a.nrrd", "a.nhdr"):
         for compressed in (False, True):
             sitk.WriteImage(image, str(tmp_path / name), useCompression=compressed)
-            header = check_header(tmp_path / name)
+            header = check_text_header(tmp_path / name)
             assert header is not None
             assert header.compressed == compressed
             assert header.data.is_file()
 
 
 def test_other_files_have_none(tmp_path: Path) -> None:
-    assert check_header(tmp_path / "a.nii.gz") is None
+    assert check_text_header(tmp_path / "a.nii.gz") is None
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from heteroreg.data.image import read_image
-from heteroreg.data.io.nifti import read_voxels
+from heteroreg.data.io.nifti import read_nifti_voxels
 from heteroreg.system.errors import UserError
 
 
@@ -26,7 +26,7 @@ def save(path, array, **header):
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.float32, np.float64])
 def test_voxels_are_those_of_the_file(ending, dtype, voxels, tmp_path):
     array = np.abs(voxels).astype(dtype)
-    found = read_voxels(save(tmp_path / f"a.{ending}", array))
+    found = read_nifti_voxels(save(tmp_path / f"a.{ending}", array))
     np.testing.assert_array_equal(found, array)
     assert np.issubdtype(found.dtype, np.integer) == np.issubdtype(dtype, np.integer)
 
@@ -36,19 +36,19 @@ def test_the_scaling_of_the_header_counts(voxels, tmp_path):
     image.header.set_slope_inter(0.5, 10)
     nib.save(image, tmp_path / "a.nii.gz")
     raw = np.asanyarray(nib.load(tmp_path / "a.nii.gz").dataobj)
-    np.testing.assert_allclose(read_voxels(tmp_path / "a.nii.gz"), raw)
+    np.testing.assert_allclose(read_nifti_voxels(tmp_path / "a.nii.gz"), raw)
 
 
 def test_nifti_2_and_big_endian(voxels, tmp_path):
     nib.save(nib.Nifti2Image(voxels, np.eye(4)), tmp_path / "two.nii")
-    np.testing.assert_array_equal(read_voxels(tmp_path / "two.nii"), voxels)
+    np.testing.assert_array_equal(read_nifti_voxels(tmp_path / "two.nii"), voxels)
     header = nib.Nifti1Header(endianness=">")
     header.set_data_dtype(">i2")
     nib.save(nib.Nifti1Image(voxels.astype(">i2"), np.eye(4), header), tmp_path / "big.nii")
-    np.testing.assert_array_equal(read_voxels(tmp_path / "big.nii"), voxels)
+    np.testing.assert_array_equal(read_nifti_voxels(tmp_path / "big.nii"), voxels)
 
 
-@pytest.mark.parametrize("read", [read_voxels, read_image])
+@pytest.mark.parametrize("read", [read_nifti_voxels, read_image])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
 def test_truncated_files_are_named(read, share, voxels, tmp_path):
     for ending in ("nii", "nii.gz"):

@@ -155,7 +155,7 @@ def test_values_that_are_none_are_told(tmp_path):
 def test_a_file_that_ends_its_reader_is_told(program, rng, tmp_path, monkeypatch):
     write_transform(field(OBLIQUE, rng), OBLIQUE, tmp_path / "u.h5")
     (tmp_path / "program.py").write_text(program)
-    monkeypatch.setattr(transforms, "PROGRAM", tmp_path / "program.py")
-    monkeypatch.setattr(transforms, "SECONDS", 5.0)
+    monkeypatch.setattr(transforms, "TRANSFORM_PROGRAM", tmp_path / "program.py")
+    monkeypatch.setattr(transforms, "TRANSFORM_SECONDS", 5.0)
     with pytest.raises(UserError, match=r"u\.h5: ends the program that reads ITK transforms; it is damaged"):
         read_transform(tmp_path / "u.h5")

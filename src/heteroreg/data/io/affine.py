@@ -9,7 +9,7 @@ import numpy as np
 
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
-from heteroreg.data.io.transforms import ask_itk
+from heteroreg.data.io.transforms import read_itk_transform
 from heteroreg.system.arrays import Doubles
 from heteroreg.system.errors import UserError
 
@@ -81,7 +81,7 @@ def read_affine(path: str | Path) -> Affine:
         UserError: The file is missing or damaged, or holds a transform that is not affine, or mirrors or flattens.
     """
     path = Path(path)
-    found = ask_itk(path)
+    found = read_itk_transform(path)
     if found.images is None:
         raise UserError(
             f"{path}: holds a transform that is not affine ({found.name}); align with an affine one, and apply a "

@@ -28,19 +28,19 @@ from heteroreg.system.errors import UserError
 from heteroreg.system.limits import max_voxels
 
 # For a series, and beside it for every MB; a large one takes seconds.
-SECONDS, SECONDS_PER_MB = 60.0, 2.0
-ENDINGS = (".dcm", ".ima", ".dicom")
-PROGRAM = Path(__file__).with_name("dicom_process.py")
+DICOM_SECONDS, DICOM_SECONDS_PER_MB = 60.0, 2.0
+DICOM_ENDINGS = (".dcm", ".ima", ".dicom")
+DICOM_PROGRAM = Path(__file__).with_name("dicom_process.py")
 
 _lock = threading.Lock()
 _process: subprocess.Popen[bytes] | None = None
 _owner = 0
 # The headers that were read last, and of which files: two frames of a series are mostly asked for in a row.
-_last: tuple[object, tuple[Header, ...]] | None = None
+_last: tuple[object, tuple[DicomHeader, ...]] | None = None
 
 
 @dataclass(frozen=True)
-class Header:
+class DicomHeader:
     """What a file says before its voxels are read.
 
     Attributes:
@@ -59,11 +59,11 @@ class Header:
     frames: int
     moving: bool
     spacing: tuple[float, ...] | None
-    planes: tuple[Plane, ...]
+    planes: tuple[DicomFrame, ...]
 
 
 @dataclass(frozen=True)
-class Plane:
+class DicomFrame:
     """Where a 2D image lies in space and time; what is not known is None.
 
     Attributes:
@@ -92,7 +92,7 @@ def is_dicom(path: Path) -> bool:
     if path.is_dir():
         return True
     name = path.name.lower()
-    if name.endswith(ENDINGS):
+    if name.endswith(DICOM_ENDINGS):
         return True
     if name.endswith(tuple(READERS)) or not path.is_file():
         return False
@@ -100,7 +100,7 @@ def is_dicom(path: Path) -> bool:
         return handle.read(132)[128:] == b"DICM"
 
 
-def read_headers(path: Path) -> tuple[Header, ...]:
+def read_dicom_headers(path: Path) -> tuple[DicomHeader, ...]:
     """The headers of a DICOM file, or of those in a folder, in the order of their names.
 
     Raises:
@@ -116,7 +116,9 @@ def read_headers(path: Path) -> tuple[Header, ...]:
     return _last[1]
 
 
-def read_voxels(path: Path, files: Sequence[str], frames: Sequence[int] | None = None) -> tuple[NDArray[Any], Grid]:
+def read_dicom_voxels(
+    path: Path, files: Sequence[str], frames: Sequence[int] | None = None
+) -> tuple[NDArray[Any], Grid]:
     """The voxels of files, one after the other along the last axis, or those of some frames of one file.
 
     Args:
@@ -144,9 +146,9 @@ def read_voxels(path: Path, files: Sequence[str], frames: Sequence[int] | None =
     return (np.moveaxis(array, -1, 0).T if colours else array.T), grid
 
 
-def _header(entry: Mapping[str, Any]) -> Header:
+def _header(entry: Mapping[str, Any]) -> DicomHeader:
     columns, rows = entry["size"]
-    return Header(
+    return DicomHeader(
         file=entry["file"],
         series=entry["series"],
         size=(columns, rows),
@@ -157,8 +159,8 @@ def _header(entry: Mapping[str, Any]) -> Header:
     )
 
 
-def _plane(entry: Mapping[str, Any]) -> Plane:
-    return Plane(
+def _plane(entry: Mapping[str, Any]) -> DicomFrame:
+    return DicomFrame(
         position=tuple(entry["position"]) or None,
         orientation=tuple(entry["orientation"]) or None,
         spacing=tuple(entry["spacing"]) or None,
@@ -175,7 +177,9 @@ def _answer(path: Path, question: dict[str, Any]) -> tuple[dict[str, Any], bytea
     with _lock:
         process = _running()
         late = threading.Event()
-        timer = threading.Timer(SECONDS + SECONDS_PER_MB * question["bytes"] / 1e6, _end, (process, late))
+        timer = threading.Timer(
+            DICOM_SECONDS + DICOM_SECONDS_PER_MB * question["bytes"] / 1e6, _end, (process, late)
+        )
         timer.daemon = True
         timer.start()
         try:
@@ -217,7 +221,7 @@ def _running() -> subprocess.Popen[bytes]:
     global _process, _owner
     if _process is None or _owner != os.getpid() or _process.poll() is not None:
         _stop()
-        command = [sys.executable, "-P", str(PROGRAM)]
+        command = [sys.executable, "-P", str(DICOM_PROGRAM)]
         _process = subprocess.Popen(  # noqa: S603 - a file of the package
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )

@@ -56,7 +56,7 @@ TIMES = (0x00181063, 0x00181065)
 PLACES = (0x00200032, 0x00209056, 0x00209057)
 TWO_DIMENSIONAL, CENTIMETRES = 1, 3  # of ultrasound regions
 
-Answer = tuple[dict[str, Any], bytes | memoryview]
+Reply = tuple[dict[str, Any], bytes | memoryview]
 
 
 def main() -> None:
@@ -86,7 +86,7 @@ class RefusedError(Exception):
     """What is wrong with the file or folder."""
 
 
-def _headers(question: dict[str, Any], usual: int) -> Answer:
+def _headers(question: dict[str, Any], usual: int) -> Reply:
     """The headers of a file, or of all DICOM files in a folder; series and kinds of images are numbered."""
     _limit_memory(usual + 64 * MB + 4 * question["bytes"])
     path = Path(question["path"])
@@ -245,7 +245,7 @@ def _numbered(numbers: dict[str, int], what: str, texts: Sequence[str]) -> int:
     return numbers.setdefault(f"{what} {texts}", len(numbers))
 
 
-def _voxels(question: dict[str, Any], usual: int) -> Answer:
+def _voxels(question: dict[str, Any], usual: int) -> Reply:
     """The voxels of whole files, one after the other, or of some frames of one file."""
     names, stored, frames = question["files"], question["bytes"], question["frames"]
     _limit_memory(usual + 64 * MB + 4 * stored)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from heteroreg.data.grid import Grid
 from heteroreg.data.io.colour import luminance
-from heteroreg.data.io.dicom import Header, Plane, read_headers, read_voxels
+from heteroreg.data.io.dicom import DicomFrame, DicomHeader, read_dicom_headers, read_dicom_voxels
 from heteroreg.data.io.frames import require_frame
 from heteroreg.data.io.itk import check_grid
 from heteroreg.system.errors import UserError
@@ -27,7 +27,7 @@ SKEW, TURNED = 1e-3, 1e-4
 
 
 @dataclass(frozen=True)
-class Part:
+class SourceFrame:
     """One 2D image: a file, or a frame of one.
 
     Attributes:
@@ -42,7 +42,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Series:
+class DicomSeries:
     """Images on one grid that follow one another in time.
 
     Attributes:
@@ -51,7 +51,7 @@ class Series:
         calibrated: Whether the size of a pixel is known.
     """
 
-    frames: tuple[tuple[Part, ...], ...]
+    frames: tuple[tuple[SourceFrame, ...], ...]
     grid: Grid | None
     calibrated: bool = True
 
@@ -75,7 +75,7 @@ def read_series(path: Path, frame: int | None = None) -> tuple[NDArray[Any], Gri
     parts = _frame(path, series, frame)
     numbers = [part.frame for part in parts if part.frame is not None]
     files = [part.file for part in (parts[:1] if numbers else parts)]
-    array, grid = read_voxels(path, files, numbers or None)
+    array, grid = read_dicom_voxels(path, files, numbers or None)
     array = _rescaled(luminance(array) if array.ndim > 3 else array, parts)
     if not series.calibrated:
         warnings.warn(
@@ -101,20 +101,20 @@ def read_series_grid(path: Path, frame: int | None = None) -> Grid:
     return read_series(path, frame)[1] if series.grid is None else series.grid
 
 
-def series_of(path: Path) -> Series:
+def series_of(path: Path) -> DicomSeries:
     """What a DICOM file, or a folder of one series, holds, from its headers.
 
     Raises:
         UserError: It holds none or several series, or its slices make no even stack.
     """
-    headers = read_headers(path)
+    headers = read_dicom_headers(path)
     count = len({header.series for header in headers})
     if count != 1:
         raise UserError(f"{path}: holds {count} DICOM series where one is needed; name a folder with one series")
-    return arrange(path, headers)
+    return arrange_series(path, headers)
 
 
-def arrange(name: object, headers: Sequence[Header]) -> Series:
+def arrange_series(name: object, headers: Sequence[DicomHeader]) -> DicomSeries:
     """Makes images of the files of a series.
 
     A file of several frames is a clip of 2D images, or, where its frames have places, what a folder of single
@@ -142,31 +142,33 @@ def arrange(name: object, headers: Sequence[Header]) -> Series:
         if first.frames > 1 and first.moving and (len(planes) == 1 or not placed):
             return _flat(first)
         if first.frames > 1 and len(planes) == 1:  # a volume of slices that have no header of their own
-            return Series(((Part(first.file, None),),), None)
+            return DicomSeries(((SourceFrame(first.file, None),),), None)
     return _stack(name, [slice_ for header in headers for slice_ in _slices(name, header)])
 
 
-def _flat(header: Header) -> Series:
+def _flat(header: DicomHeader) -> DicomSeries:
     """A clip, or an image without a place in space."""
     grid = Grid.of_shape(header.size, header.spacing or 1.0)
     numbers = range(header.frames) if header.frames > 1 else [None]
-    return Series(tuple((Part(header.file, number),) for number in numbers), grid, header.spacing is not None)
+    return DicomSeries(
+        tuple((SourceFrame(header.file, number),) for number in numbers), grid, header.spacing is not None
+    )
 
 
 @dataclass(frozen=True)
 class _Slice:
     """A 2D image in space and time, with vectors in mm."""
 
-    part: Part
+    part: SourceFrame
     size: tuple[int, int]
     position: NDArray[np.float64]
     row: NDArray[np.float64]
     column: NDArray[np.float64]
     spacing: tuple[float, ...]
-    plane: Plane
+    plane: DicomFrame
 
 
-def _slices(name: object, header: Header) -> Iterator[_Slice]:
+def _slices(name: object, header: DicomHeader) -> Iterator[_Slice]:
     for number, plane in enumerate(header.planes):
         spacing = plane.spacing or header.spacing
         if not (plane.position and plane.orientation and spacing):
@@ -181,13 +183,13 @@ def _slices(name: object, header: Header) -> Iterator[_Slice]:
             )
         row = row / lengths[0]
         column = column - (column @ row) * row  # what is left of rounding
-        part = Part(header.file, number if header.frames > 1 else None, _correction(header, plane))
+        part = SourceFrame(header.file, number if header.frames > 1 else None, _correction(header, plane))
         yield _Slice(
             part, header.size, np.array(plane.position), row, column / np.linalg.norm(column), spacing, plane
         )
 
 
-def _correction(header: Header, plane: Plane) -> tuple[float, float]:
+def _correction(header: DicomHeader, plane: DicomFrame) -> tuple[float, float]:
     """Slope and intercept that put right what GDCM does, which scales all frames of a file as the first."""
     first, own = header.planes[0].scale, plane.scale
     if first is None or own is None or own == first:
@@ -196,7 +198,7 @@ def _correction(header: Header, plane: Plane) -> tuple[float, float]:
     return slope, own[1] - slope * first[1]
 
 
-def _stack(name: object, slices: Sequence[_Slice]) -> Series:
+def _stack(name: object, slices: Sequence[_Slice]) -> DicomSeries:
     """Images that are stacks of slices: each place has a slice for each frame."""
     first = slices[0]
     normal = np.cross(first.row, first.column)
@@ -232,7 +234,7 @@ def _stack(name: object, slices: Sequence[_Slice]) -> Series:
         tuple(np.stack([first.row, first.column, normal], axis=1).ravel().tolist()),
     )
     check_grid(name, grid)
-    return Series(tuple(tuple(one.part for one in frame) for frame in frames), grid)
+    return DicomSeries(tuple(tuple(one.part for one in frame) for frame in frames), grid)
 
 
 def _places(slices: Sequence[_Slice], normal: NDArray[np.float64]) -> list[list[_Slice]]:
@@ -283,17 +285,17 @@ def _in_time(
     )
 
 
-def _moment(plane: Plane, key: int) -> float | None:
+def _moment(plane: DicomFrame, key: int) -> float | None:
     """The key-th of the numbers that may tell a time; the last is the number of the image."""
     return [*plane.times, plane.number][key] if key <= len(plane.times) else None
 
 
-def _frame(path: Path, series: Series, frame: int | None) -> tuple[Part, ...]:
+def _frame(path: Path, series: DicomSeries, frame: int | None) -> tuple[SourceFrame, ...]:
     require_frame(path, frame, len(series.frames))
     return series.frames[frame or 0]
 
 
-def _rescaled(array: NDArray[Any], parts: Sequence[Part]) -> NDArray[Any]:
+def _rescaled(array: NDArray[Any], parts: Sequence[SourceFrame]) -> NDArray[Any]:
     """The values of frames that are not scaled as the first of their file is."""
     if all(part.correction == (1.0, 0.0) for part in parts):
         return array

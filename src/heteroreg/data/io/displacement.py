@@ -11,8 +11,8 @@ import SimpleITK as sitk
 
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import place, write_sitk
-from heteroreg.data.io.itk import NIFTI_ENDINGS, grid_of, read_information, read_voxels_of
-from heteroreg.data.io.nifti import read_voxels
+from heteroreg.data.io.itk import NIFTI_ENDINGS, grid_of, read_itk_header, read_itk_voxels
+from heteroreg.data.io.nifti import read_nifti_voxels
 from heteroreg.system.arrays import Floats
 from heteroreg.system.errors import UserError
 
@@ -50,10 +50,10 @@ def write_displacement(displacement: Floats, grid: Grid, path: str | Path) -> No
     """
     if grid.dims == 3 and grid.shape[2] == 1 and Path(path).name.lower().endswith(NIFTI_ENDINGS):
         displacement, grid = np.repeat(displacement, 2, axis=3), replace(grid, shape=(*grid.shape[:2], 2))
-    write_sitk(field_of(displacement, grid), Path(path))
+    write_sitk(displacement_to_itk(displacement, grid), Path(path))
 
 
-def field_of(displacement: Floats, grid: Grid) -> Any:
+def displacement_to_itk(displacement: Floats, grid: Grid) -> Any:
     """A displacement (d, *shape) in voxels of `grid` as a SimpleITK image of vectors in mm, float32."""
     vectors = np.moveaxis(to_millimetres(displacement, grid), 0, -1)
     array = np.ascontiguousarray(vectors.transpose(*reversed(range(grid.dims)), grid.dims), dtype=np.float32)
@@ -73,19 +73,19 @@ def read_displacement(path: str | Path) -> tuple[Floats, Grid]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; name a displacement field")
     if path.name.lower().endswith(NIFTI_ENDINGS):
-        read_voxels(path)  # ITK fills what is missing of a truncated file with zeros
-    reader = read_information(path)
+        read_nifti_voxels(path)  # ITK fills what is missing of a truncated file with zeros
+    reader = read_itk_header(path)
     grid = grid_of(reader)
     if reader.GetNumberOfComponents() != grid.dims or grid.dims not in (2, 3):
         raise UserError(
             f"{path}: has {reader.GetNumberOfComponents()} values in each voxel of a {grid.dims}D grid; "
             "a displacement field has one for each axis"
         )
-    vectors = sitk.GetArrayFromImage(read_voxels_of(path, reader, sitk.sitkVectorFloat64))
-    return displacement_of(vectors, grid, path), grid
+    vectors = sitk.GetArrayFromImage(read_itk_voxels(path, reader, sitk.sitkVectorFloat64))
+    return displacement_from_itk(vectors, grid, path), grid
 
 
-def displacement_of(vectors: Floats, grid: Grid, path: Path) -> Floats:
+def displacement_from_itk(vectors: Floats, grid: Grid, path: Path) -> Floats:
     """The displacement (d, *shape) in voxels of vectors in mm.
 
     Args:

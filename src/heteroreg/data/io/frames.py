@@ -7,8 +7,8 @@ from pathlib import Path
 
 from heteroreg.system.errors import UserError
 
-NAMED = re.compile(r"(?P<file>.*)#(?P<frame>[^#]*)", re.DOTALL)
-NUMBER = re.compile(r"[0-9]{1,9}")
+FRAME_NAME = re.compile(r"(?P<file>.*)#(?P<frame>[^#]*)", re.DOTALL)
+FRAME_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 def split_frame(path: Path) -> tuple[Path, int | None]:
@@ -22,13 +22,13 @@ def split_frame(path: Path) -> tuple[Path, int | None]:
     Raises:
         UserError: What follows the `#` of a file that exists is no number.
     """
-    match = NAMED.fullmatch(path.name)
+    match = FRAME_NAME.fullmatch(path.name)
     if match is None or _exists(path):
         return path, None
     file = path.with_name(match["file"]) if match["file"] else path.parent
     if not _exists(file):
         return path, None
-    if not NUMBER.fullmatch(match["frame"]):
+    if not FRAME_NUMBER.fullmatch(match["frame"]):
         raise UserError(f"{path}: after the # stands no frame; write a whole number, the first frame is {file}#0")
     return file, int(match["frame"])
 

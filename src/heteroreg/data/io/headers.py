@@ -74,7 +74,7 @@ NRRD_ALIASES = {"byteskip": "byte skip", "lineskip": "line skip", "datafile": "d
 
 
 @dataclass(frozen=True)
-class Header:
+class TextHeader:
     """What a text header says of its data.
 
     Attributes:
@@ -86,7 +86,7 @@ class Header:
     compressed: bool
 
 
-def check_header(path: Path) -> Header | None:
+def check_text_header(path: Path) -> TextHeader | None:
     """Checks the header of a MetaImage or NRRD file.
 
     Args:
@@ -105,7 +105,7 @@ def check_header(path: Path) -> Header | None:
         start = handle.read(HEADER_BYTES)
     fields = _metaimage(path, start) if ending in METAIMAGE else _nrrd(path, start)
     name = fields.get("data", "")
-    return Header(path.parent / name if name else path, fields["compressed"] == "True")
+    return TextHeader(path.parent / name if name else path, fields["compressed"] == "True")
 
 
 def _bad(path: Path, what: str) -> UserError:

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from heteroreg.data.grid import Grid
 from heteroreg.data.io import nifti
-from heteroreg.data.io.headers import check_header
+from heteroreg.data.io.headers import check_text_header
 from heteroreg.system.errors import UserError
 from heteroreg.system.limits import require_size, require_stored
 
@@ -33,7 +33,7 @@ BYTES = {
     sitk.sitkInt32: 4, sitk.sitkUInt64: 8, sitk.sitkInt64: 8, sitk.sitkFloat32: 4, sitk.sitkFloat64: 8,
 }  # fmt: skip
 # Between a nanometre and a kilometre.
-SPACING = (1e-6, 1e6)
+SPACING_LIMITS = (1e-6, 1e6)
 
 
 def grid_of(image: Any) -> Grid:
@@ -46,7 +46,7 @@ def grid_of(image: Any) -> Grid:
     )
 
 
-def read_information(path: Path) -> Any:
+def read_itk_header(path: Path) -> Any:
     """Reads a header.
 
     Returns:
@@ -56,9 +56,9 @@ def read_information(path: Path) -> Any:
         UserError: There is no reader for it, it is damaged, it declares more than `limits.max_voxels`, or more than
             the file can hold, or a grid that is none.
     """
-    header = check_header(path)
+    header = check_text_header(path)
     if path.name.lower().endswith(NIFTI_ENDINGS):
-        nifti.check_header(path)
+        nifti.check_nifti_header(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     name = path.name.lower()
@@ -88,7 +88,7 @@ def read_information(path: Path) -> Any:
     return reader
 
 
-def read_voxels_of(path: Path, reader: Any, pixel: int | None = None) -> Any:
+def read_itk_voxels(path: Path, reader: Any, pixel: int | None = None) -> Any:
     """Reads the voxels after `read_information`.
 
     Args:
@@ -117,9 +117,9 @@ def check_grid(path: object, grid: Grid) -> None:
         UserError: A spacing is not a positive length, a position is none, or the axes do not span the space.
     """
     spacing, origin, axes = np.array(grid.spacing), np.array(grid.origin), grid.axes
-    if not ((spacing >= SPACING[0]) & (spacing <= SPACING[1])).all():
+    if not ((spacing >= SPACING_LIMITS[0]) & (spacing <= SPACING_LIMITS[1])).all():
         raise UserError(f"{path}: its header says a spacing of {grid.spacing} mm; correct it")
-    if not (np.abs(origin) <= nifti.FURTHEST).all():
+    if not (np.abs(origin) <= nifti.FURTHEST_MM).all():
         raise UserError(f"{path}: its header says an origin of {grid.origin} mm; correct it")
     if not (np.abs(axes) <= 2).all() or not abs(np.linalg.det(axes)) > 1e-3:
         raise UserError(f"{path}: its header says axes that span no space ({grid.direction}); correct it")

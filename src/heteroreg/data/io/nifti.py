@@ -28,10 +28,10 @@ HEADER = 540  # bytes of the longer of the two kinds
 # Bytes behind the voxels that are put up with: some writers fill up the last block.
 PADDING = 1024**2
 # Nothing that is placed in space lies further away, in mm: beyond a planet's size positions have no digits left.
-FURTHEST = 1e10
+FURTHEST_MM = 1e10
 
 
-def read_voxels(path: Path) -> NDArray[Any]:
+def read_nifti_voxels(path: Path) -> NDArray[Any]:
     """Decodes a NIfTI-1 or NIfTI-2 file whole, with its intensity scaling, axes in the order of the file.
 
     The header is read first. No more is unfolded of a compressed file than it declares.
@@ -53,7 +53,7 @@ def read_voxels(path: Path) -> NDArray[Any]:
         raise _unreadable(path, error) from error
 
 
-def check_header(path: Path) -> None:
+def check_nifti_header(path: Path) -> None:
     """Checks what the header of a NIfTI file declares, and nothing else of it.
 
     Raises:
@@ -120,7 +120,7 @@ def _check_header(path: Path, start: bytes) -> tuple[tuple[int, ...], int, int]:
     if dtype.kind not in "biuf" and not (dtype.kind == "V" and dtype.names):
         raise _unreadable(path, f"its voxels are of type {dtype}")
     first = max(int(offset), 544 if magic[:3] == b"n+2" else 352)
-    if not (np.abs(_placement(header)) <= FURTHEST).all():  # ITK's search for the axes would not end
+    if not (np.abs(_placement(header)) <= FURTHEST_MM).all():  # ITK's search for the axes would not end
         raise _unreadable(path, "its place in space is no number")
     return shape, dtype.itemsize, first
 

@@ -23,9 +23,9 @@ from heteroreg.system.errors import UserError
 from heteroreg.system.files import write_text
 from heteroreg.system.text import read_json, read_table, read_text
 
-AXES = ("x", "y", "z")
+AXIS_COLUMNS = ("x", "y", "z")
 # What Slicer says of the coordinates, a word or in older versions a number, and the factors to and from LPS.
-SYSTEMS = {"LPS": np.ones(3), "1": np.ones(3), "RAS": LPS_TO_RAS, "0": LPS_TO_RAS}
+TO_LPS = {"LPS": np.ones(3), "1": np.ones(3), "RAS": LPS_TO_RAS, "0": LPS_TO_RAS}
 SLICER_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
 
 
@@ -90,8 +90,8 @@ def write_points(points: Points, positions: Doubles, path: str | Path) -> None:
 
 
 def _from_csv(path: Path) -> Points:
-    columns, rows = read_table(path, AXES[:2])
-    axes = [axis for axis in AXES if axis in columns]
+    columns, rows = read_table(path, AXIS_COLUMNS[:2])
+    axes = [axis for axis in AXIS_COLUMNS if axis in columns]
     positions = [[_number(path, line, cells[axis]) for axis in axes] for line, cells in rows]
 
     def text_with(moved: Doubles) -> str:
@@ -111,9 +111,9 @@ def _from_fcsv(path: Path) -> Points:
     said = dict(re.findall(r"^# *(\w+) *= *(.*?) *$", "\n".join(comments), re.MULTILINE))
     flip = _system(path, said.get("CoordinateSystem", ""))
     columns = said.get("columns", SLICER_COLUMNS).split(",")
-    if not set(AXES) <= set(columns):
+    if not set(AXIS_COLUMNS) <= set(columns):
         raise UserError(f"{path}: its columns lack one of x, y and z; save the points from Slicer again")
-    places = [columns.index(axis) for axis in AXES]
+    places = [columns.index(axis) for axis in AXIS_COLUMNS]
     rows = []
     for number, line in enumerate(lines, start=1):
         if line.strip() and not line.startswith("#"):
@@ -178,9 +178,9 @@ def _kind(path: Path) -> str:
 
 
 def _system(path: Path, text: str) -> Doubles:
-    if text not in SYSTEMS:
+    if text not in TO_LPS:
         raise UserError(f"{path}: has the coordinate system '{text}'; LPS or RAS is needed")
-    return SYSTEMS[text]
+    return TO_LPS[text]
 
 
 def _number(path: Path, line: int, text: str) -> float:

@@ -13,18 +13,23 @@ import numpy as np
 import SimpleITK as sitk
 
 from heteroreg.data.grid import Grid
-from heteroreg.data.io.displacement import displacement_of, field_of, read_displacement, write_displacement
+from heteroreg.data.io.displacement import (
+    displacement_from_itk,
+    displacement_to_itk,
+    read_displacement,
+    write_displacement,
+)
 from heteroreg.data.io.itk import check_grid
-from heteroreg.data.io.learn2reg import is_learn2reg, is_learn2reg_name, read_learn2reg, write_learn2reg
+from heteroreg.data.io.learn2reg import is_learn2reg, is_learn2reg_name, read_learn2reg_field, write_learn2reg_field
 from heteroreg.system.arrays import Floats
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_file
 from heteroreg.system.limits import require_size
 
 ITK_ENDINGS = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
-PROGRAM = Path(__file__).with_name("transform_process.py")
+TRANSFORM_PROGRAM = Path(__file__).with_name("transform_process.py")
 # For a file, and beside it for every MB: a field as text is slow.
-SECONDS, SECONDS_PER_MB = 60.0, 5.0
+TRANSFORM_SECONDS, TRANSFORM_SECONDS_PER_MB = 60.0, 5.0
 WRITTEN_ENDINGS = ITK_ENDINGS[:-1]  # .mat is for affine transforms
 
 
@@ -51,7 +56,7 @@ def read_transform(path: str | Path, like: Grid | None = None) -> tuple[Floats, 
         return _from_itk(path, like)
     if is_learn2reg(path):
         grid = _needed(path, like)
-        return read_learn2reg(path, grid), grid
+        return read_learn2reg_field(path, grid), grid
     return read_displacement(path)
 
 
@@ -73,13 +78,13 @@ def write_transform(displacement: Floats, grid: Grid, path: str | Path) -> None:
     elif name.endswith(ITK_ENDINGS):
         raise UserError(f"{path}: {path.suffix} files hold affine transforms alone; end the name in .h5")
     elif is_learn2reg_name(path):
-        write_learn2reg(displacement, grid, path)
+        write_learn2reg_field(displacement, grid, path)
     else:
         write_displacement(displacement, grid, path)
 
 
 @dataclass(frozen=True)
-class Answer:
+class ItkTransform:
     """What a transform file of ITK holds.
 
     Attributes:
@@ -97,7 +102,7 @@ class Answer:
     grid: Grid | None = None
 
 
-def ask_itk(path: Path, like: Grid | None = None) -> Answer:
+def read_itk_transform(path: Path, like: Grid | None = None) -> ItkTransform:
     """Reads a transform file of ITK, in a process of its own.
 
     Args:
@@ -122,7 +127,7 @@ def ask_itk(path: Path, like: Grid | None = None) -> Answer:
     if found["dims"] not in (2, 3):
         raise UserError(f"{path}: transforms a space of {found['dims']} dimensions; 2 or 3 are needed")
     images = np.array(found["images"]) if "images" in found else None
-    answer = Answer(found["name"], found["dims"], images)
+    answer = ItkTransform(found["name"], found["dims"], images)
     if "grid" not in found:
         return answer
     where = Grid(*(tuple(part) for part in found["grid"]))
@@ -133,11 +138,11 @@ def ask_itk(path: Path, like: Grid | None = None) -> Answer:
 
 
 def _from_itk(path: Path, like: Grid | None) -> tuple[Floats, Grid]:
-    found = ask_itk(path, like)
+    found = read_itk_transform(path, like)
     if found.vectors is None or found.grid is None:
         like = _needed(path, like)
         raise UserError(f"{path}: transforms a space of {found.dims} dimensions, and the image has {like.dims}")
-    return displacement_of(found.vectors, found.grid, path), found.grid
+    return displacement_from_itk(found.vectors, found.grid, path), found.grid
 
 
 def _needed(path: Path, like: Grid | None) -> Grid:
@@ -147,7 +152,7 @@ def _needed(path: Path, like: Grid | None) -> Grid:
 
 
 def _write_itk(displacement: Floats, grid: Grid, path: Path) -> None:
-    vectors = sitk.GetArrayFromImage(field_of(displacement, grid)).astype(np.float64)
+    vectors = sitk.GetArrayFromImage(displacement_to_itk(displacement, grid)).astype(np.float64)
     with atomic_file(path) as temporary:
         try:
             found, _ = _ask(temporary, write=True, grid=grid, size=vectors.nbytes, content=vectors.tobytes())
@@ -171,9 +176,9 @@ def _ask(
     where = None if grid is None else (grid.shape, grid.spacing, grid.origin, grid.direction)
     question = json.dumps({"path": str(path), "write": write, "grid": where})
     done = subprocess.run(  # noqa: S603 - a file of the package
-        [sys.executable, "-P", str(PROGRAM)],
+        [sys.executable, "-P", str(TRANSFORM_PROGRAM)],
         input=question.encode() + b"\n" + content, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        timeout=SECONDS + SECONDS_PER_MB * size / 1e6, check=True,
+        timeout=TRANSFORM_SECONDS + TRANSFORM_SECONDS_PER_MB * size / 1e6, check=True,
     )  # fmt: skip
     line, _, rest = done.stdout.partition(b"\n")
     return json.loads(line), rest

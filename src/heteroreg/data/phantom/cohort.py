@@ -10,14 +10,14 @@ from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.data.image import Image, write_image
 from heteroreg.data.io.displacement import write_displacement
 from heteroreg.data.phantom.layouts import LAYOUTS
-from heteroreg.data.phantom.noise import KINDS, require_strength
+from heteroreg.data.phantom.noise import NOISE_KINDS, require_strength
 from heteroreg.data.phantom.pair import SMALLEST_PHANTOM, PhantomPair, make_pair
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_folder, write_text
 from heteroreg.system.progress import Report, progress
 
-MARKER = "phantom.json"
-SPACING = {2: (1.5, 1.5), 3: (1.5, 1.5, 3.0)}
+PHANTOM_MARKER = "phantom.json"
+SPACING_MM = {2: (1.5, 1.5), 3: (1.5, 1.5, 3.0)}
 
 
 def write_phantom(
@@ -65,13 +65,13 @@ def write_phantom(
     look = {"size": size, "noise": noise, "artefacts": artefacts, "strength": strength}
     look |= {} if noise_strength is None else {"noise_strength": noise_strength}
     look |= {"varied": True} if varied else {}
-    with atomic_folder(out, marker=MARKER) as folder, progress("making hearts", pairs) as report:
+    with atomic_folder(out, marker=PHANTOM_MARKER) as folder, progress("making hearts", pairs) as report:
         if layout == "pairs":
             _write_pairs(folder, pairs, dims, seed, look, report)
         else:
             LAYOUTS[layout](folder, pairs=pairs, seed=seed, report=report, **look)
         about = {"kind": "phantom", "layout": layout, "pairs": pairs, "dims": dims, "seed": seed, **look}
-        write_text(folder / MARKER, json.dumps(about, indent=2) + "\n")
+        write_text(folder / PHANTOM_MARKER, json.dumps(about, indent=2) + "\n")
     return Cohort.read(out) if layout == "pairs" else None
 
 
@@ -80,12 +80,12 @@ def _check(
 ) -> None:
     if pairs < 1:
         raise UserError(f"--pairs {pairs}: must be 1 or more")
-    if dims not in SPACING:
+    if dims not in SPACING_MM:
         raise UserError(f"--dims {dims}: must be 2 or 3")
     if size < SMALLEST_PHANTOM:
         raise UserError(f"--size {size}: too small for a heart; use {SMALLEST_PHANTOM} or more")
-    if noise not in KINDS:
-        raise UserError(f"--noise {noise}: unknown; use {', '.join(KINDS)}")
+    if noise not in NOISE_KINDS:
+        raise UserError(f"--noise {noise}: unknown; use {', '.join(NOISE_KINDS)}")
     for option, value in zip(("--strength", "--noise-strength"), strengths, strict=True):
         if value is not None:
             require_strength(value, option)
@@ -99,7 +99,7 @@ def _write_pairs(folder: Path, pairs: int, dims: int, seed: int, look: dict[str,
     options = {key: value for key, value in look.items() if key != "size"}
     rows = []
     for index in range(pairs):
-        pair = make_pair((seed, index), shape=shape, spacing=SPACING[dims], **options)
+        pair = make_pair((seed, index), shape=shape, spacing=SPACING_MM[dims], **options)
         rows.append(_write_pair(pair, f"phantom{index + 1:03d}", _split(index, pairs), folder))
         report(index + 1)
     Cohort(tuple(rows)).write(folder / "pairs.csv")

@@ -16,7 +16,7 @@ from heteroreg.data.phantom.spline import smooth_map
 from heteroreg.system.arrays import Floats
 from heteroreg.system.errors import UserError
 
-KINDS = ("gaussian", "rician", "speckle")
+NOISE_KINDS = ("gaussian", "rician", "speckle")
 GRAIN = (1.1, 0.7)  # size of a speckle, across and along the beam, in voxels (standard deviation of a Gaussian)
 RAYLEIGH_MEAN = np.sqrt(np.pi) / 2  # of |z| where E|z|² = 1
 RAYLEIGH_SD = np.sqrt(1 - np.pi / 4)
@@ -24,7 +24,7 @@ FULL_SPECKLE = 0.5  # below 0.5227, the ratio of sd to mean of a Rayleigh distri
 
 
 @dataclass(frozen=True)
-class Noise:
+class NoiseModel:
     """What noise does to one image.
 
     Attributes:
@@ -55,7 +55,7 @@ class Noise:
 
 def random_noise(
     clean: Floats, rng: np.random.Generator, *, kind: str = "gaussian", strength: float = 1.0
-) -> Noise:
+) -> NoiseModel:
     """Noise for an image, scaled to its intensity range R (from the minimum to the 99.5th percentile).
 
     With g a smooth random map from 0 to 1 and s the signal above its minimum over R:
@@ -73,8 +73,8 @@ def random_noise(
     Raises:
         UserError: An unknown kind, or a negative strength.
     """
-    if kind not in KINDS:
-        raise UserError(f"--noise {kind}: unknown; use {', '.join(KINDS)}")
+    if kind not in NOISE_KINDS:
+        raise UserError(f"--noise {kind}: unknown; use {', '.join(NOISE_KINDS)}")
     require_strength(strength)
     low = float(clean.min())
     span = intensity_range(clean)
@@ -83,9 +83,9 @@ def random_noise(
         inside, depth = sector(clean.shape)
         signal = clean * np.exp(-0.7 * depth) * inside
         ratio = np.minimum(strength * (0.15 + 0.2 * uneven + 0.15 * depth), FULL_SPECKLE)
-        return Noise(kind, signal, signal * ratio)
+        return NoiseModel(kind, signal, signal * ratio)
     relative = np.clip((clean - low) / span, 0.0, 1.0)
-    return Noise(kind, clean, strength * span * (0.02 + 0.16 * uneven) * (0.4 + 0.6 * relative))
+    return NoiseModel(kind, clean, strength * span * (0.02 + 0.16 * uneven) * (0.4 + 0.6 * relative))
 
 
 def require_strength(value: float, option: str = "--strength") -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.data.image import Image, read_image, write_image
-from heteroreg.data.phantom.cohort import MARKER
+from heteroreg.data.phantom.cohort import PHANTOM_MARKER
 from heteroreg.data.phantom.observe import Observed, observe
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_folder, write_text
@@ -67,7 +67,7 @@ def write_overlay(
 
     look(np.zeros((2, 2)), np.random.default_rng(0))  # whether the settings are allowed, before any file is read
     with (
-        atomic_folder(out, marker=MARKER) as folder,
+        atomic_folder(out, marker=PHANTOM_MARKER) as folder,
         progress("laying noise over", len(cohort), show=show) as report,
     ):
         pairs = []
@@ -81,7 +81,7 @@ def write_overlay(
             "kind": "overlay", "on": cohort.name, "seed": seed, "noise": noise, "artefacts": artefacts,
             "strength": strength, "noise_strength": noise_strength,
         }  # fmt: skip
-        write_text(folder / MARKER, json.dumps(about, indent=2) + "\n")
+        write_text(folder / PHANTOM_MARKER, json.dumps(about, indent=2) + "\n")
     return Cohort.read(out)
 
 

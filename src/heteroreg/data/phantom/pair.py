@@ -13,7 +13,7 @@ from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
 from heteroreg.data.phantom.heart import random_heart
 from heteroreg.data.phantom.motion import contract, random_beat, random_wander
-from heteroreg.data.phantom.noise import KINDS
+from heteroreg.data.phantom.noise import NOISE_KINDS
 from heteroreg.data.phantom.observe import observe
 from heteroreg.data.phantom.render import random_look
 from heteroreg.data.phantom.variety import Variety, random_variety, vary_beat, vary_heart, vary_look
@@ -21,7 +21,7 @@ from heteroreg.system.arrays import Floats
 from heteroreg.system.errors import UserError
 
 VIEWS = ("short-axis", "2CH", "4CH")
-UNITS = 96.0  # the length units of the anatomy that the first axis of an image spans
+ANATOMY_WIDTH = 96.0  # the length units of the anatomy that the first axis of an image spans
 SMALLEST_PHANTOM = 32
 
 
@@ -129,14 +129,14 @@ def make_pair(
     shape = tuple(int(n) for n in shape)
     if min(shape[:2]) < SMALLEST_PHANTOM:
         raise UserError(f"--size {min(shape[:2])}: too small for a heart; use {SMALLEST_PHANTOM} or more")
-    if noise not in KINDS:
-        raise UserError(f"--noise {noise}: unknown; use {', '.join(KINDS)}")
+    if noise not in NOISE_KINDS:
+        raise UserError(f"--noise {noise}: unknown; use {', '.join(NOISE_KINDS)}")
     if view not in VIEWS or (view != "short-axis" and len(shape) != 2):
         raise UserError(f"view {view}: use {', '.join(VIEWS)}; apical views are 2D")
     streams = np.random.SeedSequence(seed).spawn(6)
     anatomy, movement, looks, of_moving, of_fixed, various = (np.random.default_rng(s) for s in streams)
     grid = Grid.of_shape(shape, tuple(spacing))
-    step = UNITS / shape[0] * np.asarray(grid.spacing) / grid.spacing[0]  # units in a voxel
+    step = ANATOMY_WIDTH / shape[0] * np.asarray(grid.spacing) / grid.spacing[0]  # units in a voxel
     apical, volume = view != "short-axis", len(shape) == 3
 
     heart = random_heart(anatomy)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from heteroreg.data.cohort import Pair
 from heteroreg.data.readers.layout import folders_named, image_file, read_info
-from heteroreg.data.readers.splits import PARTS, part_of
+from heteroreg.data.readers.splits import SPLIT_OF_FOLDER, part_of
 from heteroreg.system.errors import UserError
 from heteroreg.system.text import read_text
 
-VIEWS = ("2CH", "4CH")
-ENDINGS = (".nii.gz", ".nii", ".mhd")
+CAMUS_VIEWS = ("2CH", "4CH")
+CAMUS_ENDINGS = (".nii.gz", ".nii", ".mhd")
 
 
 def read_camus(source: Path) -> list[Pair]:
@@ -42,7 +42,7 @@ def read_camus(source: Path) -> list[Pair]:
     pairs: dict[str, Pair] = {}
     for folder in patients:
         split = groups.get(folder.name.lower()) or part_of(folder.relative_to(source))
-        found = [pair for view in VIEWS if (pair := _pair(folder, view, split))]
+        found = [pair for view in CAMUS_VIEWS if (pair := _pair(folder, view, split))]
         if not found:
             raise UserError(f"{folder}: holds no {folder.name}_2CH_ED or _4CH_ED image (.nii.gz or .mhd)")
         for pair in found:
@@ -54,7 +54,7 @@ def read_camus(source: Path) -> list[Pair]:
 
 def _pair(folder: Path, view: str, split: str | None) -> Pair | None:
     stems = {phase: f"{folder.name}_{view}_{phase}" for phase in ("ED", "ES")}
-    images = {phase: image_file(folder, stem, ENDINGS) for phase, stem in stems.items()}
+    images = {phase: image_file(folder, stem, CAMUS_ENDINGS) for phase, stem in stems.items()}
     moving, fixed = images["ED"], images["ES"]
     if moving is None and fixed is None:
         return None
@@ -68,8 +68,8 @@ def _pair(folder: Path, view: str, split: str | None) -> Pair | None:
         patient=folder.name,
         moving=moving,
         fixed=fixed,
-        moving_labels=image_file(folder, f"{stems['ED']}_gt", ENDINGS),
-        fixed_labels=image_file(folder, f"{stems['ES']}_gt", ENDINGS),
+        moving_labels=image_file(folder, f"{stems['ED']}_gt", CAMUS_ENDINGS),
+        fixed_labels=image_file(folder, f"{stems['ES']}_gt", CAMUS_ENDINGS),
         split=split,
         extra={
             "view": view,
@@ -84,9 +84,9 @@ def _subgroups(source: Path) -> dict[str, str]:
     places = (source, source / "database_split", source.parent / "database_split")
     files = [file for place in places for file in sorted(place.glob("subgroup_*.txt"))]
     return {
-        name.strip().lower(): PARTS[part]
+        name.strip().lower(): SPLIT_OF_FOLDER[part]
         for file in files
-        if (part := file.stem.removeprefix("subgroup_").lower()) in PARTS
+        if (part := file.stem.removeprefix("subgroup_").lower()) in SPLIT_OF_FOLDER
         for name in read_text(file).splitlines()
         if name.strip()
     }

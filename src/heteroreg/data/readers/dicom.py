@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 
 from heteroreg.data.cohort import Pair
 from heteroreg.data.image import read_frames
-from heteroreg.data.io.dicom import ENDINGS, Header, read_headers
-from heteroreg.data.io.dicom_series import arrange
+from heteroreg.data.io.dicom import DICOM_ENDINGS, DicomHeader, read_dicom_headers
+from heteroreg.data.io.dicom_series import arrange_series
 from heteroreg.data.io.frames import name_frame
 from heteroreg.data.readers.layout import stem_of
-from heteroreg.data.readers.splits import PARTS, part_of
+from heteroreg.data.readers.splits import SPLIT_OF_FOLDER, part_of
 from heteroreg.system.errors import UserError
 from heteroreg.system.progress import progress
 from heteroreg.system.text import read_table
 
-LABELS = re.compile(r"[_-](?:labels?|gt|seg|segmentation|mask)", re.IGNORECASE)
-NEEDED = ("id", "ED", "ES")
+LABELS_SUFFIX = re.compile(r"[_-](?:labels?|gt|seg|segmentation|mask)", re.IGNORECASE)
+FRAME_COLUMNS = ("id", "ED", "ES")
 # Seconds after which it says how far it is.
 PATIENCE = 2.0
 
@@ -100,7 +100,7 @@ class _Frames:
         if not path.is_file():
             raise UserError(f"--frames {text}: write ED,ES, two numbers from 0 such as 0,9, or name a CSV table")
         by_id = {}
-        for number, row in read_table(path, NEEDED)[1]:
+        for number, row in read_table(path, FRAME_COLUMNS)[1]:
             both = _numbers([row["ED"], row["ES"]])
             if both is None:
                 raise UserError(f"{path}: line {number} has no two different frame numbers from 0 in ED and ES")
@@ -132,7 +132,7 @@ def _pair(source: Path, cine: _Cine, frames: _Frames, label: int | None) -> Pair
     sizes = None if labels is None else _sizes(labels, cine, label)
     ed, es = frames.of(cine) or _extremes(cine, labels, sizes)
     folders = _folders(source, cine.path)
-    named = [part for part in folders if part.lower() not in PARTS]
+    named = [part for part in folders if part.lower() not in SPLIT_OF_FOLDER]
     return Pair(
         id=cine.id,
         patient=named[0] if named else cine.id,
@@ -152,14 +152,14 @@ def _cines(source: Path, show: bool) -> Iterator[_Cine]:
     with progress("reading DICOM headers", len(places), show=show, after=PATIENCE) as report:
         for done, place in enumerate(places, start=1):
             for path, headers in _series(place):
-                if (count := len(arrange(path, headers).frames)) > 1:
+                if (count := len(arrange_series(path, headers).frames)) > 1:
                     yield _Cine("_".join([*_folders(source, path), _stem(path)]), path, count)
             report(done)
 
 
-def _series(place: Path) -> list[tuple[Path, Sequence[Header]]]:
+def _series(place: Path) -> list[tuple[Path, Sequence[DicomHeader]]]:
     """The series of a folder, or of a file: each file of several frames, or all single images that have a place."""
-    headers = read_headers(place)
+    headers = read_dicom_headers(place)
     several = [header for header in headers if header.frames > 1]
     if several or not any(plane.position for header in headers for plane in header.planes):
         return [(Path(header.file), [header]) for header in several]
@@ -175,7 +175,7 @@ def _folders(source: Path, path: Path) -> tuple[str, ...]:
 
 
 def _stem(path: Path) -> str:
-    return path.stem if path.suffix.lower() in ENDINGS else path.name
+    return path.stem if path.suffix.lower() in DICOM_ENDINGS else path.name
 
 
 def _labels_beside(path: Path) -> Path | None:
@@ -183,7 +183,7 @@ def _labels_beside(path: Path) -> Path | None:
     found = []
     for file in sorted(path.parent.iterdir()):
         name = stem_of(file) if file.is_file() else None
-        if name and name.startswith(_stem(path)) and LABELS.fullmatch(name[len(_stem(path)) :]):
+        if name and name.startswith(_stem(path)) and LABELS_SUFFIX.fullmatch(name[len(_stem(path)) :]):
             found.append(file)
     if len(found) > 1:
         raise UserError(f"{found[1]}: and {found[0].name} are label maps of one series; remove one of them")

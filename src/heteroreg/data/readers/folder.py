@@ -10,7 +10,7 @@ from heteroreg.data.readers.layout import IMAGE_ENDINGS, stem_of
 from heteroreg.data.readers.splits import part_of
 from heteroreg.system.errors import UserError
 
-NAME = re.compile(
+ROLE_NAME = re.compile(
     r"(?:(?P<id>.+)[_-])?(?P<role>moving|fixed|ED|ES)(?P<labels>[_-](?:labels?|gt|seg|segmentation|mask))?",
     re.IGNORECASE,
 )
@@ -39,7 +39,7 @@ def read_folder(source: Path) -> list[Pair]:
         raise UserError(f"{source}: no such folder; name the folder with the images")
     groups: dict[tuple[Path, str], dict[str, Path]] = {}
     for path in sorted(source.rglob("*")):
-        match = NAME.fullmatch(stem_of(path) or "") if path.is_file() else None
+        match = ROLE_NAME.fullmatch(stem_of(path) or "") if path.is_file() else None
         if match is None or path.name.startswith("."):
             continue
         role = ROLES[match["role"].lower()] + ("_labels" if match["labels"] else "")

@@ -16,9 +16,9 @@ from heteroreg.data.cohort import Pair
 from heteroreg.system.errors import UserError
 from heteroreg.system.text import read_json
 
-LIST = "_dataset.json"
-PAIRS = {"training_paired_images": "train", "registration_val": "val", "registration_test": "test"}
-NAME = re.compile(r"(?P<task>.+)_(?P<subject>\d+)_(?P<modality>\d{4})\.nii(\.gz)?")
+LIST_ENDING = "_dataset.json"
+SPLIT_OF_KEY = {"training_paired_images": "train", "registration_val": "val", "registration_test": "test"}
+IMAGE_NAME = re.compile(r"(?P<task>.+)_(?P<subject>\d+)_(?P<modality>\d{4})\.nii(\.gz)?")
 FIRST, SECOND = "0000", "0001"
 
 
@@ -53,7 +53,7 @@ def read_learn2reg(source: Path) -> list[Pair]:
     listing = _listing(Path(source).absolute())
     content = read_json(listing)
     try:
-        held = {part: _named(content, key) for key, part in PAIRS.items()}
+        held = {part: _named(content, key) for key, part in SPLIT_OF_KEY.items()}
         single = [
             str(entry["image"] if isinstance(entry, Mapping) else entry) for entry in content.get("training", [])
         ]
@@ -84,9 +84,9 @@ def _listing(source: Path) -> Path:
         return source
     if not source.is_dir():
         raise UserError(f"{source}: no such folder; name the folder of a Learn2Reg task")
-    found = sorted(source.glob(f"*{LIST}"))
+    found = sorted(source.glob(f"*{LIST_ENDING}"))
     if not found:
-        raise UserError(f"{source}: holds no list <task>{LIST}; name the folder of a Learn2Reg task")
+        raise UserError(f"{source}: holds no list <task>{LIST_ENDING}; name the folder of a Learn2Reg task")
     if len(found) > 1:
         raise UserError(f"{source}: holds several lists ({', '.join(path.name for path in found)}); name one")
     return found[0]
@@ -99,7 +99,7 @@ def _named(content: Mapping[str, Any], key: str) -> list[tuple[str, str]]:
 
 def _scan(listing: Path, image: str) -> _Scan:
     path = (listing.parent / image).resolve()
-    name = NAME.fullmatch(path.name)
+    name = IMAGE_NAME.fullmatch(path.name)
     if name is None:
         raise UserError(f"{listing}: names '{image}', which is not of the form <task>_0001_0000.nii.gz")
     if not path.is_relative_to(listing.parent.resolve()):

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from heteroreg.data.cohort import Pair
-from heteroreg.data.io.nifti import read_voxels
+from heteroreg.data.io.nifti import read_nifti_voxels
 from heteroreg.data.readers.splits import part_of
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_file
@@ -24,8 +24,8 @@ from heteroreg.system.limits import TABLE_BYTES
 from heteroreg.system.progress import progress
 from heteroreg.system.text import read_text
 
-NEEDED = ("external code", "ed", "es")
-EXTRA = ("vendor", "centre", "pathology")
+MNMS_COLUMNS = ("external code", "ed", "es")
+MNMS_EXTRA_COLUMNS = ("vendor", "centre", "pathology")
 
 
 def read_mnms(source: Path, frames: Path) -> list[Pair]:
@@ -76,7 +76,7 @@ def _read_table(source: Path) -> tuple[Path, dict[str, dict[str, str]]]:
         except ValueError as error:
             raise UserError(f"{file}: not a readable CSV table ({error}); repair or remove it") from error
         table.columns = [str(column).strip().lower() for column in table.columns]
-        if set(NEEDED) <= set(table.columns):
+        if set(MNMS_COLUMNS) <= set(table.columns):
             rows = [{str(k): str(v).strip() for k, v in row.items()} for row in table.to_dict("records")]
             return file, {row["external code"]: row for row in rows}
     raise UserError(
@@ -105,7 +105,7 @@ def _pair(path: Path, code: str, row: dict[str, str], split: str | None, frames:
         moving_labels=labels.get("ED"),
         fixed_labels=labels.get("ES"),
         split=split,
-        extra={column: row[column] for column in EXTRA if column in row},
+        extra={column: row[column] for column in MNMS_EXTRA_COLUMNS if column in row},
     )
 
 
@@ -113,7 +113,7 @@ def _extract(
     path: Path, numbers: dict[str, int], frames: Path, code: str, suffix: str, table: Path
 ) -> dict[str, Path]:
     """Writes the ED and ES frame of a 4D file as 3D files with the same grid."""
-    voxels = read_voxels(path)
+    voxels = read_nifti_voxels(path)
     header: Any = nib.load(path)
     if voxels.ndim != 4:
         raise UserError(f"{path}: has {voxels.ndim} axes; a series of M&Ms has 4")

@@ -11,7 +11,7 @@ import numpy as np
 from heteroreg.data.cohort import SPLITS, Pair
 from heteroreg.system.errors import UserError
 
-PARTS = {
+SPLIT_OF_FOLDER = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -26,7 +26,7 @@ USUAL_WITH_TEST = (80, 20)
 
 def part_of(path: Path) -> str | None:
     """The split that a folder in a relative path names (`training/patient001` is train), or None."""
-    named = [PARTS[part.lower()] for part in path.parts if part.lower() in PARTS]
+    named = [SPLIT_OF_FOLDER[part.lower()] for part in path.parts if part.lower() in SPLIT_OF_FOLDER]
     return named[0] if named else None
 
 

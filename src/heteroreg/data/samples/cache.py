@@ -32,7 +32,7 @@ DEFAULT_LIMIT = 20 * GIGABYTE
 MAPPINGS = 32768
 # Removed down to this much below the limit, so that not every new entry has to look for room.
 SLACK = 0.05
-ENTRY = re.compile(r"[0-9a-f]{64}\.safetensors")
+ENTRY_NAME = re.compile(r"[0-9a-f]{64}\.safetensors")
 LEFT_BEHIND = re.compile(r"\..*[0-9a-f]{64}\.safetensors")
 LEFT_BEHIND_SECONDS = 24 * 3600
 # Of a file, at most; and of the disk, left to others (the checkpoints, for one).
@@ -169,7 +169,7 @@ def _entries(folder: Path) -> Iterator[tuple[int, int, Path]]:
     for path in folder.iterdir():
         with suppress(FileNotFoundError):
             stat = path.stat()
-            if ENTRY.fullmatch(path.name):
+            if ENTRY_NAME.fullmatch(path.name):
                 yield stat.st_mtime_ns, stat.st_size, path
             elif LEFT_BEHIND.fullmatch(path.name) and time.time() - stat.st_mtime > LEFT_BEHIND_SECONDS:
                 path.unlink()

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from heteroreg.data.io.frames import split_frame
-from heteroreg.data.io.headers import check_header
+from heteroreg.data.io.headers import check_text_header
 from heteroreg.system.errors import UserError
 
 # Endings of one image in two files, which name each other by the rest of their names.
@@ -60,7 +60,7 @@ def files_of(path: Path) -> list[Path] | None:
         stem = path.name[: -len(twin)].lower()
         return sorted(f for f in path.parent.iterdir() if f.name.lower() in {stem + ending for ending in TWINS})
     try:
-        header = check_header(path)
+        header = check_text_header(path)
     except UserError:
         return None  # what is wrong with it is told when it is read
     if header is None or header.data == path:
