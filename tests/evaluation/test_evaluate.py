@@ -206,7 +206,7 @@ def test_scores_come_back_from_their_folder(make, tmp_path):
 
 def test_all_stacks_together_are_within_a_number_of_voxels(make, monkeypatch):
     monkeypatch.setattr(
-        sys.modules["heteroreg.evaluation.evaluate"], "VOXELS", 300
+        sys.modules["heteroreg.evaluation.evaluate"], "STACK_VOXELS", 300
     )  # 100 for each of three pairs of 224 or more
     stacks = evaluate(Undeformed(), make(count=3)).stacks
     assert all(stack.voxels <= 100 for stack in stacks)

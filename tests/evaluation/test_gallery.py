@@ -4,16 +4,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from heteroreg.evaluation.gallery import Case, spread
-from heteroreg.evaluation.view import View
+from heteroreg.evaluation.gallery import Case, spread_evenly
+from heteroreg.registration.maps import Maps
 from heteroreg.system.errors import UserError
 
 
 def volume():
     random = np.random.default_rng(0)
-    return View(
+    return Maps(
         spacing=(1.0, 2.0, 8.0),
-        intensity_range=1.0,
         fixed=random.random((5, 6, 4), dtype=np.float32) * 1e6,
         moving=random.random((5, 6, 4), dtype=np.float32),
         moved=random.random((5, 6, 4), dtype=np.float32),
@@ -26,7 +25,7 @@ def test_a_volume_is_shown_by_its_middle_slice():
     view = volume()
     case = Case.of("p", view)
     assert case.slice == 2
-    assert case.spacing.tolist() == [1, 2]
+    assert case.spacing == (1, 2)
     np.testing.assert_array_equal(case.fixed, view.fixed[..., 2])
     np.testing.assert_array_equal(case.displacement, view.displacement[:2, ..., 2])
     assert case.noise_sd is None
@@ -44,10 +43,7 @@ def test_a_case_comes_back_from_its_file(tmp_path):
 
 
 def test_a_2d_case_has_no_slice(tmp_path):
-    flat = volume().at(0)
-    Case.of("p", View(flat.spacing, 1.0, flat.fixed, flat.moving, flat.moved, flat.displacement)).save(
-        tmp_path / "case.npz"
-    )
+    Case.of("p", volume().at(0)).save(tmp_path / "case.npz")
     assert Case.read(tmp_path / "case.npz").slice is None
 
 
@@ -62,8 +58,8 @@ def test_a_damaged_case_is_named(tmp_path, content):
     ("count", "total", "expected"),
     [(3, 9, [0, 4, 8]), (6, 3, [0, 1, 2]), (1, 5, [0]), (0, 5, []), (2, 0, [])],
 )
-def test_spread(count, total, expected):
-    assert spread(count, total) == expected
+def test_spread_evenly(count, total, expected):
+    assert spread_evenly(count, total) == expected
 
 
 def spoiled(tmp_path, **changes):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from heteroreg.evaluation.row import score
-from heteroreg.evaluation.view import View
+from heteroreg.registration.maps import Maps
 
 
 def square(start, size=4, shape=(16, 16), label=1):
@@ -17,9 +17,8 @@ def view(**changes):
     """A 4 × 4 square that has to move by 2 voxels along x, and was moved by 1."""
     displacement = np.zeros((2, 16, 16))
     displacement[0] = -1
-    base = View(
+    base = Maps(
         spacing=(2.0, 1.0),
-        intensity_range=10.0,
         fixed=square(6) * 10.0,
         moving=square(4) * 10.0,
         moved=square(5) * 10.0,
@@ -118,14 +117,14 @@ def test_noise_is_in_units_of_the_fixed_range():
 
 
 def test_a_constant_fixed_image_has_no_noise_scores():
-    row = score(view(noise_sd=np.ones((16, 16)), intensity_range=0.0), None, "standard")
+    row = score(view(noise_sd=np.ones((16, 16))), None, "standard", intensity_range=0.0)
     assert row.curve is None
     assert "ause" not in row.values
 
 
 def test_an_empty_foreground_leaves_the_foreground_undefined():
     zero = np.zeros((16, 16))
-    row = score(view(fixed=zero, moved=zero, noise_sd=np.ones((16, 16))), None, "standard")
+    row = score(view(fixed=zero, moved=zero, noise_sd=np.ones((16, 16))), None, "standard", intensity_range=10.0)
     assert row.values["ause"] == 0
     assert "ause_foreground" not in row.values
     assert np.isnan(row.values["nll"])

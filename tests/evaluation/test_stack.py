@@ -9,20 +9,19 @@ import numpy as np
 import pytest
 
 from heteroreg.evaluation.stack import Stack, read_stacks, save_stacks
-from heteroreg.evaluation.view import View
+from heteroreg.registration.maps import Maps
 from heteroreg.system.errors import UserError
 
 SHAPE = (12, 8, 6)
 
 
-def volume(**changes) -> View:
+def volume(**changes) -> Maps:
     random = np.random.default_rng(0)
     labels = np.zeros(SHAPE, dtype=np.int32)
     labels[4:8, 2:6, 2:4] = 2035  # more than eight bits hold
     labels[5, 3, 2] = 7
-    view = View(
+    view = Maps(
         spacing=(1.0, 1.5, 8.0),
-        intensity_range=1.0,
         fixed=random.normal(100, 10, SHAPE),
         moving=random.normal(100, 10, SHAPE),
         moved=random.normal(100, 10, SHAPE),

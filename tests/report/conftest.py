@@ -12,7 +12,7 @@ import pytest
 from heteroreg.evaluation import Case, Scores
 from heteroreg.evaluation.scores import over_patients
 from heteroreg.evaluation.stack import Stack
-from heteroreg.evaluation.view import View
+from heteroreg.registration.maps import Maps
 
 SHAPE = (24, 20)
 SLICES = 5
@@ -31,7 +31,7 @@ def make_case(pair: str = "P01", *, labels: bool = True, noise: bool = True, tru
     return Case(
         id=pair,
         slice=3,
-        spacing=np.array([1.0, 2.0]),
+        spacing=(1.0, 2.0),
         fixed=fixed,
         moving=moving,
         moved=np.roll(moving, 2, axis=0),
@@ -51,7 +51,7 @@ def case() -> Callable[..., Case]:
     return make_case
 
 
-def make_view(seed: int = 0) -> View:
+def make_view(seed: int = 0) -> Maps:
     """Five slices of a disc that moves, each with its own noise, on voxels of 1 x 2 x 8 mm."""
     random = np.random.default_rng(seed)
     shape = (*SHAPE, SLICES)
@@ -62,9 +62,8 @@ def make_view(seed: int = 0) -> View:
     sd = 1.0 + random.random(shape)
     displacement = np.zeros((3, *shape))
     displacement[0] = -2
-    return View(
+    return Maps(
         spacing=(1.0, 2.0, 8.0),
-        intensity_range=1.0,
         fixed=100 * fixed + noise[0],
         moving=100 * moving + noise[1],
         moved=100 * moved + noise[2],
@@ -78,7 +77,7 @@ def make_view(seed: int = 0) -> View:
 
 
 @pytest.fixture(scope="session")
-def view() -> Callable[..., View]:
+def view() -> Callable[..., Maps]:
     """Makes a view with five slices."""
     return make_view
 

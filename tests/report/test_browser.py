@@ -17,7 +17,7 @@ import pytest
 from PIL import Image as Picture
 
 from heteroreg.evaluation.stack import Stack
-from heteroreg.evaluation.view import View
+from heteroreg.registration.maps import Maps
 from heteroreg.report import write_report
 from heteroreg.report.niivue import load_niivue
 
@@ -69,7 +69,7 @@ def grey(*parts: tuple[float, np.ndarray]) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def stacks(view: Callable[..., View]) -> dict[str, list[Stack]]:
+def stacks(view: Callable[..., Maps]) -> dict[str, list[Stack]]:
     """Three pairs for two evaluations, of which the first has no noise map."""
     views = [view(index) for index in range(3)]
     return {
@@ -382,7 +382,7 @@ def test_names_are_shown_as_they_are(browser: Any, lasting_evaluation: Callable[
 def test_volumes_in_three_dimensions(play: Any, lasting_evaluation: Callable[..., Path], tmp_path: Path):
     x, y, z = np.indices((20, 18, 16))
     fixed = 255.0 * (np.hypot(np.hypot(x - 6, y - 9), z - 8) < 4)
-    view = View(
+    view = Maps(
         spacing=(1.0, 1.0, 1.0), intensity_range=1.0, fixed=fixed, moving=fixed, moved=np.roll(fixed, 3, axis=0),
         displacement=np.zeros((3, 20, 18, 16)), noise_sd=1.0 + z,
     )  # fmt: skip

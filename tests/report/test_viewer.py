@@ -19,14 +19,14 @@ import pytest
 
 from heteroreg.comparison import compare
 from heteroreg.evaluation.stack import Stack
-from heteroreg.evaluation.view import View
+from heteroreg.registration.maps import Maps
 from heteroreg.report import write_report
 from heteroreg.report.niivue import NiiVue
 from heteroreg.report.page import PAGE_BYTES, render_page
 from heteroreg.report.viewer import packed, within_budget
 
 Evaluate = Callable[..., Path]
-MakeView = Callable[..., View]
+MakeMaps = Callable[..., Maps]
 
 
 class Scripts(HTMLParser):
@@ -87,7 +87,7 @@ def test_codes_are_packed_without_loss():
     np.testing.assert_array_equal(unpack(packed(codes), 2, 3, 4, 5), codes.transpose(0, 3, 2, 1))
 
 
-def test_the_page_carries_each_pair_with_its_scores(evaluation: Evaluate, view: MakeView, tmp_path: Path):
+def test_the_page_carries_each_pair_with_its_scores(evaluation: Evaluate, view: MakeMaps, tmp_path: Path):
     stacks = tuple(Stack.of(f"P{k:02d}", view(k)) for k in range(2))
     folders = [evaluation("a", [0.7, 0.8], stacks=stacks[:1]), evaluation("b", [0.9, 0.6], stacks=stacks)]
     page = Scripts(write_report(folders, tmp_path / "report", figures=False).read_text(encoding="utf-8"))
@@ -107,7 +107,7 @@ def test_the_page_carries_each_pair_with_its_scores(evaluation: Evaluate, view: 
     np.testing.assert_array_equal(moved, stacks[1].images["moved"].transpose(2, 1, 0))
 
 
-def test_only_the_page_s_own_script_may_run(evaluation: Evaluate, view: MakeView, tmp_path: Path):
+def test_only_the_page_s_own_script_may_run(evaluation: Evaluate, view: MakeMaps, tmp_path: Path):
     name = "</script><script>alert(1)</script><!--"
     # "<!--" and "<script" would open another state of the parser: neither may be left inside the data
     folder = evaluation(name[:20].replace("/", "|"), [0.7, 0.8], stacks=(Stack.of(name, view()),))
@@ -157,7 +157,7 @@ def test_pairs_are_left_out_where_even_single_voxels_are_too_many():
     assert [len(part) for part in within_budget(pairs, ["a"], 1)] == [1, 1]
 
 
-def test_what_is_left_out_is_said(evaluation: Evaluate, view: MakeView, tmp_path: Path):
+def test_what_is_left_out_is_said(evaluation: Evaluate, view: MakeMaps, tmp_path: Path):
     stack = Stack.of("P00", view(), voxels=22 * 20 * 5)
     # x: the discs reach from 4 to 17, that is 14 voxels, and 4 more on each side: 0 to 21 of 24; y: all
     assert stack.shape == (22, 20, 5)

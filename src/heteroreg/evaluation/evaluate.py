@@ -13,13 +13,14 @@ import pandas as pd
 from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.data.samples.dataset import ImageCache
 from heteroreg.evaluation import learn2reg
-from heteroreg.evaluation.gallery import Case, spread
+from heteroreg.evaluation.gallery import Case, spread_evenly
+from heteroreg.evaluation.inputs import Inputs, maps_of
 from heteroreg.evaluation.metrics import ALWAYS, metric, ordered
 from heteroreg.evaluation.row import Mode, Row, score
 from heteroreg.evaluation.scores import MARKER, Scores, over_patients
-from heteroreg.evaluation.stack import PAIRS, VOXELS, Stack
+from heteroreg.evaluation.stack import MOST_STACKS, STACK_VOXELS, Stack
 from heteroreg.evaluation.uncertainty import FRACTIONS
-from heteroreg.evaluation.view import Inputs, View, view_of
+from heteroreg.registration.maps import Maps
 from heteroreg.registration.result import Movable, Registrar
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import require_free
@@ -48,7 +49,7 @@ def evaluate(
     labels: Sequence[int] | None = None,
     out: str | Path | None = None,
     gallery: int = 6,
-    stacks: int = PAIRS,
+    stacks: int = MOST_STACKS,
     slicewise: bool | None = None,
     devices: int = 1,
     nodes: int = 1,
@@ -90,7 +91,7 @@ def evaluate(
     fabric = start(devices=devices, nodes=nodes, strategy=strategy)
     if fabric.world_size > 1 and isinstance(registrar, Movable):
         registrar.to(fabric.device)
-    shown, kept = (set(spread(count, len(cohort))) for count in (gallery, stacks))
+    shown, kept = (set(spread_evenly(count, len(cohort))) for count in (gallery, stacks))
     cache = ImageCache()
 
     def one(index: int) -> _Part:
@@ -99,17 +100,19 @@ def evaluate(
         began = time.perf_counter()
         registration = registrar.register(inputs.moving, inputs.fixed, inputs.moving_labels)
         seconds = time.perf_counter() - began
-        view = view_of(registration, inputs)
+        maps = maps_of(registration, inputs)
         by_slice = registration.slicewise if slicewise is None else slicewise
         if metrics == "learn2reg":  # its evaluation knows no slices
-            _require_volume(pair, view)
+            _require_volume(pair, maps)
             by_slice = False
-        views = [view.at(k) for k in range(view.slices)] if by_slice and view.fixed.ndim == 3 else [view]
-        rows = [(_cells(pair, part.slice), score(part, labels, metrics)) for part in views]
+        by_slice = by_slice and len(maps.shape) == 3
+        parts = [(k, maps.at(k)) for k in range(maps.shape[-1])] if by_slice else [(None, maps)]
+        span = float(maps.fixed.max()) - float(maps.fixed.min())
+        rows = [(_cells(pair, k), score(part, labels, metrics, span)) for k, part in parts]
         for _, row in rows:
             row.values["seconds"] = seconds
-        case = Case.of(pair.id, view) if index in shown else None
-        stack = Stack.of(pair.id, view, max(VOXELS // len(kept), 1)) if index in kept else None
+        case = Case.of(pair.id, maps) if index in shown else None
+        stack = Stack.of(pair.id, maps, max(STACK_VOXELS // len(kept), 1)) if index in kept else None
         return _Part(rows, case, stack, registration.info)
 
     where = Path(cohort.name if out is None else out)
@@ -131,9 +134,9 @@ def evaluate(
     return scores
 
 
-def _require_volume(pair: Pair, view: View) -> None:
-    if view.fixed.ndim != learn2reg.AXES or min(view.fixed.shape) <= 2 * learn2reg.MARGIN:
-        shape = " x ".join(map(str, view.fixed.shape))
+def _require_volume(pair: Pair, maps: Maps) -> None:
+    if maps.fixed.ndim != learn2reg.AXES or min(maps.fixed.shape) <= 2 * learn2reg.MARGIN:
+        shape = " x ".join(map(str, maps.fixed.shape))
         raise UserError(
             f"pair {pair.id}: has {shape} voxels, and Learn2Reg's metrics need volumes of 5 or more along each "
             "axis; use --metrics standard"

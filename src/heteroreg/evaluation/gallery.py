@@ -1,82 +1,55 @@
-"""A few registrations kept for looking at, one slice each."""
+"""The gallery of an evaluation: one slice each of a few registrations."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from heteroreg.evaluation.archive import read_arrays, save_arrays
-from heteroreg.evaluation.view import View
+from heteroreg.registration.maps import LABEL_MAPS, Maps
 from heteroreg.system.arrays import Array
 from heteroreg.system.errors import UserError
 from heteroreg.system.limits import ARCHIVE_BYTES, require_small
 from heteroreg.system.text import has_controls
 
-FOLDER = "gallery"
-# A displacement and a weight need no more digits to be looked at; intensities may be above what float16 holds.
-STORED = {"displacement": np.float16, "weight": np.float16}
-LARGEST = 1e30
+GALLERY = "gallery"
+# Half precision is enough to look at these two; intensities can be above what it holds.
+HALF_PRECISION = ("displacement", "weight")
+LARGEST_VALUE = 1e30  # no image holds larger numbers
 
 
-@dataclass(frozen=True)
-class Case:
-    """One slice of a registration, arrays [x, y] on the fixed grid.
+@dataclass(frozen=True, kw_only=True)
+class Case(Maps):
+    """One registration of the gallery: the maps [x, y] of one slice, with the pair that they belong to.
 
     Attributes:
-        id: The pair.
+        id: Id of the pair.
         slice: Index of the slice in its stack or volume; None for a 2D image.
-        spacing: In mm, (2,).
-        fixed: The fixed image.
-        moving: The moving image, resampled onto the fixed grid.
-        moved: The moved image.
-        displacement: (2, *shape) in voxels, in the plane.
-        fixed_labels: Label maps, None where there are none.
-        moving_labels: Likewise.
-        moved_labels: Likewise.
-        noise_sd: Predicted noise, None where there is none.
-        weight: Weight of the data term, likewise.
-        true_noise_sd: True noise of fixed - moved, where known.
-        displacement_sd: Predicted uncertainty of the displacement in mm, None where there is none.
-        end_point_error: Length of the error of the displacement in mm, where the truth is known.
     """
 
     id: str
     slice: int | None
-    spacing: Array
-    fixed: Array
-    moving: Array
-    moved: Array
-    displacement: Array
-    fixed_labels: Array | None = None
-    moving_labels: Array | None = None
-    moved_labels: Array | None = None
-    noise_sd: Array | None = None
-    weight: Array | None = None
-    true_noise_sd: Array | None = None
-    displacement_sd: Array | None = None
-    end_point_error: Array | None = None
 
     @classmethod
-    def of(cls, pair_id: str, view: View) -> Case:
-        """The view itself if it is 2D, else its middle slice along the last axis."""
-        if view.fixed.ndim == 3:
-            view = view.at(view.slices // 2)
-        names = [field.name for field in fields(cls) if field.name not in ("id", "slice", "spacing")]
-        arrays = {name: getattr(view, name) for name in names}
-        return cls(pair_id, view.slice, np.asarray(view.spacing, dtype=np.float64), **arrays)
+    def of(cls, pair_id: str, maps: Maps) -> Case:
+        """Return 2D maps as they are, and the middle slice along the last axis of 3D maps."""
+        index = maps.shape[-1] // 2 if len(maps.shape) == 3 else None
+        shown = maps if index is None else maps.at(index)
+        return cls(id=pair_id, slice=index, spacing=shown.spacing, **cast("dict[str, Any]", shown.arrays()))
 
     def save(self, path: str | Path) -> None:
-        """Writes the case as a compressed `.npz`, atomically; no pickles in it."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        stored: dict[str, Any] = {name: _stored(name, value) for name, value in values.items() if value is not None}
-        save_arrays(Path(path), stored)
+        """Write the case atomically as a compressed `.npz` without pickles."""
+        head: dict[str, Any] = {"id": self.id, "spacing": np.asarray(self.spacing, dtype=np.float64)}
+        if self.slice is not None:
+            head["slice"] = self.slice
+        save_arrays(Path(path), head | {name: _stored(name, array) for name, array in self.arrays().items()})
 
     @classmethod
     def read(cls, path: str | Path) -> Case:
-        """Reads a case that `save` wrote.
+        """Read a case that `save` wrote.
 
         Raises:
             UserError: The file is missing, damaged, or no case.
@@ -85,58 +58,55 @@ class Case:
         try:
             values: dict[str, Any] = read_arrays(Path(path))
             index = values.pop("slice", None)
-            case = cls(id=str(values.pop("id")), slice=None if index is None else int(index), **values)
+            spacing = tuple(float(size) for size in values.pop("spacing"))
+            case = cls(
+                id=str(values.pop("id")), slice=None if index is None else int(index), spacing=spacing, **values
+            )
             case._check()
         except Exception as error:  # NumPy and zipfile raise many kinds on damaged files
             raise UserError(f"{path}: not a readable gallery case ({error}); evaluate again") from error
         return case
 
     def _check(self) -> None:
-        """Raises ValueError unless the arrays are those of one slice."""
+        """Raise ValueError unless the arrays are those of one slice."""
         if not self.id or has_controls(self.id):
             raise ValueError("the id is no name")
         if self.slice is not None and not 0 <= self.slice < 2**31:
             raise ValueError(f"the slice is {self.slice}")
-        shape = self.fixed.shape
-        for field in fields(self)[2:]:
-            array = getattr(self, field.name)
-            if array is None:
-                continue
-            expected = {"spacing": (2,), "displacement": (2, *shape)}.get(field.name, shape)
-            if array.shape != expected or len(shape) != 2:
-                raise ValueError(f"{field.name} has the shape {array.shape}")
-            whole = field.name.endswith("_labels")
-            if array.dtype.kind not in ("biu" if whole else "biuf") or not np.isfinite(array).all():
-                raise ValueError(f"{field.name} does not hold numbers")
-            if array.size and np.abs(array.astype(np.float64)).max() > LARGEST:
-                raise ValueError(f"{field.name} holds numbers that no image has")
-        if not (self.spacing > 0).all():
-            raise ValueError("the spacing is not positive")
+        if len(self.spacing) != 2 or not all(size > 0 for size in self.spacing):
+            raise ValueError(f"the spacing is {self.spacing}")
+        for name, array in self.arrays().items():
+            expected = (2, *self.shape) if name == "displacement" else self.shape
+            if array.shape != expected or len(self.shape) != 2:
+                raise ValueError(f"{name} has the shape {array.shape}")
+            if array.dtype.kind not in ("biu" if name in LABEL_MAPS else "biuf") or not np.isfinite(array).all():
+                raise ValueError(f"{name} does not hold numbers")
+            if array.size and np.abs(array.astype(np.float64)).max() > LARGEST_VALUE:
+                raise ValueError(f"{name} holds numbers that no image has")
 
 
 def save_gallery(cases: tuple[Case, ...], folder: Path) -> None:
-    """Writes the cases into `gallery/` of an evaluation's folder, numbered in their order."""
+    """Write the cases into `gallery/` of an evaluation's folder, numbered in their order."""
     for number, case in enumerate(cases):
-        case.save(folder / FOLDER / f"{number:03d}.npz")
+        case.save(folder / GALLERY / f"{number:03d}.npz")
 
 
 def read_gallery(folder: Path) -> tuple[Case, ...]:
-    """Reads the cases of an evaluation's folder; none where it has no gallery."""
-    return tuple(Case.read(path) for path in sorted((folder / FOLDER).glob("*.npz")))
+    """Read the cases of an evaluation's folder; an empty tuple if it has no gallery."""
+    return tuple(Case.read(path) for path in sorted((folder / GALLERY).glob("*.npz")))
 
 
-def spread(count: int, total: int) -> list[int]:
-    """Up to `count` indices spread evenly over `total` things, first and last among them."""
+def spread_evenly(count: int, total: int) -> list[int]:
+    """Return up to `count` indices spread evenly over `total` things, from the first to the last."""
     if count < 1 or total < 1:
         return []
     return sorted({int(index) for index in np.round(np.linspace(0, total - 1, min(count, total)))})
 
 
-def _stored(name: str, value: Any) -> Array:
-    array = np.asarray(value)
-    if name in STORED:
-        most = float(np.finfo(STORED[name]).max)
-        return np.asarray(np.clip(array, -most, most), dtype=STORED[name])
-    if name.endswith("_labels"):
+def _stored(name: str, array: Array) -> Array:
+    if name in HALF_PRECISION:
+        most = float(np.finfo(np.float16).max)
+        return np.asarray(np.clip(array, -most, most), dtype=np.float16)
+    if name in LABEL_MAPS:
         return array.astype(np.min_scalar_type(int(array.max())) if array.min() >= 0 else np.int32)
-    return array.astype(np.float32) if array.dtype == np.float64 and name != "spacing" else array
+    return array.astype(np.float32) if array.dtype == np.float64 else array

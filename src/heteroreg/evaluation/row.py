@@ -1,4 +1,4 @@
-"""The scores of one view: one row of the table."""
+"""The scores of one maps: one row of the table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from heteroreg.evaluation.uncertainty import (
     gaussian_nll,
     sparsification,
 )
-from heteroreg.evaluation.view import View
+from heteroreg.registration.maps import Maps
 from heteroreg.spatial import warp
 from heteroreg.spatial.regularity import determinant, folding_percent, sd_log_jacobian
 
@@ -34,7 +34,7 @@ ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class Row:
-    """The scores of one view.
+    """The scores of one maps.
 
     Attributes:
         values: Metric → number; what is not defined is not there, or NaN.
@@ -53,10 +53,10 @@ class Row:
     curve_foreground: Sparsification | None = None
 
 
-def score(view: View, labels: Collection[int] | None, mode: Mode) -> Row:
-    """Scores a view.
+def score(maps: Maps, labels: Collection[int] | None, mode: Mode, intensity_range: float | None = None) -> Row:
+    """Score the maps of a registration, or of one slice of it.
 
-    A label is scored where both the moving and the fixed label map of the view have it.
+    A label is scored where both the moving and the fixed label map have it.
 
     `standard`: the warped label map against the fixed one, distances in mm. A label that the warp lost counts
     as a miss with Dice 0. `reference`: as the paper's own figures were made: each label's mask is warped
@@ -65,19 +65,21 @@ def score(view: View, labels: Collection[int] | None, mode: Mode) -> Row:
     label maps are warped to the nearest voxel, distances are in voxels; see `evaluation.learn2reg`.
 
     Args:
-        view: What to score.
+        maps: The maps.
         labels: The labels to score; None takes every label but 0.
         mode: How label maps are compared.
+        intensity_range: Maximum minus minimum of the whole fixed image, the unit of the noise; None takes that of
+            the maps, which may be one slice.
     """
-    jacobian = determinant(view.displacement)
+    jacobian = determinant(maps.displacement)
     spread_of = learn2reg.sd_log_jacobian if mode == "learn2reg" else sd_log_jacobian
     values = {"folding_percent": folding_percent(jacobian), "sd_log_jacobian": spread_of(jacobian)}
-    in_moving, in_fixed = _labels(view.moving_labels, labels), _labels(view.fixed_labels, labels)
+    in_moving, in_fixed = _labels(maps.moving_labels, labels), _labels(maps.fixed_labels, labels)
     present = in_moving & in_fixed
-    scored, missed = _scores_of_labels(view, present, mode)
-    curve, curve_foreground, noise = _noise(view)
+    scored, missed = _scores_of_labels(maps, present, mode)
+    curve, curve_foreground, noise = _noise(maps, intensity_range)
     return Row(
-        values | scored | noise | _displacement_uncertainty(view) | _truth(view, in_fixed),
+        values | scored | noise | _displacement_uncertainty(maps) | _truth(maps, in_fixed),
         frozenset(present),
         frozenset(missed),
         frozenset(in_moving ^ in_fixed),
@@ -86,19 +88,19 @@ def score(view: View, labels: Collection[int] | None, mode: Mode) -> Row:
     )
 
 
-def _scores_of_labels(view: View, present: set[int], mode: Mode) -> tuple[dict[str, float], set[int]]:
+def _scores_of_labels(maps: Maps, present: set[int], mode: Mode) -> tuple[dict[str, float], set[int]]:
     """The scores of the labels that both label maps have, and those of them that the warp lost."""
-    if mode == "learn2reg" and view.moving_labels is not None and view.fixed_labels is not None:
-        moved_labels = learn2reg.warp_nearest(view.moving_labels, view.displacement)
-        return learn2reg.overlap_and_distance(moved_labels, view.fixed_labels, present)
+    if mode == "learn2reg" and maps.moving_labels is not None and maps.fixed_labels is not None:
+        moved_labels = learn2reg.warp_nearest(maps.moving_labels, maps.displacement)
+        return learn2reg.overlap_and_distance(moved_labels, maps.fixed_labels, present)
     values: dict[str, float] = {}
     missed = set()
     for label in sorted(present):
-        moved, fixed = _moved_mask(view, label, mode), np.asarray(view.fixed_labels == label)
+        moved, fixed = _moved_mask(maps, label, mode), np.asarray(maps.fixed_labels == label)
         if not moved.any():
             missed.add(label)
         if mode == "standard" or moved.any():
-            values |= _overlap_and_distances(moved, fixed, label, view.spacing if mode == "standard" else None)
+            values |= _overlap_and_distances(moved, fixed, label, maps.spacing if mode == "standard" else None)
     return values, missed
 
 
@@ -107,11 +109,11 @@ def _labels(array: NDArray[Any] | None, wanted: Collection[int] | None) -> set[i
     return found if wanted is None else found & set(wanted)
 
 
-def _moved_mask(view: View, label: int, mode: Mode) -> NDArray[np.bool_]:
+def _moved_mask(maps: Maps, label: int, mode: Mode) -> NDArray[np.bool_]:
     if mode == "standard":
-        return np.asarray(view.moved_labels == label)
-    mask = torch.from_numpy(np.asarray(view.moving_labels == label, dtype=np.float64))
-    displacement = torch.from_numpy(np.ascontiguousarray(view.displacement, dtype=np.float64))
+        return np.asarray(maps.moved_labels == label)
+    mask = torch.from_numpy(np.asarray(maps.moving_labels == label, dtype=np.float64))
+    displacement = torch.from_numpy(np.ascontiguousarray(maps.displacement, dtype=np.float64))
     return np.asarray(warp(mask[None, None], displacement[None], outside="zeros")[0, 0].numpy() > ROUNDING)
 
 
@@ -129,17 +131,22 @@ def _overlap_and_distances(
     }
 
 
-def _noise(view: View) -> tuple[Sparsification | None, Sparsification | None, dict[str, float]]:
+def _noise(
+    maps: Maps, intensity_range: float | None
+) -> tuple[Sparsification | None, Sparsification | None, dict[str, float]]:
     """Uncertainty scores of the residual fixed - moved, both in units of the fixed image's range.
 
     AUSE and AURG count all pixels, as published, and those of the foreground. Calibration counts the
     foreground: a background of zeros has no residual, and any sd covers it.
     """
-    if view.noise_sd is None or not view.intensity_range > 0:
+    if maps.noise_sd is None:
         return None, None, {}
-    residual = (view.fixed.astype(np.float64) - view.moved) / view.intensity_range
-    sd = view.noise_sd.astype(np.float64) / view.intensity_range
-    inside = foreground(view.moved, view.fixed)
+    span = float(maps.fixed.max()) - float(maps.fixed.min()) if intensity_range is None else intensity_range
+    if not span > 0:
+        return None, None, {}
+    residual = (maps.fixed.astype(np.float64) - maps.moved) / span
+    sd = maps.noise_sd.astype(np.float64) / span
+    inside = foreground(maps.moved, maps.fixed)
     curve = sparsification(residual**2, sd)
     curve_foreground = sparsification(residual[inside] ** 2, sd[inside])
     values: dict[str, float] = {}
@@ -152,25 +159,25 @@ def _noise(view: View) -> tuple[Sparsification | None, Sparsification | None, di
     return curve, curve_foreground, values
 
 
-def _displacement_uncertainty(view: View) -> dict[str, float]:
+def _displacement_uncertainty(maps: Maps) -> dict[str, float]:
     """Scores of σ̂_z over the foreground: a background has no motion to be uncertain of."""
-    if view.displacement_sd is None:
+    if maps.displacement_sd is None:
         return {}
-    inside = foreground(view.moved, view.fixed)
-    sd = view.displacement_sd[inside]
+    inside = foreground(maps.moved, maps.fixed)
+    sd = maps.displacement_sd[inside]
     values = spread(sd)
-    if view.end_point_error is not None:
-        values |= displacement_agreement(sd, view.end_point_error[inside], len(view.displacement))
+    if maps.end_point_error is not None:
+        values |= displacement_agreement(sd, maps.end_point_error[inside], len(maps.displacement))
     return values
 
 
-def _truth(view: View, in_fixed: set[int]) -> dict[str, float]:
+def _truth(maps: Maps, in_fixed: set[int]) -> dict[str, float]:
     values: dict[str, float] = {}
-    if view.end_point_error is not None:
-        values["epe"] = float(view.end_point_error.mean())
+    if maps.end_point_error is not None:
+        values["epe"] = float(maps.end_point_error.mean())
         for label in in_fixed:
-            values[f"epe_{label}"] = float(view.end_point_error[view.fixed_labels == label].mean())
-    if view.true_noise_sd is not None and view.noise_sd is not None:
-        inside = foreground(view.moved, view.fixed)
-        values |= noise_agreement(view.noise_sd[inside], view.true_noise_sd[inside])
+            values[f"epe_{label}"] = float(maps.end_point_error[maps.fixed_labels == label].mean())
+    if maps.true_noise_sd is not None and maps.noise_sd is not None:
+        inside = foreground(maps.moved, maps.fixed)
+        values |= noise_agreement(maps.noise_sd[inside], maps.true_noise_sd[inside])
     return values

@@ -11,26 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heteroreg.evaluation.archive import read_arrays, save_arrays
-from heteroreg.evaluation.gallery import LARGEST
-from heteroreg.evaluation.view import View
+from heteroreg.evaluation.gallery import LARGEST_VALUE
+from heteroreg.registration.maps import GREY_IMAGES, LABEL_MAPS, SCALAR_MAPS, Maps
 from heteroreg.system.arrays import Array
 from heteroreg.system.errors import UserError
 from heteroreg.system.limits import ARCHIVE_BYTES, require_small
 from heteroreg.system.text import has_controls
 
 Codes = NDArray[np.uint8]
-Limits = tuple[float, float]
+ValueRange = tuple[float, float]
 
-FOLDER = "viewer"
-PAIRS = 100
-VOXELS = 2**22  # of all stacks of an evaluation together: some 20 MB on the disk
-GREY = ("fixed", "moving", "moved")
-LABELS = ("fixed_labels", "moving_labels", "moved_labels")
-MAPS = ("noise_sd", "true_noise_sd", "weight", "displacement_sd", "end_point_error")
-MOTION = "displacement"
-MOST = 255  # the largest code of a voxel
-LIMITS = "_limits"
-MARGIN = 0.25  # of the size of the labelled region, kept around it on each side
+STACKS = "viewer"  # the folder within that of an evaluation
+MOST_STACKS = 100
+STACK_VOXELS = 2**22  # of all stacks of an evaluation together: some 20 MB on the disk
+DISPLACEMENT = "displacement"
+LARGEST_CODE = 255
+LIMITS_SUFFIX = "_limits"
+REGION_MARGIN = 0.25  # of the size of the labelled region, kept around it on each side
 
 
 @dataclass(frozen=True)
@@ -58,34 +55,34 @@ class Stack:
     full: Array
     labels: Array
     images: Mapping[str, Codes]
-    limits: Mapping[str, Limits]
+    limits: Mapping[str, ValueRange]
 
     @classmethod
-    def of(cls, pair_id: str, view: View, voxels: int = VOXELS) -> Stack:
-        """The slices of a view, coarser where it has more than so many voxels."""
+    def of(cls, pair_id: str, maps: Maps, voxels: int = STACK_VOXELS) -> Stack:
+        """The slices of a maps, coarser where it has more than so many voxels."""
         images: dict[str, Codes] = {}
-        limits: dict[str, Limits] = {}
-        grey = _limits([view.fixed, view.moving])
-        for name in (*GREY, *MAPS):
-            values = getattr(view, name)
+        limits: dict[str, ValueRange] = {}
+        grey = _limits([maps.fixed, maps.moving])
+        for name in (*GREY_IMAGES, *SCALAR_MAPS):
+            values = getattr(maps, name)
             if values is not None:
-                limits[name] = grey if name in GREY else (0.0, max(_limits([values])[1], 0.0) or 1.0)
+                limits[name] = grey if name in GREY_IMAGES else (0.0, max(_limits([values])[1], 0.0) or 1.0)
                 images[name] = _codes(np.atleast_3d(values), limits[name])
         motion = [
-            np.atleast_3d(part) * size for part, size in zip(view.displacement[:2], view.spacing, strict=False)
+            np.atleast_3d(part) * size for part, size in zip(maps.displacement[:2], maps.spacing, strict=False)
         ]
         longest = max(float(np.abs(motion).max()), 1e-6)
-        limits[MOTION] = (-longest, longest)
-        images[MOTION] = _codes(np.stack(motion), limits[MOTION])
-        maps = {name: np.atleast_3d(found) for name in LABELS if (found := getattr(view, name)) is not None}
-        present = {int(label) for found in maps.values() for label in np.unique(found)} - {0}
-        labels = np.array(sorted(present)[:MOST], int)
-        images |= {name: _label_codes(found, labels) for name, found in maps.items()}
+        limits[DISPLACEMENT] = (-longest, longest)
+        images[DISPLACEMENT] = _codes(np.stack(motion), limits[DISPLACEMENT])
+        label_maps = {name: np.atleast_3d(found) for name, found in maps.arrays().items() if name in LABEL_MAPS}
+        present = {int(label) for found in label_maps.values() for label in np.unique(found)} - {0}
+        labels = np.array(sorted(present)[:LARGEST_CODE], int)
+        images |= {name: _label_codes(found, labels) for name, found in label_maps.items()}
         shape = images["fixed"].shape
         stack = cls(
             pair_id,
-            slices=np.arange(shape[2]) if view.fixed.ndim == 3 else None,
-            spacing=np.array([*view.spacing, 1.0][:3]),
+            slices=np.arange(shape[2]) if maps.fixed.ndim == 3 else None,
+            spacing=np.array([*maps.spacing, 1.0][:3]),
             origin=np.zeros(3, int),
             step=np.ones(3, int),
             full=np.array(shape),
@@ -134,7 +131,7 @@ class Stack:
         middle = tuple(slice(s // 2, None, s) for s in step)
         images = {
             name: array[window][middle]
-            if name in LABELS
+            if name in LABEL_MAPS
             else _averaged(array[..., window[0], window[1], window[2]], count, step)
             for name, array in self.images.items()
         }
@@ -156,15 +153,15 @@ class Stack:
             return whole
         found = np.argwhere(np.any(masks, axis=0))
         low, high = found.min(axis=0), found.max(axis=0) + 1
-        margin = np.ceil(MARGIN * (high - low)).astype(int)
+        margin = np.ceil(REGION_MARGIN * (high - low)).astype(int)
         return np.maximum(low - margin, whole[0]), np.minimum(high + margin, whole[1])
 
     def save(self, path: str | Path) -> None:
         """Writes the stack as a compressed `.npz`, atomically; no pickles in it."""
-        head = {"id": self.id, "labels": self.labels} | {name: getattr(self, name) for name in PLACE}
+        head = {"id": self.id, "labels": self.labels} | {name: getattr(self, name) for name in PLACEMENT}
         if self.slices is not None:
             head["slices"] = self.slices
-        limits = {name + LIMITS: np.array(pair, float) for name, pair in self.limits.items()}
+        limits = {name + LIMITS_SUFFIX: np.array(pair, float) for name, pair in self.limits.items()}
         save_arrays(Path(path), head | limits | dict(self.images))
 
     @classmethod
@@ -180,10 +177,9 @@ class Stack:
             arrays = read_arrays(path)
             name = str(arrays.pop("id"))
             slices, labels = arrays.pop("slices", None), arrays.pop("labels")
-            place = {key: arrays.pop(key) for key in PLACE}
-            limits = {
-                key.removesuffix(LIMITS): _pair(arrays.pop(key)) for key in list(arrays) if key.endswith(LIMITS)
-            }
+            place = {key: arrays.pop(key) for key in PLACEMENT}
+            named = [key for key in arrays if key.endswith(LIMITS_SUFFIX)]
+            limits = {key.removesuffix(LIMITS_SUFFIX): _pair(arrays.pop(key)) for key in named}
             stack = cls(name, slices, labels=labels, images=arrays, limits=limits, **place)
             stack._check()
         except Exception as error:  # NumPy and zipfile raise many kinds on damaged files
@@ -197,16 +193,20 @@ class Stack:
         shape = self.shape
         if min(shape) < 1:
             raise ValueError(f"an image has the shape {shape}")
-        if not {"fixed", "moving", "moved", MOTION} <= set(self.images) <= {*GREY, *MAPS, *LABELS, MOTION}:
+        if (
+            not {"fixed", "moving", "moved", DISPLACEMENT}
+            <= set(self.images)
+            <= {*GREY_IMAGES, *SCALAR_MAPS, *LABEL_MAPS, DISPLACEMENT}
+        ):
             raise ValueError(f"it holds {', '.join(self.images)}")
         for name, array in self.images.items():
-            if array.shape != ((2, *shape) if name == MOTION else shape) or array.dtype != np.uint8:
+            if array.shape != ((2, *shape) if name == DISPLACEMENT else shape) or array.dtype != np.uint8:
                 raise ValueError(f"{name} is {array.dtype} of the shape {array.shape}")
-            if name in LABELS and array.max() > len(self.labels):
+            if name in LABEL_MAPS and array.max() > len(self.labels):
                 raise ValueError(f"{name} holds a code of no label")
-            if name not in LABELS and not self.limits[name][0] < self.limits[name][1]:
+            if name not in LABEL_MAPS and not self.limits[name][0] < self.limits[name][1]:
                 raise ValueError(f"{name} has the limits {self.limits[name]}")
-        for name in PLACE:
+        for name in PLACEMENT:
             if getattr(self, name).shape != (3,) or not np.isfinite(getattr(self, name)).all():
                 raise ValueError(f"{name} is not three numbers")
         if (self.spacing <= 0).any() or (self.step < 1).any():
@@ -218,7 +218,7 @@ class Stack:
             raise ValueError("the slices are not numbered")
 
 
-PLACE = ("spacing", "origin", "step", "full")
+PLACEMENT = ("spacing", "origin", "step", "full")
 
 
 class Stacks(Sequence[Stack]):
@@ -249,23 +249,25 @@ class Stacks(Sequence[Stack]):
 def save_stacks(stacks: Sequence[Stack], folder: Path) -> None:
     """Writes the stacks into `viewer/` of an evaluation's folder, numbered in their order."""
     for number, stack in enumerate(stacks):
-        stack.save(folder / FOLDER / f"{number:03d}.npz")
+        stack.save(folder / STACKS / f"{number:03d}.npz")
 
 
 def read_stacks(folder: Path) -> Stacks:
     """The stacks of an evaluation's folder, in their order; none where it keeps none."""
-    return Stacks(sorted((folder / FOLDER).glob("*.npz")))
+    return Stacks(sorted((folder / STACKS).glob("*.npz")))
 
 
-def _limits(images: Sequence[Array], percentiles: Limits = (0.5, 99.5)) -> Limits:
+def _limits(images: Sequence[Array], percentiles: ValueRange = (0.5, 99.5)) -> ValueRange:
     """Blind to a few extreme voxels, as eight bits have to be."""
     low, high = np.percentile(np.concatenate([np.ravel(image) for image in images]).astype(float), percentiles)
     return (float(low), float(high)) if high > low else (float(low) - 0.5, float(low) + 0.5)
 
 
-def _codes(values: Array, limits: Limits) -> Codes:
+def _codes(values: Array, limits: ValueRange) -> Codes:
     low, high = limits
-    codes: Codes = np.clip(np.rint((values - low) * (MOST / (high - low))), 0, MOST).astype(np.uint8)
+    codes: Codes = np.clip(np.rint((values - low) * (LARGEST_CODE / (high - low))), 0, LARGEST_CODE).astype(
+        np.uint8
+    )
     return codes
 
 
@@ -285,8 +287,8 @@ def _averaged(codes: Codes, count: Array, step: Array) -> Codes:
     return means
 
 
-def _pair(array: Array) -> Limits:
+def _pair(array: Array) -> ValueRange:
     low, high = (float(value) for value in array)
-    if not max(abs(low), abs(high)) <= LARGEST:  # a NaN neither
+    if not max(abs(low), abs(high)) <= LARGEST_VALUE:  # a NaN neither
         raise ValueError("a limit is no number that an image has")
     return low, high

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from heteroreg import __version__
 from heteroreg.comparison import Comparison
-from heteroreg.evaluation.gallery import spread
+from heteroreg.evaluation.gallery import spread_evenly
 from heteroreg.evaluation.scores import Scores
 from heteroreg.report.embed import csv_uri, inline_svg
 from heteroreg.report.figures import Curve, box_plot, sparsification_curves
@@ -117,7 +117,7 @@ def _explained(results: Results) -> list[tuple[str, str]]:
 def _within(pairs: list[PairView], most: int) -> list[PairView]:
     """As many of the pairs as their pictures leave room for, spread evenly over them."""
     while len(pairs) > 1 and _size(pairs) > most:
-        pairs = [pairs[index] for index in spread(len(pairs) - 1, len(pairs))]
+        pairs = [pairs[index] for index in spread_evenly(len(pairs) - 1, len(pairs))]
     return pairs
 
 

@@ -16,9 +16,10 @@ from markupsafe import Markup
 from matplotlib.colors import Colormap
 from numpy.typing import NDArray
 
-from heteroreg.evaluation.gallery import spread
+from heteroreg.evaluation.gallery import spread_evenly
 from heteroreg.evaluation.scores import Scores
-from heteroreg.evaluation.stack import LABELS, MAPS, Stack
+from heteroreg.evaluation.stack import Stack
+from heteroreg.registration.maps import LABEL_MAPS, SCALAR_MAPS
 from heteroreg.report.drawing import UNCERTAINTY
 from heteroreg.report.gallery import NOISE_MAP, WEIGHT_MAP
 from heteroreg.report.style import colour, label_colour
@@ -127,7 +128,7 @@ def within_budget(pairs: Sequence[Pair], names: Sequence[str], budget: int) -> t
         limit = max(next(iter(pair.values())).voxels for pair in kept)
         while limit >= 1:
             shown = [{name: stack.within(limit) for name, stack in pair.items()} for pair in kept]
-            sample = [shown[index] for index in spread(SAMPLE, len(shown))]
+            sample = [shown[index] for index in spread_evenly(SAMPLE, len(shown))]
             size = sum(len(text) for text in _texts(sample, names)) * len(shown) / len(sample)
             if size <= 0.97 * budget:
                 texts = _texts(shown, names)
@@ -135,7 +136,7 @@ def within_budget(pairs: Sequence[Pair], names: Sequence[str], budget: int) -> t
                 if size <= budget:
                     return shown, texts
             limit = int(limit * min(0.95 * budget / size, 0.95))
-        kept = [kept[index] for index in spread(len(kept) // 2, len(kept))]
+        kept = [kept[index] for index in spread_evenly(len(kept) // 2, len(kept))]
     return kept, _texts(kept, names)
 
 
@@ -187,7 +188,7 @@ def _pair(pair: Pair, names: Sequence[str]) -> dict[str, Any]:
         "slices": None if first.slices is None else first.slices.tolist(),
         "volume": _is_volume(first),
         "labels": [[int(label), label_colour(index)] for index, label in enumerate(first.labels)],
-        "ranges": {name: _range(name, list(pair.values())) for name in MAPS},
+        "ranges": {name: _range(name, list(pair.values())) for name in SCALAR_MAPS},
         "images": {name: _image(first, name) for name in SHARED if name in first.images},
         "methods": {
             names.index(name): {key: _image(stack, key) for key in stack.images if key not in SHARED}
@@ -213,7 +214,7 @@ def _range(name: str, stacks: Sequence[Stack]) -> list[float] | None:
 
 def _image(stack: Stack, name: str) -> dict[str, Any]:
     entry: dict[str, Any] = {"data": packed(stack.images[name])}
-    if name not in LABELS:
+    if name not in LABEL_MAPS:
         entry["limits"] = [_short(value) for value in stack.limits[name]]
     return entry
 

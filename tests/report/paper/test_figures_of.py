@@ -169,7 +169,7 @@ def test_odd_shapes(evaluation: Evaluate, shape: tuple[int, int]) -> None:
     odd = Case(
         id="odd",
         slice=None,
-        spacing=np.array([1.0, 3.0]),
+        spacing=(1.0, 3.0),
         fixed=flat,
         moving=flat,
         moved=flat,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from heteroreg.comparison import Comparison
-from heteroreg.evaluation.gallery import Case, spread
+from heteroreg.evaluation.gallery import Case, spread_evenly
 from heteroreg.evaluation.scores import Scores
 from heteroreg.report.gallery import by_pair
 from heteroreg.report.wording import column
@@ -30,7 +30,7 @@ def some(pairs: Pairs, count: int) -> list[Mapping[str, Case]]:
     """This many of the pairs, spread evenly; a single one from the middle."""
     if count == 1 and pairs:
         return [pairs[len(pairs) // 2]]
-    return [pairs[index] for index in spread(count, len(pairs))]
+    return [pairs[index] for index in spread_evenly(count, len(pairs))]
 
 
 def shown_labels(comparison: Comparison) -> list[int]:

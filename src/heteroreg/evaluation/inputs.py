@@ -1,12 +1,10 @@
-"""What one row of the scores is computed from: a registration whole, or one slice of it."""
+"""The images, label maps and known truth of a pair, read from its files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from heteroreg.data.cohort import Pair
 from heteroreg.data.grid import Grid
@@ -15,6 +13,7 @@ from heteroreg.data.io.displacement import read_displacement
 from heteroreg.data.samples.dataset import ImageCache
 from heteroreg.data.samples.preparation import check_labels, check_pair, resample
 from heteroreg.evaluation.truth import end_point_error, expected_noise_sd
+from heteroreg.registration.maps import Maps
 from heteroreg.registration.result import Registration
 from heteroreg.system.arrays import Array
 from heteroreg.system.errors import UserError
@@ -27,11 +26,11 @@ class Inputs:
     Attributes:
         fixed: The fixed image.
         moving: The moving image, on its own grid.
-        fixed_labels: Label maps of both, or of neither.
-        moving_labels: On the moving image's grid.
-        true_displacement: (d, *shape) in voxels of the fixed grid, where known.
-        moving_noise_sd: True noise of the moving image, on its grid, where known.
-        fixed_noise_sd: True noise of the fixed image, where known.
+        fixed_labels: Label map of the fixed image; None unless both images have one.
+        moving_labels: Label map of the moving image, on its own grid; likewise.
+        true_displacement: (d, *shape) in voxels of the fixed grid; None where it is unknown, as the two below.
+        moving_noise_sd: True noise sd of the moving image, on its own grid.
+        fixed_noise_sd: True noise sd of the fixed image.
     """
 
     fixed: Image
@@ -44,7 +43,7 @@ class Inputs:
 
     @classmethod
     def read(cls, pair: Pair, cache: ImageCache) -> Inputs:
-        """Reads the files of a pair.
+        """Read and check the files of a pair.
 
         Raises:
             UserError: A file is missing or damaged, moving and fixed differ in dimension, or labels or truth
@@ -68,81 +67,17 @@ class Inputs:
         )
 
 
-@dataclass(frozen=True)
-class View:
-    """Arrays on the fixed grid that belong to one row, (*shape) unless said otherwise.
-
-    Attributes:
-        spacing: Of each axis, in mm.
-        intensity_range: Maximum minus minimum of the whole fixed image.
-        fixed: The fixed image.
-        moving: The moving image, resampled onto the fixed grid where grids differ.
-        moved: The moved image.
-        displacement: (d, *shape) in voxels.
-        fixed_labels: Label maps, or None where the pair has none.
-        moving_labels: Resampled like `moving`, nearest voxel.
-        moved_labels: Warped by the registrar.
-        noise_sd: Predicted noise, None where the registrar has none.
-        weight: Weight of the data term, likewise.
-        end_point_error: In mm, where the true displacement is known.
-        true_noise_sd: Of fixed - moved, where the true noise is known.
-        displacement_sd: σ̂_z, predicted uncertainty of the displacement in mm; None where the registrar has none.
-        slice: Index along the last axis of the stack; None for a whole image.
-    """
-
-    spacing: tuple[float, ...]
-    intensity_range: float
-    fixed: Array
-    moving: Array
-    moved: Array
-    displacement: Array
-    fixed_labels: Array | None = None
-    moving_labels: Array | None = None
-    moved_labels: Array | None = None
-    noise_sd: Array | None = None
-    weight: Array | None = None
-    end_point_error: Array | None = None
-    true_noise_sd: Array | None = None
-    displacement_sd: Array | None = None
-    slice: int | None = None
-
-    @property
-    def slices(self) -> int:
-        """How many slices a 3D view has."""
-        return int(self.fixed.shape[-1])
-
-    def at(self, index: int) -> View:
-        """One slice of a 3D view as a 2D view, with the displacement in its plane."""
-        arrays = {
-            field.name: getattr(self, field.name)[..., index]
-            for field in fields(self)
-            if isinstance(getattr(self, field.name), np.ndarray)
-        }
-        arrays["displacement"] = arrays["displacement"][:2]
-        return replace(self, spacing=self.spacing[:2], slice=index, **arrays)
-
-
-def view_of(registration: Registration, inputs: Inputs) -> View:
-    """Brings a registration and the inputs that it came from together on the fixed grid."""
-    grid = inputs.fixed.grid
+def maps_of(registration: Registration, inputs: Inputs) -> Maps:
+    """Return the arrays of a registration together with the fixed labels and the known truth of its pair."""
     if inputs.moving_labels is not None and registration.moved_labels is None:
         raise ValueError("the registrar was given labels and returned none")
-    fixed = inputs.fixed.array
-    return View(
-        spacing=grid.spacing,
-        intensity_range=float(fixed.max()) - float(fixed.min()),
-        fixed=fixed,
-        moving=resample(inputs.moving, grid).array,
-        moved=registration.moved.array,
-        displacement=registration.displacement,
+    return replace(
+        Maps.from_registration(registration),
         fixed_labels=_array(inputs.fixed_labels),
-        moving_labels=_array(_on(inputs.moving_labels, grid, labels=True)),
-        moved_labels=None if inputs.fixed_labels is None else _array(registration.moved_labels),
-        noise_sd=_array(registration.noise_sd),
-        weight=_array(registration.weight),
+        # A registrar need not hand back the moving labels.
+        moving_labels=_array(_on(inputs.moving_labels, inputs.fixed.grid, labels=True)),
         end_point_error=_end_point_error(registration, inputs),
         true_noise_sd=_true_noise(registration, inputs),
-        displacement_sd=_array(registration.displacement_sd),
     )
 
 
