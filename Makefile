@@ -44,6 +44,7 @@ lint: $(STAMP)
 	"$(BIN)/mypy"
 
 docs: $(STAMP)
+	"$(BIN)/python" docs/settings_table.py
 	"$(BIN)/sphinx-build" -W --keep-going -q -b html docs docs/_build/html $(ARGS)
 
 bench: $(STAMP)

@@ -1,7 +1,7 @@
 """Speed and memory of heteroreg, in one run: `python -m benchmarks`, or `make bench`.
 
 What is compared takes turns; every figure is the median over the turns. The tables come on stdout, all figures as
-JSON. docs/performance.md says what each of them means.
+JSON. benchmarks/performance.md says what each of them means.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python -m benchmarks.choosing --work choosing
 
 Trains each value once, scores it on the validation pairs, and writes the table to stdout and the pictures of
-docs/choosing.md. What is in the working folder already is not trained again.
+docs/studies.md. What is in the working folder already is not trained again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """From figures to Markdown tables, and into a page.
 
-python -m benchmarks.tables bench.json --into docs/performance.md
+python -m benchmarks.tables bench.json --into benchmarks/performance.md
 """
 
 from __future__ import annotations

@@ -59,8 +59,8 @@ def test_there_is_one_version() -> None:
 
 
 def test_the_pythons_are_those_that_were_tested() -> None:
-    """The table of docs/performance.md says which; the classifiers claim no other."""
-    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    """The table of benchmarks/performance.md says which; the classifiers claim no other."""
+    text = (ROOT / "benchmarks" / "performance.md").read_text(encoding="utf-8")
     tested = re.findall(r"^\| Python (3\.\d+)\.\d+ \|", text, re.MULTILINE)
     claimed = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
     assert claimed == tested

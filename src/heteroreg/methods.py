@@ -34,7 +34,7 @@ from heteroreg.networks import (
 )
 from heteroreg.system.errors import UserError
 
-# Voxels of the velocity over which errors are alike, chosen on a phantom: see docs/displacement-uncertainty.md.
+# Voxels of the velocity over which errors are alike, chosen on a phantom: see benchmarks/log.md.
 ALIKE = 8.0
 
 
@@ -134,7 +134,7 @@ METHODS = {
             lambda dims, gamma, beta: CollaborativeLoss(
                 CoarseVariance(dims), gamma, beta, normalisation="balanced", signal="none"
             ),
-            {"gamma": 0.25},  # chosen on validation pairs, see docs/results.md
+            {"gamma": 0.25},  # chosen on validation pairs, see benchmarks/log.md
         ),
         Method(
             "vxm-diff",

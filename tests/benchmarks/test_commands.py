@@ -112,6 +112,6 @@ def test_tables_are_put_into_a_page(tmp_path: Path) -> None:
 
 
 def test_the_guide_has_a_place_for_every_table() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "performance.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "benchmarks" / "performance.md").read_text(encoding="utf-8")
     for name in ("machine", "targets", *tables.TABLES):
         assert text.count(f"<!-- begin {name} -->\n") == text.count(f"<!-- end {name} -->\n") == 1

@@ -11,7 +11,7 @@ from heteroreg.spatial import warp
 from heteroreg.system.processes import autocast
 from heteroreg.system.progress import progress
 
-# In voxels of the velocity: chosen on the validation pairs of M&Ms, see docs/results.md.
+# In voxels of the velocity: chosen on the validation pairs of M&Ms, see benchmarks/log.md.
 RATE = 0.4
 # Of the running means of the gradient and of its largest square.
 FIRST, SECOND = 0.9, 0.99

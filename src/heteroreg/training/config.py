@@ -61,7 +61,7 @@ class Config(Section):
     smoothness: float = Field(0.01, ge=0, description="λ, the weight of ‖∇v‖²")
     gamma: float = Field(0.5, ge=0, description="γ, the confidence in the noise estimate")
     beta: float = Field(0.5, ge=0, le=1, description="β of the variance loss")
-    # Chosen on a phantom: the largest that costs no accuracy, see docs/displacement-uncertainty.md.
+    # Chosen on a phantom: the largest that costs no accuracy, see benchmarks/log.md.
     alpha: float = Field(
         1e-3, gt=0, description="α, how much the displacement is let to be uncertain (hetero-z, sigma-z)"
     )
