@@ -31,7 +31,16 @@ def run(run_2d: Run, tmp_path: Path) -> Run:
 
 def test_the_head_is_yaml(run: Run, scores_2d: Path) -> None:
     _, head, body = card(run, 20, Scores.read(scores_2d), "me/x", licence="CC-BY-4.0").split("---\n", 2)
-    assert yaml.safe_load(head) == {
+    metadata = yaml.safe_load(head)
+    (index,) = metadata.pop("model-index")
+    assert index["name"] == "hetero, voxelmorph, 2D"
+    (result,) = index["results"]
+    assert result["dataset"] == {"name": "the author's cohort", "type": "own", "split": "test"}
+    means = Scores.read(scores_2d).per_patient().mean()
+    assert {"name": "Dice (%) ↑, label 1", "type": "dice", "value": round(100 * means["dice_1"], 2)} in result[
+        "metrics"
+    ]
+    assert metadata == {
         "library_name": "heteroreg",
         "license": "cc-by-4.0",
         "tags": ["image-registration", "medical-imaging", "deformable-registration", "2d", "voxelmorph", "hetero"],
@@ -51,7 +60,7 @@ def test_scores_are_means_over_patients(run: Run, scores_2d: Path) -> None:
     text = card(run, 20, Scores(rows, scores.summary), "me/x")
     assert figures(text, "Dice (%) ↑, label 2") == "80.00 ± 14.14"
     assert figures(text, "HD (mm) ↓, label 2") == "2.00"  # one patient has it
-    assert "holds 60 % of the differences" in text
+    assert "60 % of the differences" in text
     assert "2 patients, split `test`" in text
     rows["dice_2"] = [0.5, 0.7, 0.9]
     assert figures(card(run, 20, Scores(rows, scores.summary), "me/x"), "Dice (%) ↑, label 2") == "75.00 ± 21.21"
@@ -82,23 +91,23 @@ def test_splits_are_those_of_the_cohort(run: Run, cohort_2d: Cohort, tmp_path: P
     moved = Run(run.folder, run.config.model_copy(update={"cohort": str(tmp_path / "pairs.csv")}))
     assert "| train | 2 | 1 |" in card(moved, 20, None, "me/x")
     gone = Run(run.folder, run.config.model_copy(update={"cohort": str(tmp_path / "gone.csv")}))
-    assert "how many pairs were trained on is not known" in card(gone, 20, None, "me/x")
+    assert "the number of training pairs is unknown" in card(gone, 20, None, "me/x")
     assert str(tmp_path) not in card(gone, 20, None, "me/x")
 
 
 def test_what_is_not_given_is_said(run: Run) -> None:
     text = card(run, 20, None, "me/x")
     assert "license" not in text.split("---\n", 2)[1]
-    for sentence in ("No licence is given", "is not stated", "None were published", "not a medical device"):
+    for sentence in ("No licence is given", "did not state", "None were published", "not a medical device"):
         assert sentence in text
-    assert "No scores of test pairs stand here" in text
+    assert "There are no scores of test pairs here" in text
 
 
 def test_scores_of_other_pairs_are_no_scores_of_test_pairs(run: Run, scores_2d: Path) -> None:
     scores = Scores.read(scores_2d)
-    assert "No scores of test pairs" not in card(run, 20, scores, "me/x")
+    assert "no scores of test pairs" not in card(run, 20, scores, "me/x")
     on_training = Scores(scores.table, {**json.loads(json.dumps(scores.summary)), "split": "train"})
-    assert "No scores of test pairs" in card(run, 20, on_training, "me/x")
+    assert "no scores of test pairs" in card(run, 20, on_training, "me/x")
 
 
 def test_what_a_user_writes_stays_text(run: Run) -> None:

@@ -16,7 +16,8 @@ from safetensors import safe_open
 import heteroreg as hr
 from heteroreg.data.cohort import Cohort
 from heteroreg.evaluation import Scores
-from heteroreg.hub import place, pull, push
+from heteroreg.hub import pull, push
+from heteroreg.registration import shared
 from heteroreg.system import limits
 from heteroreg.system.errors import UserError
 from heteroreg.training import Run, train
@@ -36,6 +37,10 @@ def spoiled(pushed: Path, tmp_path: Path) -> Path:
     return tmp_path / "spoiled"
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
 def tensors_of(folder: Path) -> Path:
     (file,) = (folder / "checkpoints" / "best").glob("*.safetensors")
     return file
@@ -43,7 +48,7 @@ def tensors_of(folder: Path) -> Path:
 
 def test_what_is_published(pushed: Path) -> None:
     step = json.loads((pushed / "checkpoints/best/state.json").read_text())["step"]
-    assert place.names(pushed) == [
+    assert names(pushed) == [
         "README.md",
         "checkpoints/best/state.json",
         f"checkpoints/best/tensors-{step:07d}.safetensors",
@@ -61,7 +66,7 @@ def test_no_path_and_no_patient_is_published(pushed: Path, run_2d: Run, scores_2
     for secret in secrets[:5]:  # they are in what it was made of
         assert any(secret in path.read_text() for path in [scores_2d / "scores.csv", scores_2d / "summary.json"])
     assert cohort_2d.name in (run_2d.folder / "config.yaml").read_text()
-    for name in place.names(pushed):
+    for name in names(pushed):
         content = (pushed / name).read_bytes()
         for secret in secrets:
             assert secret.encode() not in content, (name, secret)
@@ -81,8 +86,8 @@ def test_a_pulled_model_registers_as_the_run_does(
     pushed: Path, run_2d: Run, cohort_2d: Cohort, tmp_path: Path
 ) -> None:
     run = pull(str(pushed), tmp_path / "model")
-    assert place.names(run.folder) == place.names(pushed)
-    for name in place.names(pushed):
+    assert names(run.folder) == names(pushed)
+    for name in names(pushed):
         assert (run.folder / name).read_bytes() == (pushed / name).read_bytes(), name
     pair = cohort_2d.split("test")[0]
     ours, theirs = (hr.load(it.folder, device="cpu").register(pair.moving, pair.fixed) for it in (run_2d, run))
@@ -92,12 +97,12 @@ def test_a_pulled_model_registers_as_the_run_does(
 
 def test_the_same_run_gives_the_same_files(pushed: Path, run_2d: Run, scores_2d: Path, tmp_path: Path) -> None:
     push(run_2d.folder, str(tmp_path / "again"), scores=scores_2d, data="phantom")
-    for name in place.names(pushed):
+    for name in names(pushed):
         assert (tmp_path / "again" / name).read_bytes() == (pushed / name).read_bytes()
 
 
 def test_only_what_belongs_to_a_model_is_taken(spoiled: Path, tmp_path: Path) -> None:
-    names = place.names(spoiled)
+    before = names(spoiled)
     (spoiled / "setup.py").write_text("raise SystemExit")
     (spoiled / "checkpoints/best/optimizer.pt").write_bytes(pickle.dumps([1]))
     (spoiled / "checkpoints/best/tensors-9999999.safetensors").write_bytes(b"x")
@@ -106,7 +111,7 @@ def test_only_what_belongs_to_a_model_is_taken(spoiled: Path, tmp_path: Path) ->
     config = yaml.safe_load((spoiled / "config.yaml").read_text())
     (spoiled / "config.yaml").write_text(yaml.safe_dump({**config, "cohort": "/etc"}, sort_keys=False))
     run = pull(str(spoiled), tmp_path / "model")
-    assert place.names(run.folder) == names
+    assert names(run.folder) == before
     assert Run.read(run.folder).config.cohort is None
 
 
@@ -144,6 +149,18 @@ def elsewhere(folder: Path) -> str:
     return "the checkpoint is damaged"
 
 
+def code_of_its_own(folder: Path) -> str:
+    path = folder / "config.yaml"
+    path.write_text(path.read_text().replace("method: hetero\n", "method: os.path:join\n"))
+    return "method os.path:join is code outside heteroreg"
+
+
+def another_file_of_tensors(folder: Path) -> str:
+    path = folder / "checkpoints/best/state.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "tensors": "other.safetensors"}))
+    return "other.safetensors is not the name of a tensor file"
+
+
 def a_link(folder: Path) -> str:
     (folder / "README.md").unlink()
     (folder / "README.md").symlink_to("/etc/hostname")
@@ -169,6 +186,8 @@ def damaged_scores(folder: Path) -> str:
         no_config,
         no_tensors,
         elsewhere,
+        code_of_its_own,
+        another_file_of_tensors,
         a_link,
         a_large_card,
         damaged_scores,
@@ -183,7 +202,7 @@ def test_what_cannot_be_used_is_not_taken(spoil, spoiled: Path, tmp_path: Path) 
 
 
 def test_large_weights_are_not_taken(pushed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(place.FILES, f"{place.BEST}/{place.TENSORS}", 1000)
+    monkeypatch.setitem(shared.SHARED_FILES, f"{shared.BEST_CHECKPOINT}/{shared.TENSOR_FILES}", 1000)
     with pytest.raises(UserError, match="more than the 1000"):
         pull(str(pushed), tmp_path / "model")
 
@@ -206,7 +225,7 @@ def test_a_run_without_a_best_checkpoint_or_with_the_scores_of_another(
     with pytest.raises(UserError, match=r"has no best checkpoint, .*'val'"):
         push(tmp_path / "run", str(tmp_path / "out"))
     train(cohort_2d, tmp_path / "other", method="mse", steps=1, batch_size=2)
-    with pytest.raises(UserError, match=r"--scores .*are not of this run \(method hetero, not mse\)"):
+    with pytest.raises(UserError, match=r"scores: .* is not of this run \(method hetero, not mse\)"):
         push(tmp_path / "other", str(tmp_path / "out"), scores=scores_2d)
     assert not (tmp_path / "out").exists()
 
@@ -216,17 +235,33 @@ def test_a_run_without_a_best_checkpoint_or_with_the_scores_of_another(
 )
 def test_names_of_no_repository(text: str) -> None:
     with pytest.raises(UserError, match="is no name of a repository; write owner/name"):
-        place.place_of(text)
+        shared.fetch(text)
 
 
 def test_names_of_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "me" / "here").mkdir(parents=True)
-    assert place.place_of("me/there") == place.Repository("me/there")
-    assert place.place_of("me/here") == place.LocalFolder(Path("me/here"))
-    assert place.place_of("./me/there") == place.LocalFolder(Path("me/there"))
-    assert place.place_of("/x") == place.LocalFolder(Path("/x"))
-    with pytest.raises(UserError, match="--revision: me/here is a folder"):
+    assert not shared.is_folder("me/there")
+    for name in ("me/here", "./me/there", "/x", "~/x", Path("me/there")):
+        assert shared.is_folder(name)
+    with pytest.raises(UserError, match="revision: me/here is a folder"):
         pull("me/here", tmp_path / "model", revision="main")
     with pytest.raises(UserError, match="no such folder"):
         pull("./nowhere", tmp_path / "model")
+
+
+def test_a_mistyped_path_is_no_shared_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    assert shared.may_be_shared("me/hearts")
+    for name in ("runs/heetro", "hetero", "./me/hearts", "a/b/c", Path("me/hearts")):
+        assert not shared.may_be_shared(name)
+
+
+def test_a_run_or_its_registrar_is_pushed_as_its_folder(pushed: Path, run_2d: Run, tmp_path: Path) -> None:
+    push(run_2d, str(tmp_path / "run"), data="phantom")
+    push(hr.load(run_2d.folder, device="cpu"), str(tmp_path / "registrar"), data="phantom")
+    push(run_2d.folder, str(tmp_path / "folder"), data="phantom")
+    for name in names(tmp_path / "folder"):
+        for other in ("run", "registrar"):
+            assert (tmp_path / other / name).read_bytes() == (tmp_path / "folder" / name).read_bytes(), name

@@ -17,9 +17,14 @@ import huggingface_hub
 import pytest
 
 from heteroreg.cli.app import main
-from heteroreg.hub import place, pull, push
+from heteroreg.hub import pull, push
+from heteroreg.registration import shared
 from heteroreg.system.errors import UserError
 from heteroreg.training import Run
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 class Stub:
@@ -46,10 +51,9 @@ class Stub:
         ]
         return SimpleNamespace(sha="c0ffee", siblings=siblings)
 
-    def snapshot_download(self, name: str, *, local_dir: str, **options: Any) -> None:
+    def snapshot_download(self, name: str, **options: Any) -> str:
         self.calls.append(("snapshot_download", {"name": name, **options}))
-        shutil.copytree(self.folder, local_dir, dirs_exist_ok=True)
-        (Path(local_dir) / ".cache").mkdir()
+        return str(self.folder)
 
 
 @pytest.fixture
@@ -63,20 +67,19 @@ def test_what_is_sent(stub: Stub, run_2d: Run, scores_2d: Path, tmp_path: Path) 
     where = push(run_2d.folder, "me/hearts", scores=scores_2d, private=True, message="first")
     assert where == "https://huggingface.co/me/hearts"
     assert stub.calls == [
-        ("create_repo", {"name": "me/hearts", "repo_type": "model", "private": True, "exist_ok": True}),
+        ("create_repo", {"name": "me/hearts", "private": True, "exist_ok": True}),
         (
             "upload_folder",
             {
                 "repo_id": "me/hearts",
-                "repo_type": "model",
                 "commit_message": "first",
                 "delete_patterns": ["checkpoints/best/tensors-*.safetensors", "scores/*"],
             },
         ),
     ]
     push(run_2d.folder, str(tmp_path / "local"), scores=scores_2d)
-    assert place.names(stub.folder) == place.names(tmp_path / "local")
-    for name in place.names(stub.folder):  # the same files, but for the name in the card
+    assert names(stub.folder) == names(tmp_path / "local")
+    for name in names(stub.folder):  # the same files, but for the name in the card
         ours, theirs = ((folder / name).read_bytes() for folder in (tmp_path / "local", stub.folder))
         assert ours.replace(b"OWNER/NAME", b"me/hearts") == theirs
 
@@ -90,17 +93,17 @@ def test_what_is_asked_for(stub: Stub, run_2d: Run, tmp_path: Path) -> None:
         ("model_info", {"name": "me/hearts", "revision": "v1", "files_metadata": True}),
         (
             "snapshot_download",
-            {"name": "me/hearts", "repo_type": "model", "revision": "c0ffee", "allow_patterns": list(place.FILES)},
+            {"name": "me/hearts", "revision": "c0ffee", "allow_patterns": list(shared.SHARED_FILES)},
         ),
     ]
-    assert place.names(run.folder) == [name for name in place.names(stub.folder) if name != "other.bin"]
+    assert names(run.folder) == [name for name in names(stub.folder) if name != "other.bin"]
 
 
 def test_a_large_file_is_not_downloaded(
     stub: Stub, run_2d: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     push(run_2d.folder, "me/hearts")
-    monkeypatch.setitem(place.FILES, "config.yaml", 10)
+    monkeypatch.setitem(shared.SHARED_FILES, "config.yaml", 10)
     with pytest.raises(UserError, match=r"me/hearts: config\.yaml has \d+ bytes, more than the 10"):
         pull("me/hearts", tmp_path / "model")
     assert stub.calls[-1][0] == "model_info"
@@ -110,10 +113,17 @@ def test_a_large_file_is_not_downloaded(
 def test_without_huggingface_hub_the_extra_is_named(
     run_2d: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    push(run_2d.folder, str(tmp_path / "folder"))
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(UserError, match=r"huggingface_hub: is not installed; pip install 'heteroreg\[hub\]'"):
-        push(run_2d.folder, "me/hearts")
-    push(run_2d.folder, str(tmp_path / "folder"))  # a folder needs none
+    for call in (
+        lambda: push(run_2d.folder, "me/hearts"),
+        lambda: push(run_2d.folder, str(tmp_path / "other")),  # its classes write the card
+        lambda: pull("me/hearts", tmp_path / "other"),
+    ):
+        with pytest.raises(UserError, match=r"huggingface_hub: is not installed; pip install 'heteroreg\[hub\]'"):
+            call()
+    assert not (tmp_path / "other").exists()
+    pull(str(tmp_path / "folder"), tmp_path / "model")  # reading a folder needs nothing
 
 
 class Refusing(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""Models handed on: to a repository of Hugging Face or a folder, and from there."""
+"""Models shared on Hugging Face or in a folder."""
 
 from heteroreg.hub.pull import pull
 from heteroreg.hub.push import push

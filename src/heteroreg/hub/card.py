@@ -1,14 +1,9 @@
-"""The model card: every figure in it is read from the run, its cohort, or its evaluation."""
+"""The model card. Every figure in it is read from the run, its cohort, or its evaluation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-import yaml
-from jinja2 import Environment, StrictUndefined
 
 from heteroreg import __version__
 from heteroreg.comparison.marks import heading, shown
@@ -21,42 +16,17 @@ from heteroreg.system.run_files import METRICS
 from heteroreg.training.config import Config
 from heteroreg.training.run import Run
 
-# Those that Hugging Face knows and models are given under; any other is `other` there, with its name.
-LICENCES = {
-    "apache-2.0",
-    "mit",
-    "bsd-2-clause",
-    "bsd-3-clause",
-    "cc0-1.0",
-    "cc-by-4.0",
-    "cc-by-sa-4.0",
-    "cc-by-nc-4.0",
-    "cc-by-nd-4.0",
-    "cc-by-nc-sa-4.0",
-    "cc-by-nc-nd-4.0",
-    "gpl-3.0",
-    "lgpl-3.0",
-    "agpl-3.0",
-    "mpl-2.0",
-}
-SETTINGS = (
-    "method",
-    "network",
-    "dims",
-    "steps",
-    "batch_size",
-    "learning_rate",
-    "seed",
-    "smoothness",
-    "gamma",
-    "beta",
-    "int_steps",
-    "occlusions",
-    "size",
-    "spacing",
-    "intensity",
+TEMPLATE = Path(__file__).with_name("card.md.j2")
+# Identifiers of licences that Hugging Face accepts and models are shared under; others are named in `license_name`.
+LICENCES = (
+    *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "gpl-3.0", "lgpl-3.0", "agpl-3.0", "mpl-2.0"),
+    *("cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nd-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0"),
 )
 SYMBOLS = {"smoothness": "λ", "gamma": "γ", "beta": "β", "alpha": "α"}
+CARD_SETTINGS = (
+    *("method", "network", "dims", "steps", "batch_size", "learning_rate", "seed", "smoothness", "gamma", "beta"),
+    *("int_steps", "occlusions", "size", "spacing", "intensity"),
+)
 
 
 def card(
@@ -64,30 +34,56 @@ def card(
     step: int,
     scores: Scores | None,
     repository: str,
+    *,
     data: str | None = None,
     licence: str | None = None,
 ) -> str:
-    """The card as Markdown with a head in YAML. The same input gives the same text.
+    """Return the model card in Markdown with metadata in YAML. The same input gives the same text.
 
     Args:
         run: The run.
-        step: That of its best checkpoint.
+        step: Step of its best checkpoint.
         scores: Its evaluation.
-        repository: Where it can be pulled from.
-        data: What the images are, in the words of whoever trained on them.
-        licence: Of the model.
+        repository: Name of the repository, for the example.
+        data: What the images show, in the words of the author.
+        licence: Licence of the model.
+
+    Raises:
+        UserError: huggingface_hub is not installed; the scores hold no metric.
     """
-    config = run.config
-    environment = Environment(
-        autoescape=False,  # noqa: S701 - the text is Markdown
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
+    try:
+        from huggingface_hub import EvalResult, ModelCard, ModelCardData
+    except ImportError as error:
+        raise UserError("huggingface_hub: is not installed; pip install 'heteroreg[hub]'") from error
+    config, figures = run.config, [] if scores is None else means(scores)
+    results = [
+        EvalResult(
+            task_type="image-registration",
+            dataset_type="own",
+            dataset_name="the author's cohort",
+            dataset_split=scores.summary["split"] or "all",
+            metric_type=found["name"],
+            metric_name=found["title"],
+            metric_value=round(found["mean"], 2),
+        )
+        for found in figures
+        if scores is not None
+    ]
+    metadata = ModelCardData(
+        library_name="heteroreg",
+        license=None if licence is None else licence.lower() if licence.lower() in LICENCES else "other",
+        license_name=None if licence is None or licence.lower() in LICENCES else one_line(licence),
+        tags=[
+            *("image-registration", "medical-imaging", "deformable-registration", f"{config.dims}d"),
+            *(config.network, config.method),
+        ],
+        metrics=list(dict.fromkeys(found["name"] for found in figures if found["label"] is not None)) or None,
+        model_name=f"{config.method}, {config.network}, {config.dims}D" if results else None,
+        eval_results=results or None,
     )
-    template = environment.from_string((files("heteroreg.hub") / "card.md.j2").read_text(encoding="utf-8"))
-    return template.render(
-        head=yaml.safe_dump(head(config, scores, licence), sort_keys=False, allow_unicode=True),
+    written = ModelCard.from_template(
+        metadata,
+        template_path=str(TEMPLATE),
         config=config,
         method=METHODS[config.method],
         version=__version__,
@@ -95,33 +91,19 @@ def card(
         data=None if data is None else shown(data),
         licence=None if licence is None else shown(licence),
         splits=splits(config),
-        settings=settings(config),
+        settings=card_settings(config),
         step=step,
         hours=hours(run),
         scores=None if scores is None else scores.summary,
-        rows=[] if scores is None else rows(scores),
         patients=None if scores is None else scores.table["patient"].nunique(),
-        coverage=None if scores is None else _mean(scores, "coverage_68"),
+        figures=figures,
+        coverage=next((found["mean"] for found in figures if found["name"] == "coverage_68"), None),
     )
-
-
-def head(config: Config, scores: Scores | None, licence: str | None) -> Mapping[str, Any]:
-    """What Hugging Face reads."""
-    result: dict[str, Any] = {"library_name": "heteroreg"}
-    if licence is not None:
-        known = licence.lower() in LICENCES
-        result |= {"license": licence.lower()} if known else {"license": "other", "license_name": one_line(licence)}
-    result["tags"] = [
-        *("image-registration", "medical-imaging", "deformable-registration", f"{config.dims}d"),
-        *(config.network, config.method),
-    ]
-    measured = [] if scores is None else scores.metrics
-    names = list(dict.fromkeys(name.rpartition("_")[0] for name in measured if _about_label(name)))
-    return result | ({"metrics": names} if names else {})
+    return f"{written}\n"
 
 
 def splits(config: Config) -> list[tuple[str, int, int]] | None:
-    """Name, pairs and patients of each split of the cohort; None where it does not lie where it was trained on."""
+    """Return name, pairs and patients of each split of the cohort; None if the cohort is no longer there."""
     if config.cohort is None or not Path(config.cohort).exists():
         return None
     cohort = Cohort.read(config.cohort)
@@ -129,47 +111,38 @@ def splits(config: Config) -> list[tuple[str, int, int]] | None:
     return [(name, len(part), len({pair.patient for pair in part})) for name, part in parts.items()]
 
 
-def settings(config: Config) -> list[tuple[str, str]]:
-    """The settings that matter, with their symbols."""
-    names: Sequence[str] = SETTINGS
-    if METHODS[config.method].uncertain:
-        names = (*SETTINGS, "alpha", "correlation")
+def card_settings(config: Config) -> list[tuple[str, Any]]:
+    """Return the settings that matter most, with their symbols."""
+    names = (*CARD_SETTINGS, "alpha", "correlation") if METHODS[config.method].uncertain else CARD_SETTINGS
     known = config.model_dump(mode="json")
-    return [(f"{name} ({SYMBOLS[name]})" if name in SYMBOLS else name, str(known[name])) for name in names]
+    return [(f"{name} ({SYMBOLS[name]})" if name in SYMBOLS else name, known[name]) for name in names]
 
 
 def hours(run: Run) -> float | None:
-    """How long the training took; None where `metrics.csv` does not say."""
-    if not (run.folder / METRICS).is_file():
-        return None
-    table = run.metrics
-    if "seconds" not in table or not len(table):
-        return None
-    return float(table["seconds"].iloc[-1]) / 3600
+    """Return the duration of the training; None if `metrics.csv` does not tell."""
+    table = run.metrics if (run.folder / METRICS).is_file() else None
+    return None if table is None or "seconds" not in table or table.empty else table["seconds"].iloc[-1] / 3600
 
 
-def rows(scores: Scores) -> list[tuple[str, str, int]]:
-    """For each metric its title, mean ± sd over patients, and how many of these have it."""
-    mode, found = scores.summary["mode"], []
-    for name, value in over_patients(scores.table, scores.metrics).items():
-        described = metric(name)
+def means(scores: Scores) -> list[dict[str, Any]]:
+    """Return mean and standard deviation over patients of each metric, in the unit of its title."""
+    found = []
+    for column, value in over_patients(scores.table, scores.metrics).items():
+        described = metric(column)
         assert described is not None
-        if value["mean"] is None:
-            continue
-        text = f"{value['mean'] * described.scale:.2f}"
-        text += "" if value["sd"] is None else f" ± {value['sd'] * described.scale:.2f}"
-        label = "" if described.label is None else f", label {described.label}"
-        found.append((f"{heading(described, mode)}{label}", text, int(value["patients"] or 0)))
+        if value["mean"] is not None:
+            label = described.label
+            found.append(
+                {
+                    "name": column if label is None else column.rpartition("_")[0],
+                    "label": label,
+                    "title": heading(described, scores.summary["mode"])
+                    + ("" if label is None else f", label {label}"),
+                    "mean": value["mean"] * described.scale,
+                    "sd": None if value["sd"] is None else value["sd"] * described.scale,
+                    "patients": value["patients"],
+                }
+            )
     if not found:
-        raise UserError("--scores: hold no metric; evaluate again")
+        raise UserError("scores: hold no metric; evaluate again", argument="scores")
     return found
-
-
-def _mean(scores: Scores, name: str) -> float | None:
-    value = over_patients(scores.table, [name])[name]["mean"] if name in scores.metrics else None
-    return None if value is None else float(value)
-
-
-def _about_label(name: str) -> bool:
-    described = metric(name)
-    return described is not None and described.label is not None

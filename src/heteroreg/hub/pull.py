@@ -1,4 +1,4 @@
-"""A model from a repository or a folder, taken as what anyone may have put there."""
+"""Write a shared model to a folder of its own."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from heteroreg.evaluation.scores import Scores
-from heteroreg.hub.place import BEST, CARD, SCORES, place_of, require_empty
-from heteroreg.hub.push import stage, without_cohort
+from heteroreg.hub.files import require_empty, stage
+from heteroreg.registration.shared import CARD_FILE, SHARED_SCORES, fetch
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_folder, write_text
 from heteroreg.system.run_files import CONFIG
@@ -16,40 +16,32 @@ from heteroreg.system.text import read_text
 from heteroreg.training.run import Run
 
 
-def pull(place: str, out: str | Path, *, revision: str | None = None) -> Run:
-    """Brings a model that `push` handed on, as a run that `register` and `evaluate` take.
+def pull(name: str, out: str | Path, *, revision: str | None = None) -> Run:
+    """Copy a model that `push` shared to a folder, as a run for `register` and `evaluate`.
 
-    The files are not trusted: those alone are taken that a model consists of, up to a size; tensors are read from
-    safetensors and nothing is executed; they must load into the network that the configuration names. What is
-    written is made anew from what was read.
+    The files are not trusted: `fetch` checks them, the tensors must load into the network that the configuration
+    names, and every file is written anew from what was read.
 
     Args:
-        place: `owner/name`, or a folder: what begins with `./` or `/`, or exists.
+        name: `owner/name` on Hugging Face, or a folder: a path that begins with `./` or `/`, or exists.
         out: The folder to write.
-        revision: A branch, a tag or a commit of a repository.
-
-    Returns:
-        The run.
+        revision: A branch, a tag or a commit of the repository.
 
     Raises:
-        UserError: There is no such model, it cannot be reached or used, or `out` is not empty.
+        UserError: The model does not exist, cannot be reached or used, or `out` is not empty.
     """
-    out, source = Path(out), place_of(place)
+    out = Path(out)
     require_empty(out)
+    folder = fetch(name, revision=revision)
     with TemporaryDirectory() as temporary:
-        received, staged = Path(temporary) / "received", Path(temporary) / "staged"
-        received.mkdir()
-        source.fetch(received, revision)
+        staged = Path(temporary)
         try:
-            run = Run.read(received)
-            if not run.checkpoint("best").is_dir():
-                raise UserError(f"{place}: holds no {BEST}; name a model that `heteroreg push` made")
-            scores = Scores.read(received / SCORES) if (received / SCORES).is_dir() else None
-            stage(run, staged, scores)
-            if (received / CARD).exists():
-                write_text(staged / CARD, read_text(received / CARD))
-        except UserError as error:  # which names the files in a folder that is gone when one reads it
-            raise UserError(str(error).replace(str(received), place)) from error
+            scores = Scores.read(folder / SHARED_SCORES) if (folder / SHARED_SCORES).is_dir() else None
+            stage(Run.read(folder), staged, scores)
+            if (folder / CARD_FILE).exists():
+                write_text(staged / CARD_FILE, read_text(folder / CARD_FILE))
+        except UserError as error:  # the name says more than a path in the cache
+            raise UserError(str(error).replace(str(folder), name)) from error
         with atomic_folder(out, CONFIG) as new:
             shutil.copytree(staged, new, dirs_exist_ok=True)
-    return Run(out, without_cohort(run.config))
+    return Run.read(out)

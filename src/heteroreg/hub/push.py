@@ -1,32 +1,35 @@
-"""A run handed on: its best checkpoint, its settings and its scores, without what says where they come from."""
+"""Share a run: its best checkpoint, its settings, its scores and a model card."""
 
 from __future__ import annotations
 
-import json
+import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-import pandas as pd
-
-from heteroreg.evaluation.scores import MARKER, Scores, over_patients
+from heteroreg.evaluation.scores import Scores
 from heteroreg.hub.card import card
-from heteroreg.hub.place import BEST, CARD, SCORES, LocalFolder, Repository, names, place_of
+from heteroreg.hub.files import require_empty, stage
+from heteroreg.methods import METHODS, NETWORKS
+from heteroreg.registration.model import ModelRegistrar
+from heteroreg.registration.shared import (
+    BEST_CHECKPOINT,
+    CARD_FILE,
+    SHARED_SCORES,
+    TENSOR_FILES,
+    hub_api,
+    hub_errors,
+    is_folder,
+)
 from heteroreg.system.errors import UserError
-from heteroreg.system.files import write_text
+from heteroreg.system.files import atomic_folder, write_text
 from heteroreg.system.run_files import CONFIG
 from heteroreg.training import checkpoint
-from heteroreg.training.config import Config
 from heteroreg.training.run import Run
-
-# Of the state of a checkpoint and the summary of an evaluation, what is of the model and not of the machine.
-STATE = ("step", "score")
-SUMMARY = ("kind", "method", "split", "mode", "slicewise", "counts", "labels")
 
 
 def push(
-    folder: str | Path,
-    place: str,
+    run: Run | ModelRegistrar | str | Path,
+    name: str,
     *,
     scores: str | Path | None = None,
     data: str | None = None,
@@ -34,94 +37,77 @@ def push(
     private: bool = False,
     message: str | None = None,
 ) -> str:
-    """Hands a run on: to a repository of Hugging Face, or to a folder that then holds the same files.
+    """Share a run in a repository of Hugging Face, or in a folder that then holds the same files.
 
-    The best checkpoint, `config.yaml` without the path of the cohort, the scores without the ids of pairs and
-    patients and without further columns of the cohort, and a model card. The rest of the run stays.
+    These are the best checkpoint, `config.yaml` without the path of the cohort, the scores without the ids of pairs
+    and patients and without further columns of the cohort, and a model card. Nothing else of the run is shared.
 
     Args:
-        folder: The run.
-        place: `owner/name`, or a folder: what begins with `./` or `/`, or exists.
-        scores: What `evaluate` wrote of this run.
-        data: What the images are, for the card: modality, organ, where they come from.
-        licence: Of the model, such as `cc-by-4.0`; without one the card says that there is none.
-        private: Makes a new repository private.
-        message: Of the commit.
+        run: The run, its folder, or its registrar.
+        name: `owner/name` on Hugging Face, or a folder: a path that begins with `./` or `/`, or exists.
+        scores: Folder that `evaluate` wrote for this run.
+        data: What the images show, for the card: modality, organ, where they come from.
+        licence: Licence of the model, such as `cc-by-4.0`; without one the card says that there is none.
+        private: Make a new repository private.
+        message: Message of the commit.
 
     Returns:
-        Where it is.
+        The address of the repository, or the folder.
 
     Raises:
-        UserError: The folder is no run or has no best checkpoint; the scores are of another run; the place is no
-            name, not empty, or cannot be reached.
+        UserError: The run has no best checkpoint, or was trained with code outside heteroreg; the scores are of
+            another run; the folder is not empty; the repository's name is wrong or it cannot be reached.
     """
-    run, target = Run.read(folder), place_of(place)
-    state = checkpoint.read_state(_best(run))
-    judged = None if scores is None else _of_run(Scores.read(scores), run, scores)
-    with TemporaryDirectory() as temporary:
-        staged = Path(temporary) / "model"
-        stage(run, staged, judged)
-        write_text(staged / CARD, card(run, state["step"], judged, _repository(target), data, licence))
-        if isinstance(target, LocalFolder):
-            target.send(staged)
-            return str(target.path)
-        return target.send(staged, private, message or f"Add a {run.config.method} model of heteroreg")
-
-
-def stage(run: Run, folder: Path, scores: Scores | None) -> list[str]:
-    """Writes what is handed on, but for the card.
-
-    Returns:
-        The names of the files.
-    """
-    run.modules("best")  # whole, and of this configuration
-    tensors, state = checkpoint.load(_best(run))
-    kept = {name: tensor for name, tensor in tensors.items() if name.startswith(("network.", "objective."))}
-    checkpoint.save(folder / BEST, kept, {name: state[name] for name in STATE if name in state})
-    write_text(folder / CONFIG, without_cohort(run.config).yaml())
-    if scores is not None:
-        table = without_names(scores)
-        write_text(folder / SCORES / MARKER, table.to_csv(index=False, lineterminator="\n"))
-        summary: dict[str, Any] = {name: scores.summary[name] for name in SUMMARY if name in scores.summary}
-        summary["metrics"] = over_patients(table, scores.metrics)
-        write_text(folder / SCORES / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
-    return list(names(folder))
-
-
-def without_cohort(config: Config) -> Config:
-    """The configuration without the one path that it holds."""
-    return config.model_copy(update={"cohort": None})
-
-
-def without_names(scores: Scores) -> pd.DataFrame:
-    """The table of scores with numbers for pairs and patients, and without the cohort's further columns."""
-    numbered = {name: pd.factorize(scores.table[name])[0] + 1 for name in ("id", "patient")}
-    return pd.DataFrame({**numbered, "slice": scores.table["slice"], **scores.table[scores.metrics]})
-
-
-def _best(run: Run) -> Path:
-    folder = run.checkpoint("best")
-    if not (folder / checkpoint.STATE).is_file():
+    run = run.run if isinstance(run, ModelRegistrar) else run if isinstance(run, Run) else Run.read(run)
+    local = is_folder(name)
+    if local:
+        require_empty(Path(name).expanduser())
+    best = run.checkpoint("best")
+    if not best.is_dir():
         raise UserError(
             f"{run.folder}: has no best checkpoint, which only a training with validation pairs leaves; train with "
             "a cohort that has the split 'val'"
         )
-    return folder
+    if run.config.method not in METHODS or run.config.network not in NETWORKS:
+        raise UserError(
+            f"{run.folder}: was trained with a method or a network of your own, whose code a shared model does not "
+            "hold; share that code and the run's folder instead"
+        )
+    own = None if scores is None else _of_run(Scores.read(scores), run, scores)
+    with TemporaryDirectory() as temporary:
+        staged = Path(temporary)
+        stage(run, staged, own)
+        step = checkpoint.read_state(best)["step"]
+        text = card(run, step, own, "OWNER/NAME" if local else name, data=data, licence=licence)
+        write_text(staged / CARD_FILE, text)
+        if not local:
+            return _upload(staged, name, private, message or f"Add a {run.config.method} model of heteroreg")
+        folder = Path(name).expanduser()
+        with atomic_folder(folder, CONFIG) as new:
+            shutil.copytree(staged, new, dirs_exist_ok=True)
+        return str(folder)
+
+
+def _upload(folder: Path, name: str, private: bool, message: str) -> str:
+    """Create the repository if there is none, and upload a folder as one commit; return the address."""
+    api = hub_api()
+    with hub_errors(name):
+        url = api.create_repo(name, private=private, exist_ok=True)
+        # An earlier push may have left weights of another step, and scores.
+        old = [f"{BEST_CHECKPOINT}/{TENSOR_FILES}", f"{SHARED_SCORES}/*"]
+        api.upload_folder(repo_id=name, folder_path=folder, commit_message=message, delete_patterns=old)
+    return str(url)
 
 
 def _of_run(scores: Scores, run: Run, where: str | Path) -> Scores:
-    """The scores, if they may be those of the run."""
+    """Return the scores if they can be those of the run."""
     info = scores.summary.get("info")
-    told = {name: info.get(name) if isinstance(info, dict) else None for name in ("method", "network", "seed")}
-    asked = {name: getattr(run.config, name) for name in told}
-    if told != asked:
-        differing = next(name for name in told if told[name] != asked[name])
-        raise UserError(
-            f"--scores {where}: are not of this run ({differing} {told[differing]}, not {asked[differing]}); name "
-            f"what `heteroreg evaluate --model {run.folder}` wrote"
-        )
+    for key in ("method", "network", "seed"):
+        found, expected = info.get(key) if isinstance(info, dict) else None, getattr(run.config, key)
+        if found != expected:
+            raise UserError(
+                f"scores: {where} is not of this run ({key} {found}, not {expected}); name the folder that "
+                f"`evaluate` wrote for {run.folder}",
+                argument="scores",
+            )
     return scores
-
-
-def _repository(target: LocalFolder | Repository) -> str:
-    return target.name if isinstance(target, Repository) else "OWNER/NAME"

@@ -16,6 +16,7 @@ from typing import Any
 from heteroreg.system.errors import UserError
 from heteroreg.system.limits import TABLE_BYTES, TEXT_BYTES, WEIGHTS_BYTES, require_small
 from heteroreg.system.run_files import CONFIG, STATE
+from heteroreg.system.text import read_yaml
 from heteroreg.training import checkpoint
 from heteroreg.training.run import Run
 
@@ -59,21 +60,30 @@ def fetch(name: str | Path, *, revision: str | None = None) -> Path:
             raise UserError(f"{file}: is a link, which no model needs; put the file itself there")
         require_small(file, limit)
     try:
-        config = Run.read(folder).config
-        if not (folder / BEST_CHECKPOINT).is_dir():
-            raise UserError(f"{folder}: holds no {BEST_CHECKPOINT}; name a model that `push` wrote")
-        tensors = Path(checkpoint.read_state(folder / BEST_CHECKPOINT)["tensors"]).name
-        if not fnmatch(tensors, TENSOR_FILES):
-            raise checkpoint.damaged(folder / BEST_CHECKPOINT, f"{tensors} is not the name of a tensor file")
-        for key, value in (("method", config.method), ("network", config.network)):
-            if ":" in value:
-                raise UserError(
-                    f"{folder / CONFIG}: the {key} {value} is code outside heteroreg, which a shared model may not "
-                    "name; ask its author for a model of a method and network of heteroreg"
-                )
+        _check_content(folder)
     except UserError as error:
         raise UserError(str(error) if local else str(error).replace(str(folder), str(name))) from error
     return folder
+
+
+def _check_content(folder: Path) -> None:
+    """Check that the files make up a run, and that reading it runs no code outside this package."""
+    settings = read_yaml(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+    for key in ("method", "network"):
+        # Checked before the configuration is read, which imports a name such as package.module:name.
+        value = settings.get(key) if isinstance(settings, dict) else None
+        if ":" in str(value):
+            raise UserError(
+                f"{folder / CONFIG}: {key} {value} is code outside heteroreg, which a shared model may not name; "
+                "ask its author for a model with a method and a network of heteroreg"
+            )
+    Run.read(folder)
+    best = folder / BEST_CHECKPOINT
+    if not best.is_dir():
+        raise UserError(f"{folder}: holds no {BEST_CHECKPOINT}; name a model that `push` wrote")
+    tensors = Path(checkpoint.read_state(best)["tensors"]).name
+    if not fnmatch(tensors, TENSOR_FILES):
+        raise checkpoint.damaged(best, f"{tensors} is not the name of a tensor file")
 
 
 def shared_files(folder: Path) -> Iterator[tuple[Path, int]]:
@@ -188,7 +198,7 @@ def hub_errors(name: str) -> Iterator[None]:
         raise UserError(f"{name}: the server refused it ({error}); try again later") from error
     except errors.LocalTokenNotFoundError as error:
         raise UserError(f"{name}: nobody is logged in; use `hf auth login`, or set HF_TOKEN") from error
-    except (*_connection_errors(), errors.LocalEntryNotFoundError) as error:
+    except _connection_errors() as error:
         raise UserError(f"{name}: no connection to Hugging Face ({error}); check the network") from error
 
 
@@ -196,4 +206,5 @@ def _connection_errors() -> tuple[type[Exception], ...]:
     """Return the errors of a broken connection."""
     from huggingface_hub import errors
 
-    return ConnectionError, vars(errors)["HTTPError"]  # of the HTTP library that this version of the hub uses
+    # The base class of its HTTP errors is that of the HTTP library in use, which differs between versions.
+    return ConnectionError, errors.LocalEntryNotFoundError, vars(errors)["HTTPError"]
