@@ -18,6 +18,7 @@ from heteroreg.data.cohort import Cohort
 from heteroreg.evaluation import Scores
 from heteroreg.hub import pull, push
 from heteroreg.registration import shared
+from heteroreg.registration.model import ModelRegistrar
 from heteroreg.system import limits
 from heteroreg.system.errors import UserError
 from heteroreg.training import Run, train
@@ -93,6 +94,14 @@ def test_a_pulled_model_registers_as_the_run_does(
     ours, theirs = (hr.load(it.folder, device="cpu").register(pair.moving, pair.fixed) for it in (run_2d, run))
     np.testing.assert_array_equal(ours.displacement, theirs.displacement)
     push(run.folder, str(tmp_path / "again"))  # what was pulled can be handed on
+
+
+def test_a_shared_model_registers_without_a_copy(pushed: Path, run_2d: Run, cohort_2d: Cohort) -> None:
+    pair = cohort_2d.split("test")[0]
+    shared_model = ModelRegistrar.from_pretrained(pushed, device="cpu")
+    for registrar in (shared_model, hr.load(run_2d.folder, device="cpu")):
+        found = registrar.register(pair.moving, pair.fixed).displacement
+        np.testing.assert_array_equal(found, shared_model.register(pair.moving, pair.fixed).displacement)
 
 
 def test_the_same_run_gives_the_same_files(pushed: Path, run_2d: Run, scores_2d: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from heteroreg.data.samples.preparation import SMALLEST_AXIS, Scale, resample, s
 from heteroreg.methods import find_method
 from heteroreg.registration.refinement import refine
 from heteroreg.registration.result import Registration, no_uncertainty
+from heteroreg.registration.shared import fetch
 from heteroreg.spatial import warp
 from heteroreg.spatial.field import resample_displacement, resample_map, warp_image
 from heteroreg.system.errors import UserError
@@ -94,6 +95,21 @@ class ModelRegistrar:
         self.precision = precision
         self.network, self.objective = run.modules(checkpoint)
         self.to(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, *, revision: str | None = None, **options: Any) -> Self:
+        """Return the registrar of a shared model, downloaded if need be.
+
+        Args:
+            name: `owner/name` on Hugging Face, or a folder that `push` wrote.
+            revision: A branch, a tag or a commit of the repository.
+            options: Arguments of this class: `device`, `precision`, `samples`, `refine`.
+
+        Raises:
+            UserError: There is no such model, or it cannot be used; see `shared.fetch`.
+        """
+        run = Run.read(fetch(name, revision=revision))
+        return cls(Run(run.folder, run.config.model_copy(update={"cohort": None})), **options)
 
     def to(self, device: torch.device) -> None:
         """Computes on that device from now on."""
