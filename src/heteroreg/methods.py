@@ -1,207 +1,416 @@
-"""The methods: what each row of the paper minimises. Adding one is a function of losses and a line here."""
+"""The tables of methods and networks.
+
+Reading them needs no PyTorch: the objectives and networks that they name are imported when they are made.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from inspect import signature
-from typing import Any
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from torch import Tensor, nn
-
-from heteroreg.losses import (
-    AdaCS,
-    AdaFrame,
-    AdaReg,
-    Charbonnier,
-    CollaborativeLoss,
-    JointLikelihood,
-    LocalCorrelation,
-    MeanSquaredError,
-    MutualInformation,
-    spread_penalty,
-)
-from heteroreg.losses.kullback_leibler import IMAGE_SD, mean_divergence_weight, variance_divergence
-from heteroreg.networks import (
-    CoarseVariance,
-    HalfVoxelMorph,
-    SmallTransMorph,
-    TransMorph,
-    UNetScore,
-    UNetVariance,
-    VoxelMorph,
-)
 from heteroreg.system.errors import UserError
+from heteroreg.system.references import call_with_known, import_object, import_path, is_import_path, takes
 
-# Voxels of the velocity over which errors are alike, chosen on a phantom: see benchmarks/log.md.
-ALIKE = 8.0
+if TYPE_CHECKING:
+    from torch import nn
+
+    from heteroreg.losses.base import Objective
+    from heteroreg.losses.total import TotalLoss
+    from heteroreg.networks.base import DisplacementNetwork
+
+# Settings of `Config` that an objective may take as arguments; all others of its arguments are its own options.
+SHARED_SETTINGS = ("gamma", "beta")
+# Voxels of the velocity over which errors correlate; chosen on a phantom, see benchmarks/log.md.
+CORRELATION_LENGTH = 8.0
+CUSTOM = "custom: "  # begins the name of an object without an import path
 
 
 @dataclass(frozen=True)
 class Method:
-    """What training minimises.
+    """A row of the table of methods: what training minimises.
+
+    An import path, `package.module:name`, may stand for each function or class: it is imported when it is used.
 
     Attributes:
-        name: Its name on the command line.
-        summary: One line on what it is.
-        objective: Makes the objective from the number of dimensions and the settings γ and β. An objective
-            maps (moved, fixed) to `Losses` and has a `variance_estimator` or None.
-        defaults: Settings of the training configuration that differ from its own defaults.
-        uncertainty: The part of the regulariser that concerns the uncertainty of the displacement, of log σ_z² of
-            the velocity and the settings λ and α; None where the method does without, and so does its network.
-        smoothness_weight: What `smoothness` of the velocity counts in the loss, of the number of dimensions and λ.
+        name: Name on the command line.
+        summary: One line about it.
+        objective: Makes the objective; takes any of `dims`, `gamma`, `beta` by name, and options of its own. Or the
+            objective itself, which is copied.
+        defaults: Settings of `Config` that differ from its own defaults.
+        estimator: Makes the network that is the first argument of `objective`, from `dims`; None if it has none.
+        fixed: Arguments of `objective` that this method does not let vary.
+        uncertainty: Regulariser of the displacement's uncertainty. Maps log σ_z² of the velocity, and any of
+            `smoothness` (λ) and `alpha` (α) by name, to a scalar. None for methods without this uncertainty.
+        smoothness_weight: Weight of the smoothness in the loss, from `dims` and `smoothness`; None: λ itself.
+
+    Example:
+        >>> from heteroreg.losses import MeanSquaredError
+        >>> method = Method("mine", "squared error, smoother", MeanSquaredError, defaults={"smoothness": 0.05})
+        >>> method.make(2)
+        MeanSquaredError()
+        >>> find_method("ncc").make(2, window=5)
+        LocalCorrelation(window=5, epsilon=1e-05)
     """
 
     name: str
     summary: str
-    objective: Callable[[int, float, float], nn.Module]
+    objective: str | nn.Module | Callable[..., nn.Module]
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    uncertainty: Callable[[Tensor, float, float], Tensor] | None = None
-    smoothness_weight: Callable[[int, float], float] = lambda _dims, smoothness: smoothness
+    estimator: str | Callable[..., nn.Module] | None = None
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    uncertainty: str | Callable[..., Any] | None = None
+    smoothness_weight: str | Callable[..., float] | None = None
 
     @property
     def uncertain(self) -> bool:
-        """Whether the displacement has an uncertainty, which the network has to estimate."""
+        """True if the displacement has an uncertainty, which the network has to estimate."""
         return self.uncertainty is not None
 
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """Arguments of the objective that may vary, by name."""
+        made = _resolved(self.objective)
+        if _is_module(made):
+            return {}
+        found = list(_signature(made).items())[0 if self.estimator is None else 1 :]
+        return {
+            name: parameter
+            for name, parameter in found
+            if name not in ("dims", *self.fixed)
+            and parameter.kind not in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+        }
 
-METHODS = {
+    @property
+    def options(self) -> Mapping[str, Parameter]:
+        """The method's own options: arguments of the objective that are not settings of every method."""
+        return {name: one for name, one in self.parameters.items() if name not in SHARED_SETTINGS}
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of `Config` that differ from its defaults, those of the objective among them."""
+        shared = {name: one.default for name, one in self.parameters.items() if name in SHARED_SETTINGS}
+        return {name: value for name, value in shared.items() if value is not Parameter.empty} | {**self.defaults}
+
+    def check_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options with the types that the objective asks for.
+
+        Raises:
+            UserError: The objective has no such option, or the value has another type.
+        """
+        from pydantic import TypeAdapter, ValidationError
+
+        known, checked = self.options, {}
+        for name, value in options.items():
+            where = f"method_options: {name}"
+            if name not in known:
+                has = f"it has {', '.join(known)}" if known else "it has none"
+                raise UserError(f"{where}: is no option of {self.name}; {has}", argument="method_options")
+            kind = known[name].annotation
+            try:
+                checked[name] = value if kind is Parameter.empty else TypeAdapter(kind).validate_python(value)
+            except ValidationError as error:
+                raise UserError(f"{where}: {error.errors()[0]['msg']}", argument="method_options") from error
+        return checked
+
+    def make(self, dims: int, **settings: Any) -> Objective:
+        """Make the objective, untrained.
+
+        Args:
+            dims: 2 or 3.
+            **settings: γ and β as `gamma` and `beta`, used if the objective takes them, and options of its own.
+
+        Raises:
+            UserError: The objective has no such option, or needs an argument that nobody gave.
+        """
+        from heteroreg.losses.adapt import as_objective
+
+        made = _resolved(self.objective)
+        options = {name: value for name, value in settings.items() if name not in SHARED_SETTINGS}
+        options = self.check_options(options)
+        if _is_module(made):
+            return as_objective(deepcopy(made), self.name)
+        known = self.parameters
+        arguments = {name: settings[name] for name in SHARED_SETTINGS if name in known and name in settings}
+        arguments |= options | {**self.fixed}
+        lacking = [n for n, one in known.items() if one.default is Parameter.empty and n not in arguments]
+        if lacking:
+            raise UserError(
+                f"method: {self.name}: needs a value for {', '.join(lacking)}; give it in `method_options`, or "
+                "give the objective itself, or a `Method` with `fixed` or `estimator`",
+                argument="method",
+            )
+        parts = [] if self.estimator is None else [_resolved(self.estimator)(dims)]
+        return as_objective(call_with_known(made, *parts, dims=dims, **arguments), self.name)
+
+    def total_loss(self, dims: int, smoothness: float, alpha: float = 0.0) -> TotalLoss:
+        """Return the loss that training, validation and refinement share.
+
+        Args:
+            dims: 2 or 3.
+            smoothness: λ.
+            alpha: α, for methods with an uncertainty of the displacement.
+        """
+        from heteroreg.losses.total import TotalLoss
+
+        weight = smoothness
+        if self.smoothness_weight is not None:
+            weight = _resolved(self.smoothness_weight)(dims, smoothness)
+        uncertainty = None
+        if self.uncertainty is not None:
+            penalty, given = _resolved(self.uncertainty), {"smoothness": smoothness, "alpha": alpha}
+
+            def uncertainty(log_variance: Any) -> Any:
+                return call_with_known(penalty, log_variance, **given)
+
+        return TotalLoss(weight, uncertainty)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A row of the table of networks: an estimator of the displacement.
+
+    Attributes:
+        name: Name on the command line.
+        summary: One line about it.
+        factory: Makes the network; takes any of `dims`, `int_steps`, `head_sd`, `uncertain` and `correlation` by
+            name. Or the network itself, which is copied. What it makes maps (moving, fixed) to a `Displacement`, or
+            two images as channels, (N, 2, *shape), to features.
+
+    Example:
+        >>> network = find_network("voxelmorph").make(2)
+        >>> network.dims, network.int_steps
+        (2, 7)
+    """
+
+    name: str
+    summary: str
+    factory: str | nn.Module | Callable[..., nn.Module]
+
+    @property
+    def can_be_uncertain(self) -> bool:
+        """True if the factory takes `uncertain` and `correlation`."""
+        factory = _resolved(self.factory)
+        return takes(factory, "uncertain") and takes(factory, "correlation")
+
+    def make(self, dims: int, *, size: Sequence[int] | None = None, **settings: Any) -> DisplacementNetwork:
+        """Make the network, untrained.
+
+        Args:
+            dims: 2 or 3.
+            size: Voxels of the images that it will be trained on; a backbone is tried on them.
+            **settings: `int_steps`, `head_sd`, `uncertain`, `correlation`; those that the factory takes are used.
+        """
+        from heteroreg.networks.adapt import as_displacement_network
+
+        factory = _resolved(self.factory)
+        made = deepcopy(factory) if _is_module(factory) else call_with_known(factory, dims=dims, **settings)
+        return as_displacement_network(made, dims, self.name, size=size, **settings)
+
+
+METHODS: dict[str, Method] = {
     method.name: method
     for method in (
         Method(
             "mse",
-            "mean squared error: the noise is taken to be the same everywhere",
-            lambda _dims, _gamma, _beta: MeanSquaredError(),
+            "mean squared error: the same noise level everywhere",
+            "heteroreg.losses:MeanSquaredError",
         ),
         Method(
             "charbonnier",
-            "squared error that turns into absolute error where it is large: robust without a noise estimate",
-            lambda _dims, _gamma, _beta: Charbonnier(),
+            "squared error that becomes absolute error where it is large: robust without a noise estimate",
+            "heteroreg.losses:Charbonnier",
         ),
         Method(
             "ncc",
-            "local normalised cross-correlation: images match up to brightness and contrast that vary in space",
-            lambda _dims, _gamma, _beta: LocalCorrelation(),
-            {"smoothness": 0.3},  # it pulls at the displacement about 30 times as hard as the squared error
+            "local normalised cross-correlation: invariant to local brightness and contrast",
+            "heteroreg.losses:LocalCorrelation",
+            defaults={"smoothness": 0.3},  # its gradient is about 30 times that of the squared error
         ),
         Method(
             "mi",
-            "mutual information: the intensities of one image tell those of the other",
-            lambda _dims, _gamma, _beta: MutualInformation(),
-            {"smoothness": 0.3},  # as ncc
+            "mutual information: one image's intensities predict the other's",
+            "heteroreg.losses:MutualInformation",
+            defaults={"smoothness": 0.3},  # as ncc
         ),
         Method(
             "nll",
-            "Gaussian negative log-likelihood, both estimators trained together",
-            lambda dims, _gamma, _beta: JointLikelihood(UNetVariance(dims)),
-            {"smoothness": 1.0},  # the data term is MSE divided by the variance
+            "Gaussian negative log-likelihood, both estimators trained jointly",
+            "heteroreg.losses:JointLikelihood",
+            estimator="heteroreg.networks:UNetVariance",
+            fixed={"beta": 0.0},
+            defaults={"smoothness": 1.0},  # the data term is MSE divided by the variance
         ),
         Method(
             "beta-nll",
-            "the same weighted by σ̂^{2β}",
-            lambda dims, _gamma, beta: JointLikelihood(UNetVariance(dims), beta),
-            {"smoothness": 0.1},
+            "Gaussian negative log-likelihood weighted by σ̂^{2β}",
+            "heteroreg.losses:JointLikelihood",
+            estimator="heteroreg.networks:UNetVariance",
+            defaults={"smoothness": 0.1, "beta": 0.5},
         ),
         Method(
             "adaframe",
-            "squared error that counts less where it is large for its image (Wong 2021)",
-            lambda _dims, _gamma, _beta: AdaFrame(),
-            {"smoothness": 0.001},  # it pulls about a tenth as hard
+            "squared error with less weight on large residuals of an image (Wong 2021)",
+            "heteroreg.losses:AdaFrame",
+            defaults={"smoothness": 0.001},  # its gradient is about a tenth
         ),
         Method(
             "adareg",
             "squared error with less smoothness where the images do not match yet (Wong and Soatto 2019)",
-            lambda _dims, _gamma, _beta: AdaReg(),
+            "heteroreg.losses:AdaReg",
         ),
         Method(
             "adacs",
-            "squared error weighted by a network's score of where there is something to match (AdaCS)",
-            lambda dims, _gamma, _beta: AdaCS(UNetScore(dims)),
-            {"smoothness": 0.005, "warm_start": 10 / 150},  # the weights leave half of the squared error
+            "squared error weighted by a learned score of correspondence (AdaCS)",
+            "heteroreg.losses:AdaCS",
+            estimator="heteroreg.networks:UNetScore",
+            defaults={"smoothness": 0.005, "warm_start": 10 / 150},  # the weights leave half of the squared error
         ),
         Method(
             "hetero-paper",
             "collaborative training with the weighting as published (MICCAI 2024)",
-            lambda dims, gamma, beta: CollaborativeLoss(
-                UNetVariance(dims), gamma, beta, normalisation="reference", signal="fixed"
-            ),
-            {"warm_start": 10 / 150, "variance_alone": 10 / 150},  # 10 and 10 of 150 epochs
+            "heteroreg.losses:CollaborativeLoss",
+            estimator="heteroreg.networks:UNetVariance",
+            fixed={"normalisation": "reference", "signal": "fixed"},
+            # 10 and 10 of 150 epochs
+            defaults={"gamma": 0.5, "warm_start": 10 / 150, "variance_alone": 10 / 150},
         ),
         Method(
             "hetero",
             "collaborative training with a coarse variance estimator and balanced weights: the best we know",
-            lambda dims, gamma, beta: CollaborativeLoss(
-                CoarseVariance(dims), gamma, beta, normalisation="balanced", signal="none"
-            ),
-            {"gamma": 0.25},  # chosen on validation pairs, see benchmarks/log.md
+            "heteroreg.losses:CollaborativeLoss",
+            estimator="heteroreg.networks:CoarseVariance",
         ),
         Method(
             "vxm-diff",
             "probabilistic VoxelMorph: a distribution of velocities close to a smooth prior (Dalca 2019)",
-            lambda _dims, _gamma, _beta: MeanSquaredError(),
-            {"smoothness": 20.0},
-            # The published loss is MSE/σ_I² + KL. Times σ_I² it has the same optimum, and the rate, the clipping of
-            # the gradient and the size of the loss are those of the other methods.
-            uncertainty=lambda log_variance, smoothness, _alpha: (
-                IMAGE_SD**2 * variance_divergence(log_variance, smoothness)
-            ),
-            smoothness_weight=lambda dims, smoothness: IMAGE_SD**2 * mean_divergence_weight(dims, smoothness),
+            "heteroreg.losses:MeanSquaredError",
+            defaults={"smoothness": 20.0},
+            uncertainty="heteroreg.losses.kullback_leibler:scaled_variance_divergence",
+            smoothness_weight="heteroreg.losses.kullback_leibler:scaled_mean_weight",
         ),
         Method(
             "sigma-z",
             "squared error with an uncertainty of the displacement (σ_z)",
-            lambda _dims, _gamma, _beta: MeanSquaredError(),
-            {"correlation": ALIKE},
-            uncertainty=lambda log_variance, _smoothness, alpha: spread_penalty(log_variance, alpha),
+            "heteroreg.losses:MeanSquaredError",
+            defaults={"correlation": CORRELATION_LENGTH},
+            uncertainty="heteroreg.losses:spread_penalty",
         ),
         Method(
             "hetero-z",
             "`hetero` with an uncertainty of the displacement (σ_z)",
-            lambda dims, gamma, beta: CollaborativeLoss(
-                CoarseVariance(dims), gamma, beta, normalisation="balanced", signal="none"
-            ),
-            {"gamma": 0.25, "correlation": ALIKE},  # γ is that of `hetero`
-            uncertainty=lambda log_variance, _smoothness, alpha: spread_penalty(log_variance, alpha),
+            "heteroreg.losses:CollaborativeLoss",
+            estimator="heteroreg.networks:CoarseVariance",
+            defaults={"correlation": CORRELATION_LENGTH},
+            uncertainty="heteroreg.losses:spread_penalty",
         ),
     )
 }
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "voxelmorph": VoxelMorph,
-    "voxelmorph-half": HalfVoxelMorph,
-    "transmorph": TransMorph,
-    "transmorph-small": SmallTransMorph,
+NETWORKS: dict[str, Network] = {
+    network.name: network
+    for network in (
+        Network("voxelmorph", "U-Net with an integrated velocity field", "heteroreg.networks:VoxelMorph"),
+        Network(
+            "voxelmorph-half",
+            "VoxelMorph whose last convolutions have half the resolution: faster",
+            "heteroreg.networks:HalfVoxelMorph",
+        ),
+        Network(
+            "transmorph",
+            "Swin transformer with a convolutional decoder, at the paper's size",
+            "heteroreg.networks:TransMorph",
+        ),
+        Network(
+            "transmorph-small",
+            "TransMorph with fewer stages and features: trains on two cores",
+            "heteroreg.networks:SmallTransMorph",
+        ),
+    )
 }
 
+Row = TypeVar("Row", Method, Network)
 
-def find_method(name: str) -> Method:
-    """The method of that name.
+
+def find_method(method: str | Method | nn.Module | Callable[..., nn.Module]) -> Method:
+    """Return the method that a name, an import path or an object stands for.
+
+    Args:
+        method: A name of `METHODS`, `package.module:name`, a `Method`, an objective, or what makes an objective.
+
+    Returns:
+        The method. From outside the table, its name is its import path, or `custom: ClassName` if it has none.
 
     Raises:
-        UserError: There is none; the message lists the near names.
+        UserError: There is no such method; the message lists similar names.
     """
-    return METHODS[_known(name, METHODS, "method")]
+    return _find(method, METHODS, Method, "method")
 
 
-def find_network(name: str) -> Callable[..., nn.Module]:
-    """What makes the network of that name.
+def find_network(network: str | Network | nn.Module | Callable[..., nn.Module]) -> Network:
+    """Return the network that a name, an import path or an object stands for.
+
+    Args:
+        network: A name of `NETWORKS`, `package.module:name`, a `Network`, a module, or what makes one.
+
+    Returns:
+        The network. From outside the table, its name is its import path, or `custom: ClassName` if it has none.
 
     Raises:
-        UserError: There is none; the message lists the near names.
+        UserError: There is no such network; the message lists similar names.
     """
-    return NETWORKS[_known(name, NETWORKS, "network")]
+    return _find(network, NETWORKS, Network, "network")
 
 
-def can_be_uncertain(network: str) -> bool:
-    """Whether that network can estimate log σ_z²: it takes the keywords `uncertain` and `correlation`."""
-    return {"uncertain", "correlation"} <= signature(find_network(network)).parameters.keys()
+def from_outside(name: str) -> bool:
+    """Return True for the name of a method or network from outside the tables."""
+    return is_import_path(name) or name.startswith(CUSTOM)
 
 
-def _known(name: str, table: Mapping[str, object], kind: str) -> str:
-    if name in table:
-        return name
+def _find(thing: Any, table: Mapping[str, Row], row: type[Row], argument: str) -> Row:
+    if isinstance(thing, str):
+        if thing in table:
+            return table[thing]
+        if not is_import_path(thing):
+            raise _unknown(thing, table, argument)
+        return _from_object(import_object(thing, argument), thing, row, argument)
+    if isinstance(thing, row) and table.get(thing.name) is thing:
+        return thing
+    own = thing.name if isinstance(thing, row) else getattr(thing, "__name__", type(thing).__name__)
+    return _from_object(thing, import_path(thing) or f"{CUSTOM}{own}", row, argument)
+
+
+def _from_object(thing: Any, name: str, row: type[Row], argument: str) -> Row:
+    if isinstance(thing, row):
+        return replace(thing, name=name)
+    if not callable(thing):
+        raise UserError(f"{argument}: {name}: is neither a module nor a function that makes one", argument=argument)
+    summary = (getattr(thing, "__doc__", None) or name).strip().splitlines()[0]
+    return row(name, summary, thing)
+
+
+def _unknown(name: str, table: Mapping[str, object], argument: str) -> UserError:
     near = get_close_matches(name, table, n=3, cutoff=0.4) or sorted(table)
-    raise UserError(
-        f"no {kind} is called '{name}'; did you mean {' or '.join(near)}? `heteroreg methods` lists all"
+    return UserError(
+        f"{argument}: no {argument} is called '{name}'; did you mean {' or '.join(near)}? "
+        "`heteroreg methods` lists all; for your own, write package.module:name",
+        argument=argument,
     )
+
+
+def _is_module(thing: object) -> bool:
+    """Return True for a torch module, not its class; without an import of torch."""
+    return hasattr(thing, "state_dict") and not isinstance(thing, type)
+
+
+def _resolved(reference: Any) -> Any:
+    return import_object(reference) if isinstance(reference, str) else reference
+
+
+def _signature(function: Callable[..., Any]) -> Mapping[str, Parameter]:
+    try:
+        return signature(function, eval_str=True).parameters
+    except NameError:  # a type that is imported for type checkers only
+        return signature(function).parameters

@@ -11,18 +11,18 @@ import torch
 
 from benchmarks import parts
 from heteroreg.data.cohort import Cohort
-from heteroreg.methods import METHODS, find_method
+from heteroreg.methods import METHODS, Method
 
 
 def test_the_first_row_is_hetero_itself_and_the_others_are_not() -> None:
     moved, fixed = torch.rand(2, 2, 1, 32, 32, generator=torch.Generator().manual_seed(1))
-    makers = {"method": find_method("hetero").objective} | {
-        name: part.objective for name, part in parts.PARTS.items()
+    makers = {"method": METHODS["hetero"]} | {
+        name: Method(name, part.summary, part.objective) for name, part in parts.PARTS.items()
     }
     losses = {}
-    for name, make in makers.items():
+    for name, method in makers.items():
         torch.manual_seed(0)
-        objective = make(2, 0.25, 0.5)
+        objective = method.make(2, gamma=0.25, beta=0.5)
         for parameter in objective.parameters():  # at first all maps are constant
             torch.nn.init.normal_(parameter, std=0.1)
         losses[name] = float(objective(moved, fixed).displacement)

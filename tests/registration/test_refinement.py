@@ -11,7 +11,7 @@ import heteroreg as hr
 from heteroreg.cli.app import main
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.image import read_image
-from heteroreg.losses import smoothness
+from heteroreg.losses import TotalLoss, smoothness
 from heteroreg.losses.objectives import MeanSquaredError
 from heteroreg.networks.displacement import Displacement, integrated
 from heteroreg.registration.load import registrar_of
@@ -40,7 +40,7 @@ def loss(found: Displacement, moving: Tensor, fixed: Tensor, weight: float) -> f
 
 def test_the_loss_falls_and_the_blob_comes_over() -> None:
     moving, fixed = blobs(1.0), blobs(0.0)
-    found = refine(still(), moving, fixed, MeanSquaredError(), 1e-3, 7, 100)
+    found = refine(still(), moving, fixed, MeanSquaredError(), TotalLoss(1e-3), 7, 100)
     assert loss(found, moving, fixed, 1e-3) < 0.15 * loss(still(), moving, fixed, 1e-3)
     # In the middle of the blob the way is that of the blob: 1 and 2 voxels along the first axis.
     way = found.forward[:, :, 12, 11]
@@ -51,16 +51,22 @@ def test_the_loss_falls_and_the_blob_comes_over() -> None:
 
 def test_pairs_do_not_depend_on_their_batch() -> None:
     moving, fixed = blobs(1.0), blobs(0.0)
-    together = refine(still(), moving, fixed, MeanSquaredError(), 1e-3, 7, 30)
+    together = refine(still(), moving, fixed, MeanSquaredError(), TotalLoss(1e-3), 7, 30)
     alone = refine(
-        Displacement(*(t[1:] for t in still()[:3])), moving[1:], fixed[1:], MeanSquaredError(), 1e-3, 7, 30
+        Displacement(*(t[1:] for t in still()[:3])),
+        moving[1:],
+        fixed[1:],
+        MeanSquaredError(),
+        TotalLoss(1e-3),
+        7,
+        30,
     )
     torch.testing.assert_close(together.forward[1:], alone.forward, atol=1e-3, rtol=0)
 
 
 def test_more_smoothness_moves_less() -> None:
     moving, fixed = blobs(1.0), blobs(0.0)
-    stiff, soft = (refine(still(), moving, fixed, MeanSquaredError(), w, 7, 40) for w in (10.0, 1e-3))
+    stiff, soft = (refine(still(), moving, fixed, MeanSquaredError(), TotalLoss(w), 7, 40) for w in (10.0, 1e-3))
     assert float(stiff.forward.abs().max()) < 0.5 * float(soft.forward.abs().max())
 
 

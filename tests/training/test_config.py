@@ -1,14 +1,16 @@
 import pytest
 import yaml
 
-from heteroreg.methods import METHODS, NETWORKS, Method
+from heteroreg.methods import METHODS, NETWORKS, Method, Network
 from heteroreg.system.errors import UserError
 from heteroreg.training import Config
 from heteroreg.training.config import SCHEMA_VERSION, read_settings
 
 
 def test_layers_go_over_one_another_and_over_the_methods_defaults(monkeypatch):
-    row = Method("row", "a row with defaults", METHODS["mse"].objective, {"gamma": 0.25, "smoothness": 0.06})
+    row = Method(
+        "row", "a row with defaults", METHODS["mse"].objective, defaults={"gamma": 0.25, "smoothness": 0.06}
+    )
     monkeypatch.setitem(METHODS, "row", row)
     config = Config.build({"method": "mse", "steps": 10, "gamma": 0.75}, {"method": "row", "steps": 20})
     assert (config.method, config.steps, config.gamma, config.smoothness) == ("row", 20, 0.75, 0.06)
@@ -103,7 +105,7 @@ def test_settings_that_only_fit_others_are_left_to_the_whole(tmp_path):
 
 
 def test_a_network_without_uncertainty_is_named(monkeypatch):
-    monkeypatch.setitem(NETWORKS, "plain", lambda dims, int_steps, head_sd: None)
+    monkeypatch.setitem(NETWORKS, "plain", Network("plain", "", lambda dims, int_steps, head_sd: None))
     assert Config.build({"method": "hetero", "network": "plain"}).network == "plain"
     with pytest.raises(UserError, match=r"method sigma-z needs .* voxelmorph or voxelmorph-half.*; not plain"):
         Config.build({"method": "sigma-z", "network": "plain"})

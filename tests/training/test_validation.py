@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from heteroreg.data.samples.samples import Samples
-from heteroreg.losses import MeanSquaredError
+from heteroreg.losses import MeanSquaredError, TotalLoss
 from heteroreg.networks import Displacement
 from heteroreg.training.validation import dice_of, validate
 
@@ -38,7 +38,7 @@ def samples(labels=True):
 
 
 def test_the_right_shift_scores_1():
-    scores = validate(Shift(3.0), MeanSquaredError(), samples(), 0.02, torch.device("cpu"))
+    scores = validate(Shift(3.0), MeanSquaredError(), samples(), TotalLoss(0.02), torch.device("cpu"))
     assert scores.dice == {4: 1.0}
     assert scores.loss == pytest.approx(0, abs=1e-10)
     assert scores.displacement == pytest.approx(3)
@@ -49,7 +49,7 @@ def test_the_right_shift_scores_1():
 def test_no_shift_by_hand():
     # 6 rows of which 3 are shared: Dice 2·3/(6 + 6) = 0.5.
     data = samples()
-    scores = validate(Shift(0.0), MeanSquaredError(), data, 0.02, torch.device("cpu"))
+    scores = validate(Shift(0.0), MeanSquaredError(), data, TotalLoss(0.02), torch.device("cpu"))
     assert scores.dice == {4: 0.5}
     moving, fixed = data.images(range(20)).unbind(dim=1)
     assert scores.loss == pytest.approx(float(((moving - fixed) ** 2).mean()), rel=1e-5)
@@ -61,11 +61,11 @@ def test_patients_count_alike_whatever_their_slices():
     first = {name: array[:1] for name, array in arrays.items()}
     first["fixed_labels"] = first["moving_labels"]
     some = Samples((first, {name: array[1:4] for name, array in arrays.items()}), ("a", "b"), ("a", "b"))
-    assert validate(Shift(0.0), MeanSquaredError(), some, 0, torch.device("cpu")).mean_dice == 0.75
+    assert validate(Shift(0.0), MeanSquaredError(), some, TotalLoss(0), torch.device("cpu")).mean_dice == 0.75
 
 
 def test_without_labels_the_score_is_the_negative_loss():
-    scores = validate(Shift(1.0), MeanSquaredError(), samples(labels=False), 0.02, torch.device("cpu"))
+    scores = validate(Shift(1.0), MeanSquaredError(), samples(labels=False), TotalLoss(0.02), torch.device("cpu"))
     assert scores.dice == {}
     assert scores.mean_dice is None
     assert scores.score == -scores.loss < 0
@@ -78,13 +78,13 @@ def test_folding_is_counted():
             field[:, 0] = -2 * torch.arange(24.0).view(24, 1)
             return Displacement(field, field, -field)
 
-    scores = validate(Mirror(0.0), MeanSquaredError(), samples(), 0, torch.device("cpu"))
+    scores = validate(Mirror(0.0), MeanSquaredError(), samples(), TotalLoss(0), torch.device("cpu"))
     assert scores.folding_percent == 100
 
 
 def test_the_networks_learn_on_afterwards():
     network, objective = Shift(0.0), MeanSquaredError()
-    validate(network, objective, samples(), 0, torch.device("cpu"))
+    validate(network, objective, samples(), TotalLoss(0), torch.device("cpu"))
     assert network.training
     assert objective.training
 

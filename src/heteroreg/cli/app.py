@@ -687,7 +687,7 @@ def methods(
 
     table = {
         "methods": {name: method.summary for name, method in METHODS.items()},
-        "networks": {name: (network.__doc__ or "").splitlines()[0] for name, network in NETWORKS.items()},
+        "networks": {name: network.summary for name, network in NETWORKS.items()},
     }
     if json_:
         print(json.dumps(table, indent=2, ensure_ascii=False))

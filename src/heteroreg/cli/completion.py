@@ -14,6 +14,8 @@ from functools import cache
 from importlib.resources import files
 from textwrap import shorten
 
+from heteroreg.methods import METHODS, NETWORKS
+
 NOT_SET = ("schema_version", "cohort")  # of the configuration: written by training, not by people
 WIDTH = 60  # characters beside a name, in the shells that show them
 Offers = list[tuple[str, str]]
@@ -110,20 +112,13 @@ def join_settings(environment: MutableMapping[str, str] = os.environ) -> None:
 @cache
 def methods() -> dict[str, str]:
     """Method → one line on what it is."""
-    found = {}
-    for node in ast.walk(_module("methods")):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Method":
-            name, about = (ast.literal_eval(argument) for argument in node.args[:2])
-            found[name] = about
-    return found
+    return {name: method.summary for name, method in METHODS.items()}
 
 
 @cache
 def networks() -> dict[str, str]:
-    """Network → nothing more."""
-    value = _assigned(_module("methods"), "NETWORKS")
-    assert isinstance(value, ast.Dict)
-    return {ast.literal_eval(key): "" for key in value.keys if key is not None}
+    """Network → one line on what it is."""
+    return {name: network.summary for name, network in NETWORKS.items()}
 
 
 @cache

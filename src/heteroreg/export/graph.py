@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from heteroreg.data.samples.preparation import SMALLEST_AXIS
-from heteroreg.networks import Displacement, UNet
+from heteroreg.losses import Objective
+from heteroreg.networks import Displacement, DisplacementNetwork, UNet
 from heteroreg.networks.displacement import correlated, reparameterised
 from heteroreg.spatial import integrate, resize_displacement, warp
 
@@ -38,11 +39,11 @@ class Graph(nn.Module):
         sampled: Whether `forward` takes noise, of which it makes samples of the displacement.
     """
 
-    def __init__(self, network: nn.Module, objective: nn.Module) -> None:
+    def __init__(self, network: DisplacementNetwork, objective: Objective) -> None:
         super().__init__()
         self.network = copy.deepcopy(network).cpu().float().eval().requires_grad_(False)
         self.objective = copy.deepcopy(objective).cpu().float().eval().requires_grad_(False)
-        self.dims = cast("int", self.network.dims)
+        self.dims = self.network.dims
         self._keep_kernels()
         pair = [torch.zeros(1, 1, *[SMALLEST_AXIS] * self.dims) for _ in range(2)]
         with torch.no_grad():
@@ -97,9 +98,9 @@ class Graph(nn.Module):
         if self._halved:  # every second number along each axis: as many as the velocity has
             every_second: list[Any] = [..., *[slice(None, None, 2)] * self.dims]
             noise = noise[tuple(every_second)]
-        alike = correlated(noise, [cast("float", self.network.correlation)] * self.dims)
+        alike = correlated(noise, [self.network.correlation] * self.dims)
         drawn = reparameterised(mean, log_variance, alike).flatten(0, 1)
-        samples = resize_displacement(integrate(drawn, cast("int", self.network.int_steps)), shape)
+        samples = resize_displacement(integrate(drawn, self.network.int_steps), shape)
         samples = samples.unflatten(0, noise.shape[:2])
         deviation = samples - samples.mean(0, keepdim=True)
         variance: Tensor = deviation.square().sum(0) / (noise.shape[0] - 1)

@@ -1,6 +1,7 @@
 """What training minimises: functions of tensors, and thin modules over them that make an objective."""
 
 from heteroreg.losses.adaptive import AdaFrame, AdaReg, adaframe_weight, adareg_weight
+from heteroreg.losses.base import Losses, Objective
 from heteroreg.losses.correlation import local_correlation
 from heteroreg.losses.correspondence import AdaCS, scorer_loss
 from heteroreg.losses.heteroscedastic import (
@@ -16,13 +17,13 @@ from heteroreg.losses.objectives import (
     CollaborativeLoss,
     JointLikelihood,
     LocalCorrelation,
-    Losses,
     MeanSquaredError,
     MutualInformation,
 )
 from heteroreg.losses.similarity import charbonnier, mean_squared_error
 from heteroreg.losses.smoothness import smoothness
 from heteroreg.losses.spread import spread_penalty
+from heteroreg.losses.total import TotalLoss
 
 __all__ = [
     "AdaCS",
@@ -35,6 +36,8 @@ __all__ = [
     "Losses",
     "MeanSquaredError",
     "MutualInformation",
+    "Objective",
+    "TotalLoss",
     "adaframe_weight",
     "adareg_weight",
     "charbonnier",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from heteroreg.losses.base import Losses, Objective
 from heteroreg.losses.heteroscedastic import foreground
-from heteroreg.losses.objectives import Losses
 from heteroreg.losses.precision import single
 from heteroreg.losses.similarity import mean_squared_error
 
@@ -74,15 +74,13 @@ def _mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum(dim=axes, keepdim=True) / mask.sum(dim=axes, keepdim=True)
 
 
-class AdaFrame(nn.Module):
+class AdaFrame(Objective):
     """E_Ω[w · (I_f - Î_f)²] with w from the residual itself; see `adaframe_weight`.
 
     Args:
         a0: a₀.
         b0: b₀.
     """
-
-    variance_estimator: nn.Module | None = None
 
     def __init__(self, a0: float = 0.1, b0: float = 10.0) -> None:
         super().__init__()
@@ -94,14 +92,12 @@ class AdaFrame(nn.Module):
         return Losses(mean_squared_error(moved, fixed, weight), weight=weight)
 
 
-class AdaReg(nn.Module):
+class AdaReg(Objective):
     """E_Ω[(I_f - Î_f)²], with a smoothness that counts less where the residual is large; see `adareg_weight`.
 
     Args:
         c: c.
     """
-
-    variance_estimator: nn.Module | None = None
 
     def __init__(self, c: float = 50.0) -> None:
         super().__init__()

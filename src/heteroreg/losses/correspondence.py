@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from heteroreg.losses.objectives import Losses
+from heteroreg.losses.base import Losses, Objective
 from heteroreg.losses.precision import single
 from heteroreg.losses.similarity import mean_squared_error
 from heteroreg.losses.smoothness import roughness
@@ -30,7 +30,7 @@ def scorer_loss(score: Tensor, residual_square: Tensor, alpha: float, smoothing:
     return (score * residual_square + alpha * (1 - score).square()).mean() + smoothing * roughness(score)
 
 
-class AdaCS(nn.Module):
+class AdaCS(Objective):
     """Adaptive correspondence scoring: squared error weighted by a learned score of each voxel.
 
     The displacement estimator minimises E_Ω[⌊Ŝ⌋ · (I_f - Î_f)²], the scorer its own loss (`scorer_loss`) of the
@@ -49,7 +49,6 @@ class AdaCS(nn.Module):
         smoothing: m in the beginning.
     """
 
-    variance_estimator: nn.Module | None = None
     smoothing: Tensor
 
     def __init__(

@@ -60,6 +60,20 @@ def mean_divergence_weight(dims: int, smoothness_weight: float) -> float:
     return dims * smoothness_weight / 8
 
 
+def scaled_variance_divergence(log_variance: Tensor, smoothness: float) -> Tensor:
+    """Return `variance_divergence` times σ_I².
+
+    The published loss is MSE/σ_I² + KL. Times σ_I² it has the same optimum, and the learning rate, the clipping of
+    the gradient and the size of the loss are those of the other methods.
+    """
+    return IMAGE_SD**2 * variance_divergence(log_variance, smoothness)
+
+
+def scaled_mean_weight(dims: int, smoothness: float) -> float:
+    """Return `mean_divergence_weight` times σ_I²; see `scaled_variance_divergence`."""
+    return IMAGE_SD**2 * mean_divergence_weight(dims, smoothness)
+
+
 def kullback_leibler(mean: Tensor, log_variance: Tensor, smoothness_weight: float) -> Tensor:
     """KL(q‖p) but for a constant, of q = N(μ, diag σ_z²) and a prior p whose precision is λ(D - A).
 

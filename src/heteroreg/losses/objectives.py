@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from torch import Tensor, nn
 
+from heteroreg.losses.base import Losses, Objective
 from heteroreg.losses.correlation import EPSILON, WINDOW, local_correlation
 from heteroreg.losses.heteroscedastic import (
     Keep,
@@ -22,44 +23,20 @@ Normalisation = Literal["relative", "balanced", "reference"]
 Signal = Literal["none", "fixed", "local"]
 
 
-class Losses(NamedTuple):
-    """The data terms of one batch.
-
-    Attributes:
-        displacement: What the displacement estimator minimises, besides the smoothness. A scalar.
-        variance: What the variance estimator, or whatever else the objective holds, minimises. A scalar; None
-            where `displacement` trains both, or where there is nothing else to train.
-        log_variance: log σ̂_I² (N, 1, *shape), where there is a variance estimator.
-        weight: The weight of each voxel in the displacement loss, where it has one.
-        smoothness_weight: The weight of the smoothness in each voxel (N, 1, *shape), where it is not the same
-            everywhere.
-    """
-
-    displacement: Tensor
-    variance: Tensor | None = None
-    log_variance: Tensor | None = None
-    weight: Tensor | None = None
-    smoothness_weight: Tensor | None = None
-
-
-class MeanSquaredError(nn.Module):
+class MeanSquaredError(Objective):
     """E_Ω[(I_f - Î_f)²]: noise taken to be the same everywhere."""
-
-    variance_estimator: nn.Module | None = None
 
     def forward(self, moved: Tensor, fixed: Tensor, weighted: bool = True) -> Losses:  # noqa: ARG002
         """The loss of a batch (N, 1, *shape)."""
         return Losses(mean_squared_error(moved, fixed))
 
 
-class Charbonnier(nn.Module):
+class Charbonnier(Objective):
     """A loss that large residuals enter by their size, not its square; see `charbonnier`.
 
     Args:
         scale: ε.
     """
-
-    variance_estimator: nn.Module | None = None
 
     def __init__(self, scale: float = 0.1) -> None:
         super().__init__()
@@ -70,15 +47,13 @@ class Charbonnier(nn.Module):
         return Losses(charbonnier(moved, fixed, self.scale))
 
 
-class LocalCorrelation(nn.Module):
+class LocalCorrelation(Objective):
     """1 - E_Ω[cc], with cc the squared local correlation; see `local_correlation`.
 
     Args:
         window: Voxels of the window along each axis; odd.
         epsilon: ε.
     """
-
-    variance_estimator: nn.Module | None = None
 
     def __init__(self, window: int = WINDOW, epsilon: float = EPSILON) -> None:
         super().__init__()
@@ -89,15 +64,13 @@ class LocalCorrelation(nn.Module):
         return Losses(1 - local_correlation(moved, fixed, self.window, self.epsilon))
 
 
-class MutualInformation(nn.Module):
+class MutualInformation(Objective):
     """-MI; see `mutual_information`.
 
     Args:
         bins: Bins of each image.
         ratio: Width of the Parzen window as a share of the distance of two bins.
     """
-
-    variance_estimator: nn.Module | None = None
 
     def __init__(self, bins: int = BINS, ratio: float = 1.0) -> None:
         super().__init__()
@@ -108,7 +81,7 @@ class MutualInformation(nn.Module):
         return Losses(-mutual_information(moved, fixed, self.bins, self.ratio))
 
 
-class JointLikelihood(nn.Module):
+class JointLikelihood(Objective):
     """The (β-)NLL, by which displacement and variance estimator are trained together.
 
     Args:
@@ -128,7 +101,7 @@ class JointLikelihood(nn.Module):
         return Losses(gaussian_nll(moved, fixed, log_variance, self.beta), None, log_variance.detach(), weight)
 
 
-class CollaborativeLoss(nn.Module):
+class CollaborativeLoss(Objective):
     """The paper's contribution: two estimators that teach each other without sharing gradients.
 
     The displacement loss is E_Ω[T((P/⌊σ̂_I²⌋)^γ) · (I_f - Î_f)²], the variance loss the β-NLL of the residual,
@@ -140,7 +113,7 @@ class CollaborativeLoss(nn.Module):
 
     Args:
         variance_estimator: Maps (moved, fixed), each (N, 1, *shape) in [0, 1], to log σ̂_I² (N, 1, *shape).
-        gamma: γ, the confidence in the noise estimate.
+        gamma: γ, the confidence in the noise estimate; chosen on validation pairs, see benchmarks/log.md.
         beta: β of the variance loss.
         normalisation: T. `relative`: mean 1 over the foreground of each image. `balanced`: such that the expected
             data term of each image is as large as with MSE. `reference`: as published.
@@ -150,10 +123,10 @@ class CollaborativeLoss(nn.Module):
     def __init__(
         self,
         variance_estimator: nn.Module,
-        gamma: float = 0.5,
+        gamma: float = 0.25,
         beta: float = 0.5,
-        normalisation: Normalisation = "relative",
-        signal: Signal = "fixed",
+        normalisation: Normalisation = "balanced",
+        signal: Signal = "none",
     ) -> None:
         super().__init__()
         self.variance_estimator = variance_estimator

@@ -1,6 +1,7 @@
 """Networks: from (moving, fixed) to a displacement, from (moved, fixed) to a log-variance or a score."""
 
-from heteroreg.networks.displacement import Displacement
+from heteroreg.networks.base import DisplacementNetwork
+from heteroreg.networks.displacement import Displacement, displacement_of
 from heteroreg.networks.score import UNetScore
 from heteroreg.networks.transmorph import SmallTransMorph, TransMorph
 from heteroreg.networks.unet import UNet
@@ -10,6 +11,7 @@ from heteroreg.networks.voxelmorph import HalfVoxelMorph, VoxelMorph
 __all__ = [
     "CoarseVariance",
     "Displacement",
+    "DisplacementNetwork",
     "HalfVoxelMorph",
     "SmallTransMorph",
     "TransMorph",
@@ -17,4 +19,5 @@ __all__ = [
     "UNetScore",
     "UNetVariance",
     "VoxelMorph",
+    "displacement_of",
 ]

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from heteroreg.networks.base import DisplacementNetwork
 from heteroreg.networks.convolution import CONVOLUTIONS, exact_if_small, output_layer
 from heteroreg.networks.displacement import Displacement, displacement_of, sample_of
 from heteroreg.networks.swin import Swin
@@ -70,7 +71,7 @@ class Upward(nn.Module):
         return result
 
 
-class TransMorph(nn.Module):
+class TransMorph(DisplacementNetwork):
     """A Swin transformer with a convolutional decoder, at the paper's size.
 
     Chen et al., *TransMorph: Transformer for unsupervised medical image registration*, MedIA 2022. The transformer
@@ -105,10 +106,7 @@ class TransMorph(nn.Module):
         uncertain: bool = False,
         correlation: float = 0.0,
     ) -> None:
-        super().__init__()
-        self.dims = dims
-        self.int_steps = int_steps
-        self.correlation = correlation
+        super().__init__(dims, int_steps, correlation)
         self.encoder = Swin(dims, 2, 4, self.embed, self.depths, self.heads, self.window[dims], self.drop_path)
         # The skips that the convolutions give, from the coarsest.
         convolved = [self.embed // 2] if self.coarse else [self.embed // 2, FULL]

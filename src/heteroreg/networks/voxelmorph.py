@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from heteroreg.networks.backbone import FEATURES, Backbone
+from heteroreg.networks.base import DisplacementNetwork
 from heteroreg.networks.convolution import output_layer
 from heteroreg.networks.displacement import Displacement, displacement_of
 from heteroreg.networks.unet import UNet
@@ -14,7 +15,7 @@ from heteroreg.networks.unet import UNet
 LOG_VARIANCE_SD, LOG_VARIANCE_BIAS = 1e-10, -10.0
 
 
-class VoxelMorph(nn.Module):
+class VoxelMorph(DisplacementNetwork):
     """A stationary velocity field from a U-Net, integrated to a displacement and its inverse.
 
     The velocity is halved in resolution, integrated by scaling and squaring and brought back (Dalca et al.,
@@ -49,10 +50,7 @@ class VoxelMorph(nn.Module):
         backbone: nn.Module | None = None,
         features: int = FEATURES,
     ) -> None:
-        super().__init__()
-        self.dims = dims
-        self.int_steps = int_steps
-        self.correlation = correlation
+        super().__init__(dims, int_steps, correlation)
         # By the name that the checkpoints know, whatever it is.
         self.unet = (
             UNet(dims, final=(32, 16, features), coarse=self.coarse)

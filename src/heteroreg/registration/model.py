@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from heteroreg.spatial.field import resample_displacement, resample_map, warp_im
 from heteroreg.system.errors import UserError
 from heteroreg.system.processes import autocast
 from heteroreg.system.progress import progress
-from heteroreg.training.run import Run, smoothness_weight
+from heteroreg.training.run import Run, total_loss
 from heteroreg.uncertainty.posterior import VelocityPosterior, whole
 
 BATCH = 16
@@ -223,7 +223,7 @@ class ModelRegistrar:
         return VelocityPosterior(
             mean=estimate.velocity,
             log_variance=estimate.velocity_log_variance,
-            int_steps=cast("int", self.network.int_steps),
+            int_steps=self.network.int_steps,
             working=working,
             fixed=fixed,
             slicewise=working.dims > self.run.config.preparation.dims,
@@ -235,9 +235,9 @@ class ModelRegistrar:
         with progress("estimating the displacement", None), autocast(self.precision, self.device):
             displacement = self.network(moving, fixed)
         if self.refine:
-            weight, int_steps = smoothness_weight(self.run.config), cast("int", self.network.int_steps)
+            total, int_steps = total_loss(self.run.config), self.network.int_steps
             displacement = refine(
-                displacement, moving, fixed, self.objective, weight, int_steps, self.refine, self.precision
+                displacement, moving, fixed, self.objective, total, int_steps, self.refine, self.precision
             )
         with autocast(self.precision, self.device):
             losses = self.objective(warp(moving, displacement.forward), fixed)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
-from heteroreg.losses import smoothness
+from heteroreg.losses import TotalLoss
 from heteroreg.networks.displacement import Displacement, integrated
 from heteroreg.spatial import warp
 from heteroreg.system.processes import autocast
@@ -22,7 +24,7 @@ def refine(
     moving: Tensor,
     fixed: Tensor,
     objective: nn.Module,
-    weight: float,
+    total: TotalLoss,
     int_steps: int,
     iterations: int,
     precision: str = "32-true",
@@ -42,7 +44,7 @@ def refine(
         moving: (N, 1, *shape) in [0, 1].
         fixed: Likewise.
         objective: Of the training, from (moved, fixed) to `Losses`.
-        weight: λ as it counts in the loss.
+        total: Total loss of the training. Its uncertainty term does not depend on the velocity.
         int_steps: Squarings of the integration.
         iterations: Steps of the descent, whose length falls to 0.
         precision: Of the objective.
@@ -58,7 +60,7 @@ def refine(
             moved = warp(torch.cat([moving, fixed]), torch.cat([forward, backward]))
             with autocast(precision, velocity.device):
                 losses = objective(moved, torch.cat([fixed, moving]), weighted=True)
-            loss = losses.displacement.float() + weight * smoothness(velocity, losses.smoothness_weight)
+            loss = replace(total, uncertainty=None).terms(losses, velocity)["loss"]
             (gradient,) = torch.autograd.grad(loss, velocity)  # the objective's own parameters get none
             descent.step(velocity, gradient, RATE * (1 - iteration / iterations))
             report(iteration + 1)

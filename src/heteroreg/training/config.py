@@ -8,15 +8,26 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from heteroreg.data.samples.preparation import Intensity, Preparation
-from heteroreg.methods import NETWORKS, can_be_uncertain, find_method, find_network
+from heteroreg.methods import METHODS, NETWORKS, Method, find_method, find_network, from_outside
 from heteroreg.system.errors import UserError
 from heteroreg.system.limits import MAX_VOXELS, max_voxels
 from heteroreg.system.text import read_yaml
 
 SCHEMA_VERSION = 1
+
+OPTIONS = "method_options"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -35,7 +46,10 @@ class Config(Section):
 
     schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
     method: str = Field("hetero", description="what training minimises; `heteroreg methods` lists all")
-    network: str = Field("voxelmorph", description="the displacement estimator")
+    network: str = Field("voxelmorph", description="the displacement estimator; `heteroreg methods` lists all")
+    method_options: dict[str, Any] = Field(
+        default_factory=dict, description="options of the method itself, such as the window of ncc"
+    )
     dims: Literal[2, 3] | None = Field(
         None, description="2: slices; 3: volumes; by default 2 for stacks of thick slices"
     )
@@ -95,22 +109,41 @@ class Config(Section):
     @field_validator("method")
     @classmethod
     def _is_method(cls, name: str) -> str:
-        return _found(find_method, name)
+        # What is not in the table is imported only where the caller gives it: this may be somebody else's file.
+        return name if from_outside(name) else _known(find_method, name)
 
     @field_validator("network")
     @classmethod
     def _is_network(cls, name: str) -> str:
-        return _found(find_network, name)
+        return name if from_outside(name) else _known(find_network, name)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _with_defaults_of_method(
+        cls, settings: Any, handler: ModelWrapValidatorHandler[Config], info: ValidationInfo
+    ) -> Config:
+        """Fill in the defaults of the method, unless the settings are those of a run, which are complete."""
+        context = info.context or {}
+        if context.get("complete") or not isinstance(settings, Mapping):
+            return handler(settings)
+        name = settings.get("method", cls.model_fields["method"].default)
+        method = context.get("method") or (METHODS.get(name) if isinstance(name, str) else None)
+        config = handler({**(method.settings() if method else {}), **settings})
+        config.model_fields_set.intersection_update(settings)
+        return config
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size {self.batch_size} is no multiple of accumulate {self.accumulate}")
-        if find_method(self.method).uncertain and not can_be_uncertain(self.network):
-            able = " or ".join(name for name in NETWORKS if can_be_uncertain(name))
+        method, network = METHODS.get(self.method), NETWORKS.get(self.network)
+        if method is not None and method.uncertain and network is not None and not network.can_be_uncertain:
+            able = " or ".join(name for name, one in NETWORKS.items() if one.can_be_uncertain)
             raise ValueError(
                 f"method {self.method} needs a network with an uncertainty, {able}; not {self.network}"
             )
+        if method is not None and self.method_options:
+            self.method_options.update(_known(method.check_options, self.method_options))
         if self.dims is not None:
             for name in ("size", "spacing"):
                 value = getattr(self, name)
@@ -129,18 +162,17 @@ class Config(Section):
         return Preparation(self.dims, self.spacing, self.intensity)
 
     @classmethod
-    def build(cls, *layers: Mapping[str, Any]) -> Config:
-        """A configuration from layers of settings, later ones over earlier, all over the method's defaults.
+    def build(cls, *layers: Mapping[str, Any], method: Method | None = None) -> Config:
+        """Merge layers of settings, later ones over earlier, all over the method's defaults.
+
+        Args:
+            *layers: Settings. `method_options.window` stands for the option `window` in `method_options`.
+            method: The method, if it is not in the table.
 
         Raises:
             UserError: A key is unknown or a value is not allowed; the message names it.
         """
-        merged: dict[str, Any] = {}
-        for layer in layers:
-            merged |= layer
-        name = merged.get("method", cls.model_fields["method"].default)
-        defaults = find_method(name).defaults if isinstance(name, str) else {}
-        return cls._checked({**defaults, **merged}, "configuration")
+        return cls._checked(_merged(*layers), "configuration", method=method)
 
     @classmethod
     def read(cls, path: Path) -> Config:
@@ -149,16 +181,16 @@ class Config(Section):
         Raises:
             UserError: It is missing or damaged, or of a newer schema.
         """
-        return cls._checked(read_settings(path), str(path))
+        return cls._checked(read_settings(path), str(path), complete=True)
 
     @classmethod
-    def _checked(cls, settings: Mapping[str, Any], where: str) -> Config:
+    def _checked(cls, settings: Mapping[str, Any], where: str, **context: Any) -> Config:
         try:
-            return cls.model_validate(settings)
+            return cls.model_validate(settings, context=context)
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(map(str, first["loc"])) or "settings"
-            problem = first["msg"].removeprefix("Value error, ")
+            problem = first["msg"].removeprefix("Value error, ").removeprefix(f"{key}: ")
             if first["type"] == "extra_forbidden":
                 problem = f"is no setting; there are {', '.join(cls.model_fields)}"
             raise UserError(f"{where}: {key}: {problem}") from error
@@ -171,22 +203,35 @@ class Config(Section):
             UserError: A key is unknown or a value is not allowed.
         """
         try:
-            cls.model_validate(settings)
+            cls.model_validate(settings, context={"complete": True})
         except ValidationError as error:
             if any(one["loc"] for one in error.errors()):
-                cls._checked(settings, where)
+                cls._checked(settings, where, complete=True)
 
     def yaml(self) -> str:
         """The configuration as YAML."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
-def _found(find: Callable[[str], object], name: str) -> str:
+def _known(find: Callable[[Any], Any], name: Any) -> Any:
     try:
-        find(name)
+        found = find(name)
     except UserError as error:
         raise ValueError(str(error)) from error
-    return name
+    return found if isinstance(found, dict) else name
+
+
+def _merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of all layers, with `method_options.x` as an entry of `method_options`."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            section, dot, option = key.partition(".") if isinstance(key, str) else (key, "", "")
+            if section == OPTIONS and dot:
+                merged[OPTIONS] = {**(merged.get(OPTIONS) or {}), option: value}
+            else:
+                merged[key] = value
+    return merged
 
 
 def newer(path: Path, version: int) -> str:
@@ -211,5 +256,6 @@ def read_settings(path: Path) -> dict[str, Any]:
     version = settings.get("schema_version")
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise UserError(newer(path, version))
+    settings = _merged(settings)
     Config.check_values(settings, str(path))
     return settings

@@ -20,7 +20,6 @@ from heteroreg.data.cohort import Cohort
 from heteroreg.data.samples.cache import SampleCache
 from heteroreg.data.samples.dataset import load_samples
 from heteroreg.data.samples.samples import Samples
-from heteroreg.losses import smoothness
 from heteroreg.methods import find_method
 from heteroreg.spatial import warp
 from heteroreg.system.errors import StoppedError, UserError
@@ -34,7 +33,7 @@ from heteroreg.training.finite import FiniteCheck
 from heteroreg.training.logs import Log
 from heteroreg.training.occlusion import occlude
 from heteroreg.training.resolve import resolve
-from heteroreg.training.run import Run, build, smoothness_weight
+from heteroreg.training.run import Run, build, total_loss
 from heteroreg.training.schedule import Phase, augment, batch_indices, learning_rate, phase, seed_step
 from heteroreg.training.stop import stop_request
 from heteroreg.training.validation import Validation, validate
@@ -192,9 +191,7 @@ def train(
                 note = f"loss {row['loss']:.4f}"
                 if due["validate"] and held_out is not None:
                     report(state.step - 1, f"{note}, validating")
-                    scores = validate(
-                        state.network, state.objective, held_out, smoothness_weight(config_), fabric.device
-                    )
+                    scores = validate(state.network, state.objective, held_out, total_loss(config_), fabric.device)
                     _require_finite_scores(scores, run, state.step)
                     row |= _validation_row(scores)
                     note += f", validation {'Dice' if scores.dice else 'loss'} {abs(scores.score):.3f}"
@@ -248,7 +245,7 @@ def _update(
     own = config.batch_size // fabric.world_size  # every process takes its part of the same batch
     begin, share = fabric.global_rank * own, own // config.accumulate
     indices = batch_indices(config.seed, state.step, config.batch_size, len(samples))
-    method, weight = find_method(config.method), smoothness_weight(config)
+    loss = total_loss(config)
     total: dict[str, Tensor] = {}
     for optimizer in state.optimizers.values():
         optimizer.zero_grad(set_to_none=True)
@@ -270,18 +267,10 @@ def _update(
             # Both directions in one batch: each counts half.
             moved = warp(torch.cat([moving, fixed]), torch.cat([displacement.forward, displacement.backward]))
         losses = state.objective(moved, torch.cat([fixed, moving]), weighted=stage.weighted)
-        rough = smoothness(displacement.velocity, losses.smoothness_weight)
-        figures = {
-            "data": losses.displacement,
-            "smoothness": rough,
-            "loss": losses.displacement + weight * rough,
-        }
-        if method.uncertainty is not None:
-            spread = displacement.velocity_log_variance
-            assert spread is not None  # a network is made to be as uncertain as its method
-            figures["uncertainty"] = method.uncertainty(spread, config.smoothness, config.alpha)
+        spread = displacement.velocity_log_variance
+        figures = loss.terms(losses, displacement.velocity, spread)
+        if loss.uncertainty is not None:
             figures["velocity_sd"] = (0.5 * spread.detach()).exp().mean()
-            figures["loss"] = figures["loss"] + figures["uncertainty"]
         goal = figures["loss"] if stage.displacement else torch.zeros((), device=fabric.device)
         if losses.variance is not None:
             figures["variance"] = losses.variance

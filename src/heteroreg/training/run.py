@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from torch import nn
 
+from heteroreg.losses import Objective, TotalLoss
 from heteroreg.methods import find_method, find_network
+from heteroreg.networks import DisplacementNetwork
 from heteroreg.system.errors import UserError
 from heteroreg.system.run_files import CHECKPOINTS, CONFIG, METRICS
 from heteroreg.training import checkpoint
@@ -55,7 +56,7 @@ class Run:
         """The folder of the checkpoint `last` or `best`."""
         return self.folder / CHECKPOINTS / name
 
-    def modules(self, name: str = "best") -> tuple[nn.Module, nn.Module]:
+    def modules(self, name: str = "best") -> tuple[DisplacementNetwork, Objective]:
         """The trained displacement estimator and objective, in evaluation mode.
 
         Args:
@@ -76,20 +77,19 @@ class Run:
         return network.eval(), objective.eval()
 
 
-def build(config: Config) -> tuple[nn.Module, nn.Module]:
-    """The displacement estimator and the objective of a resolved configuration, untrained."""
+def build(config: Config) -> tuple[DisplacementNetwork, Objective]:
+    """Return the displacement estimator and the objective of a resolved configuration, untrained."""
     assert config.dims is not None
     method = find_method(config.method)
     # Not every network knows these keywords.
     options = {"uncertain": True, "correlation": config.correlation} if method.uncertain else {}
-    network = find_network(config.network)(
-        config.dims, int_steps=config.int_steps, head_sd=config.head_sd, **options
+    network = find_network(config.network).make(
+        config.dims, size=config.size, int_steps=config.int_steps, head_sd=config.head_sd, **options
     )
-    objective = method.objective(config.dims, config.gamma, config.beta)
-    return network, objective
+    return network, method.make(config.dims, gamma=config.gamma, beta=config.beta, **config.method_options)
 
 
-def smoothness_weight(config: Config) -> float:
-    """What `smoothness` of the velocity counts in the loss: λ, or what the method makes of it."""
+def total_loss(config: Config) -> TotalLoss:
+    """Return the total loss of a resolved configuration."""
     assert config.dims is not None
-    return find_method(config.method).smoothness_weight(config.dims, config.smoothness)
+    return find_method(config.method).total_loss(config.dims, config.smoothness, config.alpha)

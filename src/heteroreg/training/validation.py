@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from heteroreg.data.samples.samples import Samples
-from heteroreg.losses import smoothness
+from heteroreg.losses import TotalLoss
 from heteroreg.spatial import jacobian_determinant, warp, warp_labels
 
 BATCH = 16
@@ -22,7 +22,7 @@ class Validation:
     """Scores on the validation pairs.
 
     Attributes:
-        loss: Data term and smoothness, the mean over samples.
+        loss: Total loss, the mean over samples.
         dice: Per label the mean over patients of the mean over samples that have the label in both images.
         folding_percent: Share of voxels where the map folds.
         displacement: Mean length of the displacement in voxels.
@@ -46,7 +46,7 @@ class Validation:
 
 @torch.no_grad()
 def validate(
-    network: nn.Module, objective: nn.Module, samples: Samples, weight: float, device: torch.device
+    network: nn.Module, objective: nn.Module, samples: Samples, total: TotalLoss, device: torch.device
 ) -> Validation:
     """Registers every validation sample, moving onto fixed.
 
@@ -54,7 +54,7 @@ def validate(
         network: The displacement estimator.
         objective: From (moved, fixed) to `Losses`.
         samples: The validation pairs.
-        weight: λ.
+        total: Total loss of the training.
         device: Where to compute.
     """
     network.eval()
@@ -66,8 +66,8 @@ def validate(
         moving, fixed = (image.contiguous() for image in samples.images(part).to(device).chunk(2, dim=1))
         displacement = network(moving, fixed)
         loss = objective(warp(moving, displacement.forward), fixed)
-        rough = smoothness(displacement.velocity, loss.smoothness_weight)
-        losses.append((loss.displacement + weight * rough) * len(moving))
+        terms = total.terms(loss, displacement.velocity, displacement.velocity_log_variance)
+        losses.append(terms["loss"] * len(moving))
         folded.append((jacobian_determinant(displacement.forward) <= 0).float().sum())
         lengths.append(displacement.forward.norm(dim=1).sum())
         if samples.labelled:
