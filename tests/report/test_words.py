@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from heteroreg.comparison import compare
+from heteroreg.evaluation.metrics import metric
 from heteroreg.report.tables import Results
-from heteroreg.report.wording import NBSP, column
+from heteroreg.report.wording import NBSP
 from heteroreg.report.words import _by_kind, summary
 
 BASE = [0.70, 0.75, 0.72, 0.78, 0.74, 0.71, 0.77, 0.73]
@@ -29,9 +30,9 @@ def words(evaluation: Callable[..., Path]) -> Callable[..., str]:
 
 def test_a_clear_gain(words: Callable[..., str]) -> None:
     text = words("mse", mse=BASE, hetero=CLEAR)
-    # mean of BASE 73.75, and 5 + 0.1 x 3.5 = 5.35 points more; 5.35 in binary is a little above
-    assert "hetero has the highest Dice of label 2: 79.1 ± 2.9 % (8 patients)." in text
-    assert "Against the baseline mse the difference is +5.3 points" in text or "+5.4 points" in text
+    # mean of BASE 73.75, and 5 + 0.1 x 3.5 = 5.35 points more
+    assert "hetero has the highest Dice of label 2: 79.10 ± 2.89 % (8 patients)." in text
+    assert "Against the baseline mse the difference is +5.35 points" in text
     assert "p < 0.001 after Holm’s correction" in text
     assert "statistically significant at the 5 % level" in text
     # hd_2 = 10 - 5 x Dice: lower with the higher Dice, and just as clear
@@ -56,8 +57,8 @@ def test_the_baseline_is_best(words: Callable[..., str]) -> None:
 
 def test_one_patient(words: Callable[..., str]) -> None:
     text = words("mse", mse=[0.7], hetero=[0.8])
-    assert "hetero has the highest Dice of label 2: 80.0 % (1 patient)." in text
-    assert "the difference is +10.0 points; with 1 patient no test is possible" in text
+    assert "hetero has the highest Dice of label 2: 80.00 % (1 patient)." in text
+    assert "the difference is +10.00 points; with 1 patient no test is possible" in text
 
 
 def test_few_patients_are_said_to_be_few(words: Callable[..., str]) -> None:
@@ -65,9 +66,9 @@ def test_few_patients_are_said_to_be_few(words: Callable[..., str]) -> None:
 
 
 def test_one_evaluation(words: Callable[..., str]) -> None:
-    assert words("mse", mse=[0.7, 0.8]) == "mse reaches 75.0 ± 7.1 % in Dice of label 2 (2 patients)."
+    assert words("mse", mse=[0.7, 0.8]) == "mse reaches 75.00 ± 7.07 % in Dice of label 2 (2 patients)."
 
 
 def test_labels_of_one_metric_are_named_together() -> None:
-    shown = [column(name) for name in ("dice_1", "dice_3", "folding_percent", "asd_2")]
+    shown = [metric(name) for name in ("dice_1", "dice_3", "folding_percent", "asd_2")]
     assert _by_kind(shown) == ["Dice of labels 1 and 3", "folding", "surface distance of label 2"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from heteroreg.cli.app import main
-from heteroreg.comparison.markdown import shown
+from heteroreg.comparison.escape import escaped
 from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.data.phantom import write_phantom
 from heteroreg.evaluation import Scores, evaluate
@@ -182,7 +182,7 @@ def test_the_tables_keep_names(report: Path) -> None:
     for start in starts:  # a head, the rule, a row for each evaluation, all of one width
         assert len(set(widths[start - 1 : start + 1 + len(NAMES)])) == 1
         for name, row in zip(NAMES, rows[start + 1 :], strict=False):
-            assert row.startswith(f"| {shown(name)} |")
+            assert row.startswith(f"| {escaped(name)} |")
     assert "<b>" not in text.replace(r"\<b\>", "")
 
 
@@ -198,7 +198,7 @@ def test_the_tables_keep_names(report: Path) -> None:
     ],
 )
 def test_a_name_in_markdown(name: str, markdown: str) -> None:
-    assert shown(name) == markdown
+    assert escaped(name) == markdown
 
 
 @pytest.mark.parametrize("letter", ["\x00", "\n", "\r", "\t", "\x1b", "\x7f", "\x85", "\u2028"])

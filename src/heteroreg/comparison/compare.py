@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,95 +12,36 @@ import pandas as pd
 
 from heteroreg.comparison.groups import Groups, check_fit, gather
 from heteroreg.comparison.markdown import to_markdown
+from heteroreg.comparison.result import SIGNIFICANCE_LEVEL
 from heteroreg.comparison.statistics import bootstrap_interval, holm, paired_t_test, sample_sd, wilcoxon_test
+from heteroreg.comparison.table import ComparisonTable
 from heteroreg.evaluation.metrics import metric, ordered
 from heteroreg.evaluation.scores import Scores
 from heteroreg.system.files import atomic_folder, write_text
 from heteroreg.system.progress import progress, reported
 
-MARKER = "table.csv"
-SIGNIFICANT = 0.05
-ROW = ["id", "slice"]
+TABLE_FILE = "table.csv"
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Evaluations of one cohort side by side.
-
-    A row of the comparison is one evaluation, or several of one method that differ in the seed of the training.
-
-    Attributes:
-        table: One line for each row and metric: `row`, `metric`, `n` (patients), `seeds` (evaluations), `mean`,
-            `sd` (sample sd over patients), `sd_seeds` (sample sd over the seeds of the mean over patients; NaN
-            for one seed), `low`, `high` (95 % bootstrap interval of the mean); against the baseline `difference`
-            (mean over patients of row - baseline), `difference_low`, `difference_high`, `p_t`, `p_wilcoxon`,
-            `p_holm` (p_t corrected over the rows that were tested on this metric), `better` (True or False where
-            p_holm < 0.05 and the metric has a good direction, else None). NaN where not defined.
-        values: One line for each row, metric and patient: `row`, `metric`, `patient`, `value` (the mean over the
-            seeds).
-        repeats: Name of the row → the scores of its seeds, in the order of the rows.
-        baseline: The row that the others are tested against.
-        left_out: Metric → slices or pairs that were left out because an evaluation lacks the metric there.
-    """
-
-    table: pd.DataFrame
-    values: pd.DataFrame
-    repeats: Mapping[str, Sequence[Scores]]
-    baseline: str
-    left_out: Mapping[str, int]
-
-    @property
-    def scores(self) -> dict[str, Scores]:
-        """Name of the row → the scores of its first seed: for what is shown of single registrations."""
-        return {row: scores[0] for row, scores in self.repeats.items()}
-
-    @property
-    def seeds(self) -> int:
-        """The largest number of seeds behind a row."""
-        return max(len(scores) for scores in self.repeats.values())
-
-    def misses(self) -> list[tuple[str, int, int, int]]:
-        """Row, label, how often the row lost the label, and out of how many slices or pairs, over all seeds."""
-        found = []
-        for row, scores in self.repeats.items():
-            for label in sorted({int(label) for one in scores for label in one.summary["labels"]}):
-                counts = [one.summary["labels"].get(str(label), {"rows": 0, "missed": 0}) for one in scores]
-                missed, rows = (sum(count[key] for count in counts) for key in ("missed", "rows"))
-                if missed:
-                    found.append((row, label, missed, rows))
-        return found
-
-    @property
-    def rows(self) -> list[str]:
-        """The names of the evaluations, in order."""
-        return list(self.repeats)
-
-    @property
-    def metrics(self) -> list[str]:
-        """The metrics that any evaluation has, in order."""
-        return list(self.table["metric"].unique())
-
-    @property
-    def mode(self) -> str:
-        """`standard`, `reference` or `learn2reg`."""
-        return str(next(iter(self.repeats.values()))[0].summary["mode"])
+class Comparison(ComparisonTable):
+    """Evaluations of one cohort side by side, as tables that can be written."""
 
     def to_markdown(self) -> str:
-        """The tables as people read them."""
+        """Return the tables as Markdown."""
         return to_markdown(self)
 
     def write(self, folder: Path) -> None:
-        """Writes `table.csv` and `table.md` into a folder that exists."""
-        write_text(folder / MARKER, self.table.to_csv(index=False, lineterminator="\n"))
+        """Write `table.csv` and `table.md` into a folder that exists."""
+        write_text(folder / TABLE_FILE, self.table.to_csv(index=False, lineterminator="\n"))
         write_text(folder / "table.md", self.to_markdown())
 
     def save(self, out: str | Path) -> None:
-        """Writes a folder with `table.csv` and `table.md`, whole or not at all.
+        """Write a folder with `table.csv` and `table.md`, whole or not at all.
 
         Raises:
             UserError: The folder exists and holds something else.
         """
-        with atomic_folder(Path(out), marker=MARKER) as temporary:
+        with atomic_folder(Path(out), marker=TABLE_FILE) as temporary:
             self.write(temporary)
 
 
@@ -151,7 +91,7 @@ def compare(folders: Groups, *, baseline: str | Path | None = None, out: str | P
 
 
 def _per_patient(repeats: Mapping[str, Sequence[Scores]], name: str) -> tuple[dict[str, pd.DataFrame], int]:
-    """The patients' means of a metric, a column for each seed, for each row that has it, on their common rows."""
+    """Return for each row the patients' means of a metric, a column for each seed, where all have it."""
     has = {
         (row, seed): one.table
         for row, scores in repeats.items()
@@ -161,8 +101,9 @@ def _per_patient(repeats: Mapping[str, Sequence[Scores]], name: str) -> tuple[di
     if not has:
         return {}, 0
     # A whole image has no slice, and a missing value is no key to match by.
+    keys = ["id", "slice"]
     wide = pd.DataFrame(
-        {key: table.assign(slice=table["slice"].fillna(-1)).set_index(ROW)[name] for key, table in has.items()}
+        {key: table.assign(slice=table["slice"].fillna(-1)).set_index(keys)[name] for key, table in has.items()}
     )
     common = wide.dropna()
     patient = {pair: who for table in has.values() for pair, who in zip(table["id"], table["patient"], strict=True)}
@@ -179,16 +120,15 @@ def _lines(name: str, patients: Mapping[str, pd.DataFrame], baseline: str) -> li
         {"row": row, "metric": name, **_alone(seeds), **_against(means[row], row, means, baseline)}
         for row, seeds in patients.items()
     ]
-    described = metric(name)
-    up = None if described is None else described.higher_is_better
+    up = metric(name).higher_is_better
     for line, p in zip(lines, holm([line["p_t"] for line in lines]), strict=True):
-        significant = p < SIGNIFICANT and up is not None
+        significant = p < SIGNIFICANCE_LEVEL and up is not None
         line |= {"p_holm": p, "better": (line["difference"] > 0) == up if significant else None}
     return lines
 
 
 def _alone(seeds: pd.DataFrame) -> dict[str, Any]:
-    """What there is to say of a row by itself, from its patients (rows) and seeds (columns)."""
+    """Return the figures of a row by itself, from its patients (rows) and seeds (columns)."""
     values = seeds.mean(axis=1).to_numpy()
     low, high = bootstrap_interval(values)
     return {

@@ -15,7 +15,7 @@ from heteroreg.data.samples.dataset import ImageCache
 from heteroreg.evaluation import learn2reg
 from heteroreg.evaluation.gallery import Case, spread_evenly
 from heteroreg.evaluation.inputs import Inputs, maps_of
-from heteroreg.evaluation.metrics import ALWAYS, metric, ordered
+from heteroreg.evaluation.metrics import ALWAYS_SCORED, is_metric, ordered
 from heteroreg.evaluation.row import Mode, Row, score
 from heteroreg.evaluation.scores import MARKER, Scores, over_patients
 from heteroreg.evaluation.stack import MOST_STACKS, STACK_VOXELS, Stack
@@ -152,7 +152,7 @@ def _check(cohort: Cohort, mode: str, labels: Sequence[int] | None) -> None:
         raise UserError(f"{cohort.name}: holds no pairs to evaluate")
     if labels is not None and min(labels, default=0) < 1:
         raise UserError("labels: must be whole numbers above 0, and at least one; 0 is the background")
-    clashes = [column for column in cohort[0].extra if metric(column) or column == "slice"]
+    clashes = [column for column in cohort[0].extra if is_metric(column) or column == "slice"]
     if clashes:
         raise UserError(f"{cohort.name}: the column '{clashes[0]}' has the name of a score; rename it")
 
@@ -172,7 +172,7 @@ def _cells(pair: Pair, index: int | None) -> dict[str, Any]:
 def _table(rows: Rows) -> pd.DataFrame:
     # A label that is scored nowhere still has its columns: empty says more than absent.
     seen = {label for _, row in rows for label in row.present | row.one_sided}
-    names = {name for _, row in rows for name in row.values} | {f"dice_{label}" for label in seen} | set(ALWAYS)
+    names = {f"dice_{label}" for label in seen}.union(ALWAYS_SCORED, *(row.values for _, row in rows))
     cells = pd.DataFrame([cells for cells, _ in rows])
     cells["slice"] = cells["slice"].astype("Int64")
     values = pd.DataFrame([row.values for _, row in rows], columns=ordered(names), dtype=float)

@@ -1,90 +1,385 @@
-"""The names of the metrics: their order, what to print for them, which way is better."""
+"""The metrics: their names, units and decimals, and which way is better."""
 
 from __future__ import annotations
 
+import math
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+MISSING = "–"
+MINUS = "−"
+
+Group = Literal["labels", "regularity", "noise", "uncertainty", "truth"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Metric:
-    """What a column of scores means.
+    """A metric: a column of the scores, and how to print it.
 
     Attributes:
-        name: The column.
-        title: For people, with the unit.
-        higher_is_better: None where neither end is good (a ratio that should be 1).
-        scale: Multiply by this for print: Dice is printed in %.
-        label: The label that it is about, where it is about one.
+        name: Column of `scores.csv`: `dice_2`, `ause`.
+        title: Short name, for the head of a column: `HD95`.
+        words: Name within a sentence: `95 % Hausdorff distance`.
+        explanation: End of a sentence that begins with the name, for readers who do not know the metric.
+        unit: Unit of the printed value; empty without one.
+        digits: Decimals of the printed value.
+        scale: Factor from the stored to the printed value: Dice is stored from 0 to 1 and printed in %.
+        higher_is_better: None where neither direction is better (a ratio that should be 1).
+        group: The table that the metric belongs to.
+        label: The label that is scored; None for the whole image.
     """
 
     name: str
     title: str
-    higher_is_better: bool | None
+    words: str
+    explanation: str
+    unit: str = ""
+    digits: int = 2
     scale: float = 1.0
+    higher_is_better: bool | None = None
+    group: Group = "labels"
     label: int | None = None
 
+    @property
+    def arrow(self) -> str:
+        """`↑` if higher is better, `↓` if lower is better, else empty."""
+        return {True: "↑", False: "↓", None: ""}[self.higher_is_better]
 
-_LABELLED = (
-    Metric("dice", "Dice (%)", True, 100),
-    Metric("jaccard", "Jaccard (%)", True, 100),
-    Metric("hd", "HD (mm)", False),
-    Metric("hd95", "HD95 (mm)", False),
-    Metric("asd", "ASD (mm)", False),
-    Metric("assd", "ASSD (mm)", False),
-)
-_PLAIN = (
-    Metric("folding_percent", "Folding (%)", False),
-    Metric("sd_log_jacobian", "SD log J", False),
-    Metric("ause", "AUSE (×1e-4)", False, 1e4),
-    Metric("aurg", "AURG (×1e-4)", True, 1e4),
-    Metric("ause_foreground", "AUSE foreground (×1e-4)", False, 1e4),
-    Metric("aurg_foreground", "AURG foreground (×1e-4)", True, 1e4),
-    Metric("ece", "ECE (%)", False, 100),
-    Metric("nll", "NLL (nats)", False),
-    Metric("coverage_50", "Coverage of 50 % (%)", None, 100),
-    Metric("coverage_68", "Coverage of 68 % (%)", None, 100),
-    Metric("coverage_90", "Coverage of 90 % (%)", None, 100),
-    Metric("coverage_95", "Coverage of 95 % (%)", None, 100),
-    Metric("displacement_sd_mean", "Displacement SD (mm)", None),
-    Metric("displacement_sd_cv", "Displacement SD, spread / mean", None),
-    Metric("epe", "EPE (mm)", False),
-)
-_AFTER_EPE = (
-    Metric("noise_correlation", "Noise correlation", True),
-    Metric("noise_rank_correlation", "Noise rank correlation", True),
-    Metric("noise_ratio", "Noise ratio", None),
-    Metric("displacement_sd_correlation", "Displacement SD, correlation with the error", True),
-    Metric("displacement_sd_ratio", "Displacement SD / error", None),
-    Metric("displacement_coverage_68", "Displacement coverage of 68 % (%)", None, 100),
-    Metric("displacement_coverage_95", "Displacement coverage of 95 % (%)", None, 100),
-    Metric("seconds", "Seconds", False),
-)
-_LABEL_EPE = Metric("epe", "EPE (mm)", False)
-_KNOWN = {metric.name: metric for metric in (*_PLAIN, *_AFTER_EPE)}
-_PER_LABEL = {metric.name: metric for metric in (*_LABELLED, _LABEL_EPE)}
-_PATTERN = re.compile(r"(dice|jaccard|hd|hd95|asd|assd|epe)_(\d+)")
+    @property
+    def direction(self) -> str:
+        """The arrow in words."""
+        return {True: "higher is better", False: "lower is better", None: ""}[self.higher_is_better]
 
-# Modes of scoring whose distances of labels are in voxels.
+    @property
+    def heading(self) -> str:
+        """Short name, unit and direction: `HD95 (mm) ↓`."""
+        return self._with_unit(self.title)
+
+    @property
+    def long_title(self) -> str:
+        """The name in words: `Hausdorff distance`."""
+        return self.words[0].upper() + self.words[1:]
+
+    @property
+    def long_name(self) -> str:
+        """The name in words, with the label: `Hausdorff distance, label 2`."""
+        return self.long_title if self.label is None else f"{self.long_title}, label {self.label}"
+
+    @property
+    def long_heading(self) -> str:
+        """Name in words, label, unit and direction: `Hausdorff distance, label 2 (mm) ↓`."""
+        return self._with_unit(self.long_name)
+
+    @property
+    def spoken(self) -> str:
+        """The name within a sentence, with the label: `Hausdorff distance of label 2`."""
+        return self.words if self.label is None else f"{self.words} of label {self.label}"
+
+    def better(self, value: float, other: float) -> bool:
+        """True if a value is better than another."""
+        return value > other if self.higher_is_better else value < other
+
+    def format(self, value: float, *, sign: bool = False, unit: bool = False) -> str:
+        """Return a stored value as it is printed.
+
+        >>> dice = metric("dice_2")
+        >>> dice.format(0.8012)
+        '80.12'
+        >>> dice.format(0.0041, sign=True)
+        '+0.41'
+
+        Args:
+            value: The value as it is stored.
+            sign: The value is a difference: it gets its sign, and differences of percentages are in points.
+            unit: Append the unit.
+
+        Returns:
+            The scaled value with the metric's decimals; `–` for NaN.
+        """
+        if not math.isfinite(value):
+            return MISSING
+        value *= self.scale
+        text = f"{abs(value):.{self.digits}f}"
+        is_zero = not re.search("[1-9]", text)
+        prefix = "" if is_zero else MINUS if value < 0 else "+" if sign else ""
+        shown = "points" if sign and self.unit == "%" else self.unit
+        return prefix + text + (f" {shown}" if unit and shown else "")
+
+    def _with_unit(self, name: str) -> str:
+        return name + (f" ({self.unit})" if self.unit else "") + (f" {self.arrow}" if self.arrow else "")
+
+
+def _coverage(level: int) -> Metric:
+    return Metric(
+        name=f"coverage_{level}",
+        title=f"Coverage of {level} %",
+        words=f"coverage of {level} % intervals",
+        explanation=f"{level} % is right.",
+        unit="%",
+        digits=1,
+        scale=100,
+        group="noise",
+    )
+
+
+_PER_LABEL = (
+    Metric(
+        name="dice",
+        title="Dice",
+        words="Dice",
+        explanation="overlap of the warped label with the true one; 100 % is complete.",
+        unit="%",
+        scale=100,
+        higher_is_better=True,
+    ),
+    Metric(
+        name="jaccard",
+        title="Jaccard",
+        words="Jaccard",
+        explanation="intersection of the two labels over their union.",
+        unit="%",
+        scale=100,
+        higher_is_better=True,
+    ),
+    Metric(
+        name="hd",
+        title="HD",
+        words="Hausdorff distance",
+        explanation="the largest distance between the two outlines.",
+        unit="mm",
+        higher_is_better=False,
+    ),
+    Metric(
+        name="hd95",
+        title="HD95",
+        words="95 % Hausdorff distance",
+        explanation="the distance below which 95 % of the outlines lie.",
+        unit="mm",
+        higher_is_better=False,
+    ),
+    Metric(
+        name="asd",
+        title="ASD",
+        words="surface distance",
+        explanation="the mean distance from the warped outline to the true one.",
+        unit="mm",
+        higher_is_better=False,
+    ),
+    Metric(
+        name="assd",
+        title="ASSD",
+        words="symmetric surface distance",
+        explanation="the mean distance between the outlines, measured both ways.",
+        unit="mm",
+        higher_is_better=False,
+    ),
+)
+_END_POINT_ERROR = Metric(
+    name="epe",
+    title="EPE",
+    words="end-point error",
+    explanation="the mean distance between the estimated and the true displacement.",
+    unit="mm",
+    higher_is_better=False,
+    group="truth",
+)
+_WHOLE_IMAGE = (
+    Metric(
+        name="folding_percent",
+        title="Folding",
+        words="folding",
+        explanation="the share of voxels where the displacement folds space over itself.",
+        unit="%",
+        digits=3,
+        higher_is_better=False,
+        group="regularity",
+    ),
+    Metric(
+        name="sd_log_jacobian",
+        title="SD log J",
+        words="roughness",
+        explanation="how unevenly space is stretched: the standard deviation of log det J.",
+        digits=3,
+        higher_is_better=False,
+        group="regularity",
+    ),
+    Metric(
+        name="ause",
+        title="AUSE",
+        words="AUSE",
+        explanation="the area between the sparsification curve and its oracle; 0 is a perfect noise map.",
+        unit="×10⁻⁴",
+        scale=1e4,
+        higher_is_better=False,
+        group="noise",
+    ),
+    Metric(
+        name="aurg",
+        title="AURG",
+        words="AURG",
+        explanation="the area gained by the noise map over removing voxels at random.",
+        unit="×10⁻⁴",
+        scale=1e4,
+        higher_is_better=True,
+        group="noise",
+    ),
+    Metric(
+        name="ause_foreground",
+        title="AUSE, foreground",
+        words="AUSE of the foreground",
+        explanation="AUSE without the empty background.",
+        unit="×10⁻⁴",
+        scale=1e4,
+        higher_is_better=False,
+        group="noise",
+    ),
+    Metric(
+        name="aurg_foreground",
+        title="AURG, foreground",
+        words="AURG of the foreground",
+        explanation="AURG without the empty background.",
+        unit="×10⁻⁴",
+        scale=1e4,
+        higher_is_better=True,
+        group="noise",
+    ),
+    Metric(
+        name="ece",
+        title="ECE",
+        words="calibration error",
+        explanation="mean difference between the coverage of the predicted intervals and their level.",
+        unit="%",
+        digits=1,
+        scale=100,
+        higher_is_better=False,
+        group="noise",
+    ),
+    Metric(
+        name="nll",
+        title="NLL",
+        words="negative log-likelihood",
+        explanation="of the residuals under the predicted noise; lower is more likely.",
+        unit="nats",
+        higher_is_better=False,
+        group="noise",
+    ),
+    *(_coverage(level) for level in (50, 68, 90, 95)),
+    Metric(
+        name="displacement_sd_mean",
+        title="Displacement SD",
+        words="displacement uncertainty",
+        explanation="the predicted error of the displacement.",
+        unit="mm",
+        group="uncertainty",
+    ),
+    Metric(
+        name="displacement_sd_cv",
+        title="Displacement SD, CV",
+        words="variation of the uncertainty",
+        explanation="its standard deviation over the voxels, divided by its mean; 0 is a constant map.",
+        group="uncertainty",
+    ),
+    _END_POINT_ERROR,
+    Metric(
+        name="noise_correlation",
+        title="Noise correlation",
+        words="noise correlation",
+        explanation="correlation of the noise map with the true noise; 1 is perfect.",
+        digits=3,
+        higher_is_better=True,
+        group="truth",
+    ),
+    Metric(
+        name="noise_rank_correlation",
+        title="Noise rank correlation",
+        words="noise rank correlation",
+        explanation="the same for the ranks of the voxels.",
+        digits=3,
+        higher_is_better=True,
+        group="truth",
+    ),
+    Metric(
+        name="noise_ratio",
+        title="Noise ratio",
+        words="noise ratio",
+        explanation="predicted over true noise; 1 is right.",
+        group="truth",
+    ),
+    Metric(
+        name="displacement_sd_correlation",
+        title="Displacement SD, correlation with the error",
+        words="uncertainty correlation",
+        explanation="correlation of the displacement's uncertainty with its true error.",
+        higher_is_better=True,
+        group="truth",
+    ),
+    Metric(
+        name="displacement_sd_ratio",
+        title="Displacement SD / error",
+        words="uncertainty ratio",
+        explanation="predicted over true error of the displacement; 1 is right.",
+        group="truth",
+    ),
+    *(
+        replace(
+            _coverage(level),
+            name=f"displacement_coverage_{level}",
+            title=f"Displacement coverage of {level} %",
+            words=f"displacement coverage of {level} % intervals",
+            group="truth",
+        )
+        for level in (68, 95)
+    ),
+    Metric(
+        name="seconds",
+        title="Time",
+        words="time per pair",
+        explanation="duration of the registration of one pair.",
+        unit="s",
+        higher_is_better=False,
+        group="regularity",
+    ),
+)
+_BY_NAME = {one.name: one for one in _WHOLE_IMAGE}
+_BY_STEM = {one.name: one for one in (*_PER_LABEL, replace(_END_POINT_ERROR, group="labels"))}
+_ORDER = [one.name for one in (*_PER_LABEL, *_WHOLE_IMAGE)]
+_LABELLED = re.compile(rf"({'|'.join(_BY_STEM)})_(\d+)")
+
+# Modes of scoring that measure the distances between label surfaces in voxels.
 IN_VOXELS = ("reference", "learn2reg")
-ALWAYS = ("folding_percent", "sd_log_jacobian", "ause", "aurg", "seconds")
+ALWAYS_SCORED = ("folding_percent", "sd_log_jacobian", "ause", "aurg", "seconds")
 
 
-def metric(name: str) -> Metric | None:
-    """The metric that a column holds; None for any other column."""
-    match = _PATTERN.fullmatch(name)
-    if match:
-        base = _PER_LABEL[match[1]]
-        return Metric(name, base.title, base.higher_is_better, base.scale, int(match[2]))
-    return _KNOWN.get(name)
+def is_metric(name: str) -> bool:
+    """True if a column of this name holds a metric."""
+    return name in _BY_NAME or _LABELLED.fullmatch(name) is not None
 
 
-def ordered(names: set[str]) -> list[str]:
-    """Names of metrics in the order of the columns: overlap, distances, regularity, noise, truth, time."""
-    bases = [entry.name for entry in (*_LABELLED, *_PLAIN, *_AFTER_EPE)]
+def metric(name: str, *, voxels: bool = False) -> Metric:
+    """Return the metric that a column holds.
+
+    Args:
+        name: The column, such as `dice_2` or `ause`.
+        voxels: Distances between label surfaces are in voxels, as in the modes `IN_VOXELS`.
+
+    Raises:
+        KeyError: No metric has this name.
+    """
+    match = _LABELLED.fullmatch(name)
+    if match is None:
+        return _BY_NAME[name]
+    base = _BY_STEM[match[1]]
+    unit = "voxels" if voxels and base.unit == "mm" and base.name != _END_POINT_ERROR.name else base.unit
+    return replace(base, name=name, label=int(match[2]), unit=unit)
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Return names of metrics in the order of the columns: overlap, distances, regularity, noise, truth, time."""
 
     def place(name: str) -> tuple[int, int]:
-        match = _PATTERN.fullmatch(name)
-        return (bases.index(match[1]), int(match[2])) if match else (bases.index(name), -1)
+        match = _LABELLED.fullmatch(name)
+        return (_ORDER.index(match[1]), int(match[2])) if match else (_ORDER.index(name), -1)
 
     return sorted(names, key=place)

@@ -14,7 +14,7 @@ import pandas as pd
 from pydantic import BaseModel, Field, ValidationError
 
 from heteroreg.evaluation.gallery import Case, read_gallery, save_gallery
-from heteroreg.evaluation.metrics import metric
+from heteroreg.evaluation.metrics import is_metric
 from heteroreg.evaluation.row import Mode
 from heteroreg.evaluation.stack import Stack, read_stacks, save_stacks
 from heteroreg.system.errors import UserError
@@ -75,7 +75,7 @@ class Scores:
     @property
     def metrics(self) -> list[str]:
         """The columns of the table that hold metrics."""
-        return [str(column) for column in self.table.columns if metric(str(column))]
+        return [str(column) for column in self.table.columns if is_metric(str(column))]
 
     @property
     def slicewise(self) -> bool:
@@ -132,7 +132,7 @@ def _read_scores(path: Path) -> pd.DataFrame:
     columns, rows = read_table(path, ("id", "patient", "slice"))
     table = pd.DataFrame([row for _, row in rows], columns=columns, dtype=str)
     for column in columns:
-        if metric(column) or column == "slice":
+        if is_metric(column) or column == "slice":
             table[column] = _numbers(path, table[column])
     index = table["slice"]
     if not len(table) or (table[["id", "patient"]] == "").any(axis=None):

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from heteroreg import __version__
-from heteroreg.comparison.marks import heading, shown
+from heteroreg.comparison.escape import escaped
+from heteroreg.comparison.numbers import mean_and_sd
 from heteroreg.data.cohort import Cohort
-from heteroreg.evaluation.metrics import metric
+from heteroreg.evaluation.metrics import IN_VOXELS, metric
 from heteroreg.evaluation.scores import Scores, over_patients
 from heteroreg.methods import METHODS
 from heteroreg.system.errors import UserError, one_line
@@ -88,8 +89,8 @@ def card(
         method=METHODS[config.method],
         version=__version__,
         repository=repository,
-        data=None if data is None else shown(data),
-        licence=None if licence is None else shown(licence),
+        data=None if data is None else escaped(data),
+        licence=None if licence is None else escaped(licence),
         splits=splits(config),
         settings=card_settings(config),
         step=step,
@@ -127,19 +128,18 @@ def hours(run: Run) -> float | None:
 def means(scores: Scores) -> list[dict[str, Any]]:
     """Return mean and standard deviation over patients of each metric, in the unit of its title."""
     found = []
+    voxels = scores.summary["mode"] in IN_VOXELS
     for column, value in over_patients(scores.table, scores.metrics).items():
-        described = metric(column)
-        assert described is not None
+        described = metric(column, voxels=voxels)
         if value["mean"] is not None:
             label = described.label
             found.append(
                 {
                     "name": column if label is None else column.rpartition("_")[0],
                     "label": label,
-                    "title": heading(described, scores.summary["mode"])
-                    + ("" if label is None else f", label {label}"),
+                    "title": described.heading + ("" if label is None else f", label {label}"),
                     "mean": value["mean"] * described.scale,
-                    "sd": None if value["sd"] is None else value["sd"] * described.scale,
+                    "text": mean_and_sd(described, value["mean"], value["sd"]),
                     "patients": value["patients"],
                 }
             )

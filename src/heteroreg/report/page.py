@@ -14,6 +14,7 @@ from markupsafe import Markup
 from heteroreg import __version__
 from heteroreg.comparison import Comparison
 from heteroreg.evaluation.gallery import spread_evenly
+from heteroreg.evaluation.metrics import metric
 from heteroreg.evaluation.scores import Scores
 from heteroreg.report.embed import csv_uri, inline_svg
 from heteroreg.report.figures import Curve, box_plot, sparsification_curves
@@ -22,7 +23,6 @@ from heteroreg.report.niivue import NiiVue, digest, load_niivue
 from heteroreg.report.style import colour
 from heteroreg.report.tables import Results
 from heteroreg.report.viewer import OVERLAYS, Viewer, has_volumes, viewer
-from heteroreg.report.wording import column
 from heteroreg.report.words import notes, summary
 
 TEMPLATES = files("heteroreg.report") / "templates"
@@ -108,9 +108,8 @@ def _explained(results: Results) -> list[tuple[str, str]]:
     """Each kind of metric once, whatever the number of labels."""
     found: dict[str, str] = {}
     for name in results.main_metrics():
-        shown = column(name)
-        if shown.explanation:
-            found.setdefault(shown.kind, shown.explanation)
+        shown = metric(name)
+        found.setdefault(shown.long_title, shown.explanation)
     return list(found.items())
 
 
@@ -158,15 +157,15 @@ def _boxes(results: Results, values: pd.DataFrame) -> list[Plot]:
         shown = results.column(name)
         of_metric = values[values["metric"] == name]
         patients = {
-            row: shown.metric.scale * of_metric.loc[of_metric["row"] == row, "value"].to_numpy(dtype=float)
+            row: shown.scale * of_metric.loc[of_metric["row"] == row, "value"].to_numpy(dtype=float)
             for row in results.names
         }
         if len({number for numbers in patients.values() for number in numbers}) < 2:
             continue  # nothing to see that the table does not say
-        figure = box_plot(patients, title=shown.heading)
-        svg = inline_svg(figure, f"box{number}", f"Box plot of {shown.name} for each evaluation")
-        points = of_metric.assign(value=shown.metric.scale * of_metric["value"], unit=shown.unit)
-        plots.append(Plot(name, shown.name, svg, csv_uri(points[["row", "patient", "value", "unit"]])))
+        figure = box_plot(patients, title=shown.long_heading)
+        svg = inline_svg(figure, f"box{number}", f"Box plot of {shown.long_name} for each evaluation")
+        points = of_metric.assign(value=shown.scale * of_metric["value"], unit=shown.unit)
+        plots.append(Plot(name, shown.long_name, svg, csv_uri(points[["row", "patient", "value", "unit"]])))
     return plots
 
 
@@ -180,13 +179,12 @@ def _curves(scores: Mapping[str, Scores]) -> Plot | None:
         if table is None or "mse" not in table:
             continue
         patients = entry.per_patient()
-        shown = column("ause")
         area = float(patients["ause"].mean()) if "ause" in patients else float("nan")
         curves[name] = Curve(
             fraction=table["fraction"].to_numpy(dtype=float),
             error=table["mse"].to_numpy(dtype=float),
             oracle=table["oracle"].to_numpy(dtype=float),
-            ause=shown.with_unit(area) if np.isfinite(area) else "",
+            ause=metric("ause").format(area, unit=True) if np.isfinite(area) else "",
         )
         colours.append(colour(index))
         numbers.append(table.assign(row=name)[["row", "fraction", "mse", "oracle"]])

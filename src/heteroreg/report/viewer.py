@@ -17,6 +17,7 @@ from matplotlib.colors import Colormap
 from numpy.typing import NDArray
 
 from heteroreg.evaluation.gallery import spread_evenly
+from heteroreg.evaluation.metrics import Metric
 from heteroreg.evaluation.scores import Scores
 from heteroreg.evaluation.stack import Stack
 from heteroreg.registration.maps import LABEL_MAPS, SCALAR_MAPS
@@ -24,7 +25,6 @@ from heteroreg.report.drawing import UNCERTAINTY
 from heteroreg.report.gallery import NOISE_MAP, WEIGHT_MAP
 from heteroreg.report.style import colour, label_colour
 from heteroreg.report.tables import Results
-from heteroreg.report.wording import Column
 
 SHARED = ("fixed", "moving", "fixed_labels", "moving_labels")  # the same whatever the method
 NOISE = ("noise_sd", "true_noise_sd")
@@ -159,23 +159,22 @@ def _notes(shown: Sequence[Pair], evaluated: int) -> Iterator[str]:
         )
 
 
-def _metric(shown: Column) -> dict[str, Any]:
-    digits = shown.number(0.0).partition(".")[2]
+def _metric(shown: Metric) -> dict[str, Any]:
     return {
-        "key": shown.metric.name,
-        "name": shown.name,
+        "key": shown.name,
+        "name": shown.long_name,
         "unit": shown.unit,
         "better": shown.direction,
-        "digits": len(digits),
+        "digits": shown.digits,
     }
 
 
-def _scores(entry: Scores, columns: Sequence[Column], ids: list[str]) -> list[list[float | None]]:
+def _scores(entry: Scores, columns: Sequence[Metric], ids: list[str]) -> list[list[float | None]]:
     """For each metric the mean of each pair over its slices, in the unit in which it is shown."""
-    names = [one.metric.name for one in columns]
+    names = [one.name for one in columns]
     means = entry.table.reindex(columns=["id", *names]).groupby("id").mean().reindex(ids)
     return [
-        [float(f"{value:.6g}") if math.isfinite(value) else None for value in one.metric.scale * means[name]]
+        [float(f"{value:.6g}") if math.isfinite(value) else None for value in one.scale * means[name]]
         for one, name in zip(columns, names, strict=True)
     ]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 from heteroreg.comparison import Comparison
-from heteroreg.report.tables import Result, Results
-from heteroreg.report.wording import NBSP, Column, joined, p_value
+from heteroreg.comparison.numbers import interval, mean_and_sd, p_value
+from heteroreg.comparison.result import Result
+from heteroreg.evaluation.metrics import Metric
+from heteroreg.report.tables import Results
+from heteroreg.report.wording import joined, unbroken
 
 FEW = 6  # with fewer patients even a perfect ranking cannot be significant in Wilcoxon's test: 2 / 2^5 > 0.05
 
@@ -34,7 +35,7 @@ def summary(results: Results) -> list[str]:
         return [f"{len(results.names)} evaluations over {patients}; {shown.spoken} has no better or worse end."]
     top = results.get(best, main)
     assert top is not None
-    word = "highest" if shown.metric.higher_is_better else "lowest"
+    word = "highest" if shown.higher_is_better else "lowest"
     sentences = [f"{best} has the {word} {shown.spoken}: {_mean(shown, top)} ({patients})."]
     if best == results.baseline:
         sentences.append("It is itself the baseline: no other evaluation has a better mean.")
@@ -69,10 +70,10 @@ def notes(comparison: Comparison) -> list[str]:
     return found
 
 
-def _against(name: str, result: Result, baseline: str, shown: Column) -> list[str]:
+def _against(name: str, result: Result, baseline: str, shown: Metric) -> list[str]:
     if not result.compared:
         return [f"It cannot be compared with the baseline {baseline}: they share no patient."]
-    if not math.isfinite(result.p):
+    if not result.tested:
         return [
             f"Against the baseline {baseline} the difference is {_difference(shown, result)}; "
             f"with {_patients(result.n)} no test is possible."
@@ -81,15 +82,13 @@ def _against(name: str, result: Result, baseline: str, shown: Column) -> list[st
     return [sentence, _verdict(name, result, baseline)]
 
 
-def _against_runner_up(results: Results, main: str, shown: Column) -> list[str]:
+def _against_runner_up(results: Results, main: str, shown: Metric) -> list[str]:
     others = [(name, results.get(name, main)) for name in results.names if name != results.baseline]
     ranked = [(name, result) for name, result in others if result is not None and result.compared]
     if not ranked:
         return []
-    name, nearest = min(
-        ranked, key=lambda entry: -entry[1].mean if shown.metric.higher_is_better else entry[1].mean
-    )
-    if not math.isfinite(nearest.p):
+    name, nearest = min(ranked, key=lambda entry: -entry[1].mean if shown.higher_is_better else entry[1].mean)
+    if not nearest.tested:
         return [f"The next, {name}, differs by {_difference(shown, nearest)}; no test is possible."]
     text = f"The next, {name}, differs by {_difference(shown, nearest)}, {_p(nearest)}"
     if nearest.significant:
@@ -112,15 +111,15 @@ def _elsewhere(results: Results, best: str, main: str) -> list[str]:
     """Where else the best evaluation is significantly better or worse than the baseline."""
     if best == results.baseline:
         return []
-    better: list[Column] = []
-    worse: list[Column] = []
+    better: list[Metric] = []
+    worse: list[Metric] = []
     for name in results.main_metrics():
         result, other = results.get(best, name), results.get(results.baseline, name)
         shown = results.column(name)
         if name == main or result is None or other is None or not result.significant:
             continue
-        if shown.metric.higher_is_better is not None:
-            gain = result.difference if shown.metric.higher_is_better else -result.difference
+        if shown.higher_is_better is not None:
+            gain = result.difference if shown.higher_is_better else -result.difference
             (better if gain > 0 else worse).append(shown)
     parts = [
         f"significantly {word} in {joined(_by_kind(columns))}"
@@ -130,35 +129,33 @@ def _elsewhere(results: Results, best: str, main: str) -> list[str]:
     return [f"Elsewhere it is {'; it is '.join(parts)}."] if parts else []
 
 
-def _by_kind(columns: list[Column]) -> list[str]:
+def _by_kind(columns: list[Metric]) -> list[str]:
     """Each kind of metric once: `Dice of labels 1 and 3`, `folding`."""
-    kinds: dict[str, list[Column]] = {}
+    kinds: dict[str, list[Metric]] = {}
     for shown in columns:
-        kinds.setdefault(shown.kind, []).append(shown)
+        kinds.setdefault(shown.words, []).append(shown)
     return [
         alike[0].spoken
         if len(alike) == 1
-        else f"{alike[0].spoken_kind} of labels {joined([str(shown.metric.label) for shown in alike])}"
+        else f"{alike[0].words} of labels {joined([str(shown.label) for shown in alike])}"
         for alike in kinds.values()
     ]
 
 
-def _mean(shown: Column, result: Result) -> str:
-    if result.n < 2:
-        return shown.with_unit(result.mean)
-    return f"{shown.number(result.mean)}{NBSP}±{NBSP}{shown.number(result.sd)}{NBSP}{shown.unit}".rstrip()
+def _mean(shown: Metric, result: Result) -> str:
+    return unbroken(mean_and_sd(shown, result.mean, result.sd, unit=True))
 
 
-def _difference(shown: Column, result: Result) -> str:
-    text = shown.with_unit(result.difference, sign=True)
-    low, high = result.difference_low, result.difference_high
-    if not (math.isfinite(low) and math.isfinite(high)):
+def _difference(shown: Metric, result: Result) -> str:
+    text = unbroken(shown.format(result.difference, sign=True, unit=True))
+    if not result.tested:
         return text
-    return f"{text} (95 % interval {shown.number(low, sign=True)} to {shown.number(high, sign=True)})"
+    ends = interval(shown, result.difference_low, result.difference_high, sign=True)
+    return f"{text} (95 % interval {unbroken(ends)})"
 
 
 def _p(result: Result) -> str:
-    return f"{p_value(result.p)} after Holm’s correction"
+    return f"{unbroken(p_value(result.p_holm))} after Holm’s correction"
 
 
 def _patients(n: int) -> str:

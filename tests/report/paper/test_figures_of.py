@@ -17,10 +17,10 @@ from PIL import Image as Picture
 
 from heteroreg.comparison import compare
 from heteroreg.evaluation import Case, Scores
+from heteroreg.evaluation.metrics import metric
 from heteroreg.report.paper import figures_of, write_figures
 from heteroreg.report.paper.curves import sparsification
 from heteroreg.report.paper.noise import relative_weight
-from heteroreg.report.wording import column
 
 Evaluate = Callable[..., Path]
 MakeCase = Callable[..., Case]
@@ -75,7 +75,7 @@ def test_a_figure_of_every_method(evaluation: Evaluate, case: MakeCase) -> None:
         "mse",
         "hetero",
     ]
-    assert {"75.0", "80.0"} <= set(warped)  # the Dice of P00 in %
+    assert {"75.00", "80.00"} <= set(warped)  # the Dice of P00 in %
     for name in ("noise-maps", "displacement-uncertainty"):
         assert "hetero" in texts(figures[name])
         assert "mse" not in texts(figures[name])  # it has nothing to show there
@@ -125,8 +125,8 @@ def test_the_legend_has_the_ause_of_the_summary(evaluation: Evaluate) -> None:
     figure = sparsification({"hetero": scores})
     assert figure is not None
     mean = scores.summary["metrics"]["ause"]["mean"]
-    assert f"hetero · AUSE {column('ause').with_unit(mean)}" in texts(figure)
-    assert "1.20" in column("ause").with_unit(mean)  # 1.2e-4 of every patient
+    assert f"hetero · AUSE {metric('ause').format(mean, unit=True)}" in texts(figure)
+    assert "1.20" in metric("ause").format(mean, unit=True)  # 1.2e-4 of every patient
     assert len(figure.axes) == 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,11 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
+from heteroreg.evaluation.metrics import metric
 from heteroreg.evaluation.scores import Scores
 from heteroreg.report.figures import SUPERSCRIPT, power_of_ten, shorten
 from heteroreg.report.paper.printing import COLUMN, INK, MM, PAGE, printed
 from heteroreg.report.style import PALETTE, colour
-from heteroreg.report.wording import column
 from heteroreg.system.arrays import Floats
 
 VARIANTS = {"": "all pixels", "_foreground": "foreground"}
@@ -101,7 +102,8 @@ def sparsification(scores: Mapping[str, Scores]) -> Figure | None:
                     (PLOT - (6 if len(plots) > 1 else 2)) / height,
                 )
             )
-            handles = _draw(axes, curves, column(f"ause{suffix}").with_unit, logarithmic=logarithmic)
+            printed_area = partial(metric(f"ause{suffix}").format, unit=True)
+            handles = _draw(axes, curves, printed_area, logarithmic=logarithmic)
             if len(plots) > 1:
                 axes.set_title(VARIANTS[suffix])
             figure.legend(

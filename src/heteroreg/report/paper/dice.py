@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from heteroreg.comparison import Comparison
+from heteroreg.evaluation.metrics import Metric
 from heteroreg.report.figures import draw_box, draw_points, lay_out_rows, shorten
 from heteroreg.report.paper.printing import COLUMN, HEIGHT, INK, MM, PAGE, SMALL, printed
 from heteroreg.report.tables import Results
-from heteroreg.report.wording import Column
 from heteroreg.system.arrays import Floats
 
 MOST = 3  # labels: one row of plots each
@@ -73,15 +73,15 @@ def _patients(values: pd.DataFrame, metric: str) -> dict[str, pd.Series[float]]:
     return {str(row): group.set_index("patient")["value"] for row, group in chosen.groupby("row", sort=False)}
 
 
-def _boxes(axes: Axes, patients: dict[str, pd.Series[float]], names: Sequence[str], shown: Column) -> None:
+def _boxes(axes: Axes, patients: dict[str, pd.Series[float]], names: Sequence[str], shown: Metric) -> None:
     for index, name in enumerate(names):
         if name in patients:
-            numbers = shown.metric.scale * patients[name].to_numpy(dtype=float)
+            numbers = shown.scale * patients[name].to_numpy(dtype=float)
             draw_box(axes, index, numbers, height=0.6, line=0.8, median=1.6)
             _points(axes, index, numbers)
     _rows(axes, len(names))
     axes.set_yticks(range(len(names)), [shorten(name, LETTERS) for name in names])
-    axes.set_xlabel(shown.heading)
+    axes.set_xlabel(shown.long_heading)
     axes.set_title("one point a patient", fontsize=SMALL)
 
 
@@ -89,7 +89,7 @@ def _differences(axes: Axes, patients: dict[str, pd.Series[float]], results: Res
     shown = results.column(metric)
     axes.axvline(0, color=INK, linewidth=0.6, zorder=1)
     points = {
-        name: shown.metric.scale * (patients[name] - patients[results.baseline]).to_numpy(dtype=float)
+        name: shown.scale * (patients[name] - patients[results.baseline]).to_numpy(dtype=float)
         for name in results.names
         if (found := results.get(name, metric)) is not None and found.compared
     }
@@ -99,12 +99,11 @@ def _differences(axes: Axes, patients: dict[str, pd.Series[float]], results: Res
         if result is None or name not in points:
             continue
         if name in far:
-            _beyond(axes, index, shown.metric.scale * result.difference)
+            _beyond(axes, index, shown.scale * result.difference)
             continue
         _points(axes, index, points[name])
         mean, low, high = (
-            shown.metric.scale * number
-            for number in (result.difference, result.difference_low, result.difference_high)
+            shown.scale * number for number in (result.difference, result.difference_low, result.difference_high)
         )
         if np.isfinite([low, high]).all():
             axes.plot([low, high], [index, index], color=INK, linewidth=1.2, zorder=4)

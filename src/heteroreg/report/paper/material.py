@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from heteroreg.comparison import Comparison
 from heteroreg.evaluation.gallery import Case, spread_evenly
+from heteroreg.evaluation.metrics import metric
 from heteroreg.evaluation.scores import Scores
 from heteroreg.report.gallery import by_pair
-from heteroreg.report.wording import column
 
 Pairs = Sequence[Mapping[str, Case]]
 
@@ -36,7 +36,7 @@ def some(pairs: Pairs, count: int) -> list[Mapping[str, Case]]:
 def shown_labels(comparison: Comparison) -> list[int]:
     """The myocardium where the labels are those of a heart, else the labels that were scored, eight at most."""
     scored = sorted(
-        label for name in comparison.metrics if name.startswith("dice_") and (label := column(name).metric.label)
+        label for name in comparison.metrics if name.startswith("dice_") and (label := metric(name).label)
     )
     if MYOCARDIUM in scored and set(scored) <= CARDIAC:
         return [MYOCARDIUM]

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from heteroreg.evaluation.gallery import Case
+from heteroreg.evaluation.metrics import metric
 from heteroreg.evaluation.scores import Scores
 from heteroreg.report.drawing import draw_image, draw_outline, percentile_limits
 from heteroreg.report.gallery import case_title
@@ -17,7 +18,6 @@ from heteroreg.report.paper.layout import Line, Panel
 from heteroreg.report.paper.material import Pairs, case_dice
 from heteroreg.report.paper.pictures import height_over_width, pairs_figure
 from heteroreg.report.paper.printing import LINE
-from heteroreg.report.wording import column
 from heteroreg.system.arrays import Floats, Labels
 
 # Okabe and Ito's orange and sky blue: apart for every eye, and bright enough over a grey image.
@@ -56,7 +56,7 @@ def _row(pair: Mapping[str, Case], scores: Mapping[str, Scores], labels: Sequenc
             panels.append(None)
             continue
         dice = case_dice(one, case, labels)
-        note = column("dice_1").number(dice) if math.isfinite(dice) else ""
+        note = metric("dice_1").format(dice) if math.isfinite(dice) else ""
         panels.append(
             _panel(case, grey, labels, case.fixed, warped=case.moved_labels, true=case.fixed_labels, note=note)
         )

@@ -1,0 +1,80 @@
+"""The table of a comparison: rows of evaluations, columns of metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+import pandas as pd
+
+from heteroreg.comparison.result import Result
+from heteroreg.evaluation.scores import Scores
+
+
+@dataclass(frozen=True)
+class ComparisonTable:
+    """Evaluations of one cohort side by side.
+
+    A row of the comparison is one evaluation, or several of one method that differ in the seed of the training.
+
+    Attributes:
+        table: One line for each row and metric: `row`, `metric`, and the attributes of `Result`.
+        values: One line for each row, metric and patient: `row`, `metric`, `patient`, `value` (the mean over the
+            seeds).
+        repeats: Name of the row → the scores of its seeds, in the order of the rows.
+        baseline: The row that the others are tested against.
+        left_out: Metric → number of slices or pairs that are left out because an evaluation lacks the metric there.
+    """
+
+    table: pd.DataFrame
+    values: pd.DataFrame
+    repeats: Mapping[str, Sequence[Scores]]
+    baseline: str
+    left_out: Mapping[str, int]
+
+    @property
+    def rows(self) -> list[str]:
+        """The names of the rows, in order."""
+        return list(self.repeats)
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics that any row has, in order."""
+        return list(self.table["metric"].unique())
+
+    @property
+    def scores(self) -> dict[str, Scores]:
+        """Name of the row → the scores of its first seed, to show single registrations of."""
+        return {row: scores[0] for row, scores in self.repeats.items()}
+
+    @property
+    def seeds(self) -> int:
+        """The largest number of seeds behind a row."""
+        return max(len(scores) for scores in self.repeats.values())
+
+    @property
+    def mode(self) -> str:
+        """The way of scoring: `standard`, `reference` or `learn2reg`."""
+        return str(next(iter(self.repeats.values()))[0].summary["mode"])
+
+    def result(self, row: str, metric: str) -> Result | None:
+        """Return one line of the table; None if the row does not have the metric."""
+        return self._results.get((row, metric))
+
+    def misses(self) -> list[tuple[str, int, int, int]]:
+        """Return row, label, in how many slices or pairs the row lost the label, and out of how many."""
+        found = []
+        for row, scores in self.repeats.items():
+            for label in sorted({int(label) for one in scores for label in one.summary["labels"]}):
+                counts = [one.summary["labels"].get(str(label), {"rows": 0, "missed": 0}) for one in scores]
+                missed, rows = (sum(count[key] for count in counts) for key in ("missed", "rows"))
+                if missed:
+                    found.append((row, label, missed, rows))
+        return found
+
+    @cached_property
+    def _results(self) -> dict[tuple[str, str], Result]:
+        lines = cast("list[dict[str, Any]]", self.table.to_dict("records"))
+        return {(line.pop("row"), line.pop("metric")): Result(**line) for line in lines}
