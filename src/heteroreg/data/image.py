@@ -15,7 +15,16 @@ from heteroreg.data.io.colour import luminance
 from heteroreg.data.io.dicom import is_dicom
 from heteroreg.data.io.dicom_series import read_series, read_series_grid
 from heteroreg.data.io.frames import require_frame, split_frame
-from heteroreg.data.io.itk import NIFTI_ENDINGS, grid_of, last_line, read_itk_header, read_itk_voxels
+from heteroreg.data.io.itk import (
+    NIFTI_ENDINGS,
+    ItkHeader,
+    grid_of,
+    last_line,
+    place,
+    quiet_itk,
+    read_itk_header,
+    read_itk_voxels,
+)
 from heteroreg.data.io.nifti import read_nifti_voxels
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_file
@@ -64,14 +73,6 @@ class Image:
         return place(image, self.grid)
 
 
-def place(image: Any, grid: Grid) -> Any:
-    """Gives a SimpleITK image the spacing, origin and direction of a grid, and returns it."""
-    image.SetSpacing(grid.spacing)
-    image.SetOrigin(grid.origin)
-    image.SetDirection(grid.direction)
-    return image
-
-
 def read_image(path: str | Path) -> Image:
     """Reads an image: NIfTI, MetaImage, NRRD, PNG, a DICOM file, or a folder of one DICOM series.
 
@@ -112,10 +113,7 @@ def read_grid(path: str | Path) -> Grid:
         UserError: The file is missing, of an unknown format, or not a 2D or 3D scalar image.
     """
     file, frame = _split(Path(path))
-    if is_dicom(file):
-        grid = read_series_grid(file, frame)
-    else:
-        grid = _frame_grid(file, grid_of(_read_header(file)), frame)
+    grid = read_series_grid(file, frame) if is_dicom(file) else _frame_grid(file, _read_header(file).grid, frame)
     grid = _first_axes(grid, _dims(grid.shape))
     _require_2d_or_3d(path, grid.shape)
     return grid
@@ -162,7 +160,8 @@ def write_sitk(image: Any, path: Path) -> None:
     """
     with atomic_file(path) as temporary:
         try:
-            sitk.WriteImage(image, str(temporary), useCompression=True)
+            with quiet_itk():
+                sitk.WriteImage(image, str(temporary), useCompression=True)
             if path.name.lower().endswith(NIFTI_ENDINGS):
                 read_nifti_voxels(temporary)  # ITK says nothing when the disk is full
         except (RuntimeError, UserError) as error:
@@ -219,21 +218,21 @@ def _frame_grid(file: Path, grid: Grid, frame: int | None) -> Grid:
 def _read_file(path: Path) -> Image:
     if path.name.lower().endswith(NIFTI_ENDINGS):
         # The grid as ITK reads it, so that every ITK-based tool agrees on the space.
-        array, grid = read_nifti_voxels(path), grid_of(_read_header(path))
+        array, grid = read_nifti_voxels(path), _read_header(path).grid
         if array.size != np.prod(grid.shape, dtype=object):
             raise UserError(f"{path}: its header says both {array.shape} and {grid.shape} voxels; convert it again")
         return Image(array.reshape(grid.shape, order="F"), grid, str(path))
     header = _read_header(path)
     image = read_itk_voxels(path, header)
-    if _is_colour(path, header.GetNumberOfComponents()):
+    if _is_colour(path, header.components):
         return Image(luminance(sitk.GetArrayViewFromImage(image)).T, grid_of(image), str(path))
     return Image.from_sitk(image, str(path))
 
 
-def _read_header(path: Path) -> Any:
+def _read_header(path: Path) -> ItkHeader:
     header = read_itk_header(path)
-    if not _is_colour(path, header.GetNumberOfComponents()):
-        _require_scalar(path, header.GetNumberOfComponents())
+    if not _is_colour(path, header.components):
+        _require_scalar(path, header.components)
     return header
 
 

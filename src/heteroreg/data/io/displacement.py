@@ -10,8 +10,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from heteroreg.data.grid import Grid
-from heteroreg.data.image import place, write_sitk
-from heteroreg.data.io.itk import NIFTI_ENDINGS, grid_of, read_itk_header, read_itk_voxels
+from heteroreg.data.image import write_sitk
+from heteroreg.data.io.itk import NIFTI_ENDINGS, place, read_itk_header, read_itk_voxels
 from heteroreg.data.io.nifti import read_nifti_voxels
 from heteroreg.system.arrays import Floats
 from heteroreg.system.errors import UserError
@@ -74,14 +74,14 @@ def read_displacement(path: str | Path) -> tuple[Floats, Grid]:
         raise UserError(f"{path}: no such file; name a displacement field")
     if path.name.lower().endswith(NIFTI_ENDINGS):
         read_nifti_voxels(path)  # ITK fills what is missing of a truncated file with zeros
-    reader = read_itk_header(path)
-    grid = grid_of(reader)
-    if reader.GetNumberOfComponents() != grid.dims or grid.dims not in (2, 3):
+    header = read_itk_header(path)
+    grid = header.grid
+    if header.components != grid.dims or grid.dims not in (2, 3):
         raise UserError(
-            f"{path}: has {reader.GetNumberOfComponents()} values in each voxel of a {grid.dims}D grid; "
+            f"{path}: has {header.components} values in each voxel of a {grid.dims}D grid; "
             "a displacement field has one for each axis"
         )
-    vectors = sitk.GetArrayFromImage(read_itk_voxels(path, reader, sitk.sitkVectorFloat64))
+    vectors = sitk.GetArrayFromImage(read_itk_voxels(path, header, sitk.sitkVectorFloat64))
     return displacement_from_itk(vectors, grid, path), grid
 
 
