@@ -28,10 +28,9 @@ from scipy.spatial.transform import Rotation
 
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, read_image, write_image
-from heteroreg.data.io.transforms import read_transform
 from heteroreg.registration.result import Registration
 from heteroreg.spatial import invert
-from heteroreg.spatial.field import warp_image, warp_points
+from heteroreg.spatial.field import Field
 
 Floats = NDArray[np.floating[Any]]
 LARGEST_MM = 4.0
@@ -108,13 +107,14 @@ def make(fixed: Grid, moving: Grid, folder: Path, seed: int = 0) -> Case:
     labels = Image((image.array > 130).astype(np.uint8) + (image.array > 220), moving)
     displacement = _smooth(fixed, rng)
     inverse = invert(torch.from_numpy(displacement)[None])[0].numpy()
+    field = Field(displacement, fixed)
     registration = Registration(
         fixed=_picture(fixed),
         moving=image,
-        moved=warp_image(image, displacement, fixed),
+        moved=field.warp(image),
         displacement=displacement,
         inverse_displacement=inverse,
-        moved_labels=warp_image(labels, displacement, fixed, labels=True),
+        moved_labels=field.warp(labels, labels=True),
     )
     registration.save(folder)
     write_image(image, folder / "moving.nii.gz")
@@ -161,12 +161,12 @@ def by_simpleitk(case: Case) -> tuple[Floats, Floats, Floats]:
 
 def by_heteroreg(case: Case) -> tuple[Floats, Floats, Floats]:
     """This package, from its files: `heteroreg warp`, which moves the points of moving."""
-    displacement, grid = read_transform(case.path("displacement.nii.gz"))
+    field = Field.read(case.path("displacement.nii.gz"))
     image, labels = (read_image(case.path(name)) for name in ("moving.nii.gz", "labels.nii.gz"))
-    moved = warp_image(image, displacement, grid).array
+    moved = field.warp(image).array
     whole = labels.with_array(labels.array.astype(np.uint8))
-    points = warp_points(case.points_in_moving, displacement, grid)
-    return moved, warp_image(whole, displacement, grid, labels=True).array, points - case.points_in_fixed
+    points = field.warp_points(case.points_in_moving)
+    return moved, field.warp(whole, labels=True).array, points - case.points_in_fixed
 
 
 def by_program(python: Path, name: str) -> Tool:

@@ -20,7 +20,7 @@ from heteroreg.data.cohort import Pair
 from heteroreg.data.samples.cache import SampleCache
 from heteroreg.data.samples.dataset import load_samples
 from heteroreg.data.samples.samples import Samples
-from heteroreg.registration.model import Estimate, ModelRegistrar, load
+from heteroreg.registration.model import Estimate, ModelRegistrar
 from heteroreg.training.config import Config
 from heteroreg.training.finite import FiniteCheck
 from heteroreg.training.loop import _update, set_up, train
@@ -98,7 +98,7 @@ def registrar(folder: Path, dims: int, method: str, settings: Mapping[str, Any] 
     """A run that was trained for one step, which registers as fast as one that was trained well."""
     pairs = cohort(folder / "cohort", SMALL[:dims], 2)
     config = {"method": method, "dims": dims, "steps": 1, "batch_size": 1} | dict(settings or {})
-    return load(train(pairs, folder / "run", config=config).folder)
+    return ModelRegistrar(train(pairs, folder / "run", config=config))
 
 
 @torch.inference_mode()

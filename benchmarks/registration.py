@@ -17,7 +17,8 @@ from benchmarks.measure import alternate, spread
 from benchmarks.ours import networks, registrar
 from benchmarks.published import Published
 from benchmarks.synthetic import images
-from heteroreg.registration.model import ModelRegistrar, load
+from heteroreg.registration.model import ModelRegistrar
+from heteroreg.training.run import Run
 
 METHOD = "hetero"
 PUBLISHED = "as published, networks, one pair"
@@ -48,7 +49,7 @@ def _measure(plan: Plan, shape: tuple[int, ...], count: int, folder: Path) -> li
         (PUBLISHED, "32-true"): (1, partial(Published(shape).register, moving[:1], fixed[:1]))
     }
     for precision in PRECISIONS:
-        model = load(run, precision=precision)
+        model = ModelRegistrar(Run.read(run), precision=precision)
         calls |= {
             ("networks, one pair", precision): (1, partial(networks, model, moving[:1], fixed[:1])),
             ("register, one pair", precision): (1, partial(_register, model, one, 1.0)),

@@ -1,28 +1,66 @@
-"""Deep registration of noisy medical images that says where it may be wrong."""
+"""Deep registration of noisy medical images, with calibrated estimates of noise and error.
+
+Everything a user calls is here:
+
+>>> import heteroreg as hr
+>>> hr.load("undeformed")
+Undeformed(slicewise=True, name='undeformed')
+"""
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from heteroreg import losses, networks
-    from heteroreg.comparison import compare
-    from heteroreg.data.cohort import Cohort, Pair
-    from heteroreg.data.image import Image
-    from heteroreg.evaluation import Scores, evaluate
-    from heteroreg.registration.cohort import register_cohort
-    from heteroreg.registration.model import load
-    from heteroreg.registration.result import Registrar, Registration
-    from heteroreg.system.errors import UserError
-    from heteroreg.training import Config, Run, train
+    from heteroreg import losses as losses
+    from heteroreg import methods as methods
+    from heteroreg import networks as networks
+    from heteroreg.comparison import compare as compare
+    from heteroreg.data.check import check as check
+    from heteroreg.data.cohort import Cohort as Cohort
+    from heteroreg.data.cohort import Pair as Pair
+    from heteroreg.data.grid import Grid as Grid
+    from heteroreg.data.image import Image as Image
+    from heteroreg.data.image import read_image as read_image
+    from heteroreg.data.image import read_labels as read_labels
+    from heteroreg.data.image import write_image as write_image
+    from heteroreg.data.phantom import write_phantom
+    from heteroreg.data.readers import import_cohort as import_cohort
+    from heteroreg.evaluation import Scores as Scores
+    from heteroreg.evaluation import evaluate as evaluate
+    from heteroreg.export import export as export
+    from heteroreg.hub.pull import pull as pull
+    from heteroreg.hub.push import push as push
+    from heteroreg.registration.base import BaseRegistrar as BaseRegistrar
+    from heteroreg.registration.cohort import register_cohort as register_cohort
+    from heteroreg.registration.load import load as load
+    from heteroreg.registration.register import register as register
+    from heteroreg.registration.result import Registrar as Registrar
+    from heteroreg.registration.result import Registration as Registration
+    from heteroreg.spatial.field import Field as Field
+    from heteroreg.spatial.field import warp_image
+    from heteroreg.study import run_study
+    from heteroreg.system.errors import UserError as UserError
+    from heteroreg.training import Config as Config
+    from heteroreg.training import Run as Run
+    from heteroreg.training import train as train
+
+    phantom, study, warp = write_phantom, run_study, warp_image
+
 
 __version__ = "0.1.0"
 
-# Loaded when first asked for: PyTorch takes seconds, and `heteroreg --help` needs none of it.
-_WHERE = {
+# Each name is imported on first use, since PyTorch takes seconds and `heteroreg --help` does without it.
+# Name → module; `module:name` if it has another name there; None for a module of this package.
+_PUBLIC = {
+    "BaseRegistrar": "heteroreg.registration.base",
     "Cohort": "heteroreg.data.cohort",
     "Config": "heteroreg.training",
+    "Field": "heteroreg.spatial.field",
+    "Grid": "heteroreg.data.grid",
     "Image": "heteroreg.data.image",
     "Pair": "heteroreg.data.cohort",
     "Registrar": "heteroreg.registration.result",
@@ -30,38 +68,52 @@ _WHERE = {
     "Run": "heteroreg.training",
     "Scores": "heteroreg.evaluation",
     "UserError": "heteroreg.system.errors",
+    "check": "heteroreg.data.check",
     "compare": "heteroreg.comparison",
     "evaluate": "heteroreg.evaluation",
-    "load": "heteroreg.registration.model",
+    "export": "heteroreg.export",
+    "import_cohort": "heteroreg.data.readers",
+    "load": "heteroreg.registration.load",
+    "losses": None,
+    "methods": None,
+    "networks": None,
+    "phantom": "heteroreg.data.phantom:write_phantom",
+    "pull": "heteroreg.hub",
+    "push": "heteroreg.hub",
+    "read_image": "heteroreg.data.image",
+    "read_labels": "heteroreg.data.image",
+    "register": "heteroreg.registration.register",
     "register_cohort": "heteroreg.registration.cohort",
+    "study": "heteroreg.study:run_study",
     "train": "heteroreg.training",
+    "warp": "heteroreg.spatial.field:warp_image",
+    "write_image": "heteroreg.data.image",
 }
-_MODULES = ("losses", "networks")
 
-__all__ = [
-    "Cohort",
-    "Config",
-    "Image",
-    "Pair",
-    "Registrar",
-    "Registration",
-    "Run",
-    "Scores",
-    "UserError",
-    "__version__",
-    "compare",
-    "evaluate",
-    "load",
-    "losses",
-    "networks",
-    "register_cohort",
-    "train",
-]
+__all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'heteroreg' has no attribute '{name}'")
+    where = _PUBLIC[name]
+    if where is None:
         return import_module(f"heteroreg.{name}")
-    if name in _WHERE:
-        return getattr(import_module(_WHERE[name]), name)
-    raise AttributeError(f"module 'heteroreg' has no attribute '{name}'")
+    module, _, other = where.partition(":")
+    return getattr(import_module(module), other or name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+class _Package(ModuleType):
+    """This package, in which a function is not hidden by the subpackage of the same name (`export`, `study`)."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and _PUBLIC.get(name):
+            return  # Python sets a subpackage as an attribute when it is first imported
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -10,8 +10,6 @@ from heteroreg import __version__
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.phantom import write_phantom
 from heteroreg.evaluation import evaluate
-from heteroreg.registration.classical import Undeformed
-from heteroreg.registration.model import load
 from heteroreg.report import write_report
 from heteroreg.system.errors import StoppedError
 from heteroreg.system.files import require_free, write_text
@@ -60,7 +58,7 @@ def _make(out: Path, pairs: int, steps: int, size: int, title: str, show: bool) 
     cohort = Cohort.read(out / "cohort")
     test = cohort.split("test")
     scores = [out / "scores" / "undeformed"]
-    evaluate(Undeformed(), test, out=scores[0], show=show)
+    evaluate("undeformed", test, out=scores[0], show=show)
     for method in METHODS:
         try:
             train(cohort, out / "runs" / method, method=method, steps=steps, show=show)
@@ -68,7 +66,7 @@ def _make(out: Path, pairs: int, steps: int, size: int, title: str, show: bool) 
             again = f"{out}: the demo was stopped; the same command begins it anew"
             raise StoppedError(again, stopped.signal) from None
         scores.append(out / "scores" / method)
-        evaluate(load(out / "runs" / method), test, out=scores[-1], show=show)
+        evaluate(out / "runs" / method, test, out=scores[-1], show=show)
     return write_report(
         scores,
         out / "report",

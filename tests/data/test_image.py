@@ -316,7 +316,7 @@ def test_a_place_in_space_that_is_no_number(key, value, tmp_path):
     header = nib.Nifti1Header(path.read_bytes()[:348])
     header[key][1] = value
     path.write_bytes(header.binaryblock + path.read_bytes()[348:])
-    with pytest.raises(UserError, match="its position in space is not a finite number"):
+    with pytest.raises(UserError, match="its place in space is no number"):
         read_image(path)
 
 

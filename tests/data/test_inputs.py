@@ -1,9 +1,13 @@
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
+from scipy.spatial.transform import Rotation
 
+from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, write_image
-from heteroreg.data.inputs import as_image
+from heteroreg.data.inputs import as_image, as_pair
 from heteroreg.system.errors import UserError
 
 
@@ -39,8 +43,8 @@ def test_images_become_float32_and_labels_int32(dtype, rng):
 @pytest.mark.parametrize(
     ("value", "spacing", "message"),
     [
-        (np.zeros(5), None, "has 1 axes; give a 2D or 3D image"),
-        (np.zeros((2, 2, 2, 2)), None, "has 4 axes; give a 2D or 3D image"),
+        (np.zeros(5), None, r"has 1 axes \(5,\); give a 2D or 3D image"),
+        (np.zeros((2, 2, 2, 2)), None, r"has 4 axes \(2, 2, 2, 2\); give a 2D or 3D image"),
         (np.array([[1.0, np.nan]]), None, "holds NaN or infinite values"),
         (np.zeros((4, 4, 4)), (1.0, 1.0), "spacing"),
         (np.zeros((4, 4)), (1.0, -1.0), "spacing"),
@@ -61,3 +65,136 @@ def test_fractions_are_no_labels():
 def test_a_label_file(tmp_path):
     write_image(Image.from_array(np.array([[0, 3], [1, 2]], dtype=np.int16)), tmp_path / "a.nii.gz")
     assert as_image(tmp_path / "a.nii.gz", labels=True).array.tolist() == [[0, 3], [1, 2]]
+
+
+OBLIQUE = Grid(
+    (9, 8, 7),
+    (0.7, 1.1, 8.0),
+    (-8.0, 2.0, -20.0),
+    tuple(Rotation.from_euler("xyz", (20, -30, 15), degrees=True).as_matrix().ravel().tolist()),
+)
+TURNED = Grid((9, 8), (0.7, 1.3), (-8.0, 2.0), (np.cos(0.3), -np.sin(0.3), np.sin(0.3), np.cos(0.3)))
+
+
+def with_file(image, tmp_path, read):
+    path = tmp_path / "image.nii.gz"
+    write_image(image, path)
+    return read(path)
+
+
+def to_itk(image):
+    itk = pytest.importorskip("itk")
+    found = itk.image_from_array(np.ascontiguousarray(image.array.T))
+    found.SetSpacing(list(image.grid.spacing))
+    found.SetOrigin(list(image.grid.origin))
+    found.SetDirection(itk.matrix_from_array(image.grid.axes))
+    return found
+
+
+def same_place(found, expected):
+    """Every voxel of both lies at the same point of space, and has the same value."""
+    np.testing.assert_array_equal(found.array, expected.array)
+    index = np.stack(np.meshgrid(*map(np.arange, expected.grid.shape), indexing="ij"), -1).astype(float)
+    np.testing.assert_allclose(found.grid.physical(index), expected.grid.physical(index), atol=1e-3)
+
+
+@pytest.mark.parametrize("grid", [OBLIQUE, TURNED])
+@pytest.mark.parametrize("labels", [False, True])
+def test_images_of_other_libraries_lie_where_they_lay(grid, labels, rng, tmp_path):
+    array = rng.integers(0, 50, size=grid.shape).astype(np.int16)
+    image = Image(array, grid)
+    for value in (image.to_sitk(), to_itk(image), image):
+        same_place(as_image(value, labels=labels), image)
+    if grid.dims == 3:  # a 2D NIfTI file cannot hold a turned grid
+        for read in (nib.load, itk_read, sitk.ReadImage, str):
+            same_place(as_image(with_file(image, tmp_path, read), labels=labels), image)
+        affine = grid.nifti_affine()
+        same_place(as_image(nib.Nifti1Image(array, affine), labels=labels), image)
+        same_place(as_image(nib.Nifti1Image(array[..., None], affine), labels=labels), image)
+
+
+def itk_read(path):
+    return pytest.importorskip("itk").imread(str(path))
+
+
+def test_a_2d_file_is_read_alike_by_nibabel(rng, tmp_path):
+    image = Image(rng.random((9, 8)).astype(np.float32), Grid((9, 8), (0.7, 1.3), (-8.0, 2.0), (1.0, 0, 0, 1.0)))
+    same_place(as_image(with_file(image, tmp_path, nib.load)), as_image(tmp_path / "image.nii.gz"))
+    same_place(as_image(with_file(image, tmp_path, itk_read)), image)
+
+
+def test_stored_scales_are_applied(rng):
+    stored = nib.Nifti1Image(rng.integers(0, 9, size=(4, 5, 6)).astype(np.int16), np.eye(4))
+    stored.header.set_slope_inter(2.0, 3.0)
+    again = nib.Nifti1Image.from_bytes(stored.to_bytes())
+    np.testing.assert_array_equal(as_image(again).array, np.asarray(again.dataobj, np.float32))
+
+
+def test_a_part_of_an_itk_image_lies_where_it_was_cut_out(rng):
+    itk = pytest.importorskip("itk")
+    image = Image(rng.random(OBLIQUE.shape).astype(np.float32), OBLIQUE)
+    part = itk.region_of_interest_image_filter(
+        to_itk(image), region_of_interest=itk.ImageRegion[3]([2, 1, 3], [4, 5, 2])
+    )
+    cut = itk.extract_image_filter(
+        to_itk(image), extraction_region=itk.ImageRegion[3]([2, 1, 3], [4, 5, 2]), direction_collapse_to_strategy=1
+    )
+    expected = Image(image.array[2:6, 1:6, 3:5], OBLIQUE.crop((2, 1, 3), (4, 5, 2)))
+    for value in (part, cut):  # the first keeps no index of where it was, the second does
+        same_place(as_image(value), expected)
+
+
+def test_tensors(rng):
+    array = rng.random((6, 5)).astype(np.float32)
+    tensor = torch.from_numpy(array)
+    for value in (tensor, tensor.double(), tensor.clone().requires_grad_(), tensor.T.contiguous().T):
+        found = as_image(value, (1.0, 2.0))
+        np.testing.assert_array_equal(found.array, array)
+        assert found.grid.spacing == (1.0, 2.0)
+    half = tensor.to(torch.bfloat16)
+    np.testing.assert_array_equal(as_image(half).array, half.float().numpy())
+    np.testing.assert_array_equal(as_image(tensor > 0.5, labels=True).array, array > 0.5)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_one_channel_axis_is_dropped_where_it_can_be_told(kind, rng):
+    volume, plane = rng.random((1, 6, 5, 4)), rng.random((1, 6, 5))
+    for spacing in (None, 2.0, (1.0, 2.0, 3.0)):
+        np.testing.assert_array_equal(as_image(kind(volume), spacing).array, volume[0].astype(np.float32))
+    np.testing.assert_array_equal(as_image(kind(plane), (1.0, 2.0)).array, plane[0].astype(np.float32))
+    # A volume of one voxel along x, if its spacing says so.
+    assert as_image(kind(plane), (1.0, 2.0, 3.0)).grid.shape == (1, 6, 5)
+    for spacing in (None, 2.0):
+        with pytest.raises(UserError, match=r"the first axis of \(1, 6, 5\) may be a channel"):
+            as_image(kind(plane), spacing)
+    with pytest.raises(UserError, match=r"the first axis of \(1, 1, 6, 5\) may be a channel"):
+        as_image(kind(plane[None]))
+    for lost in (volume[None], rng.random((2, 6, 5, 4))):
+        with pytest.raises(UserError, match=r"has \d axes"):
+            as_image(kind(lost))
+
+
+def test_what_would_lose_its_place_or_its_values():
+    with pytest.raises(UserError, match="at right angles"):
+        as_image(nib.Nifti1Image(np.zeros((3, 4, 5)), np.eye(4) + np.eye(4, k=1) * [[1], [0], [0], [0]]))
+    with pytest.raises(UserError, match="has 4 axes"):
+        as_image(nib.Nifti1Image(np.zeros((3, 4, 5, 2)), np.eye(4)))
+    with pytest.raises(UserError, match="real numbers"):
+        as_image(np.zeros((4, 4), dtype=complex))
+    with pytest.raises(UserError, match="real numbers"):
+        as_image(np.full((4, 4), "a"))
+    itk = pytest.importorskip("itk")
+    with pytest.raises(UserError, match="has 3 values in each voxel"):
+        as_image(itk.image_from_array(np.zeros((4, 4, 3), dtype=np.uint8), is_vector=True))
+    monai = pytest.importorskip("monai.data")
+    with pytest.raises(UserError, match="MetaTensor"):
+        as_image(monai.MetaTensor(torch.zeros(1, 4, 4)))
+
+
+def test_a_spacing_without_an_array_is_told(rng):
+    image = Image.from_array(rng.random((8, 8)))
+    with pytest.raises(UserError, match=r"^spacing: is for arrays") as caught:
+        as_pair(image, image, None, 2.0)
+    assert caught.value.argument == "spacing"
+    moving, fixed, labels = as_pair(image.array, torch.from_numpy(image.array), image.array > 0.5, (1.0, 2.0))
+    assert moving.grid.spacing == fixed.grid.spacing == labels.grid.spacing == (1.0, 2.0)

@@ -17,7 +17,7 @@ from torch import Tensor
 from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.evaluation import evaluate
 from heteroreg.methods import METHODS
-from heteroreg.registration.model import load
+from heteroreg.registration.load import load
 from heteroreg.training import Run, loop, train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that CUDA knows")

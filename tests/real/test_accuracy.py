@@ -11,7 +11,6 @@ import SimpleITK as sitk
 import heteroreg as hr
 from heteroreg.data.image import read_image, read_labels
 from heteroreg.registration.classical import Undeformed
-from heteroreg.registration.load import registrar_of
 
 MYOCARDIUM = 2
 
@@ -76,5 +75,5 @@ def test_another_grid_spacing_and_numbering(real_data: Path, run: hr.Run, tmp_pa
 
 
 def test_the_model_that_comes_along_has_learned_from_phantoms_what_holds_for_hearts(real_data: Path) -> None:
-    scores = hr.evaluate(registrar_of("phantom", device="cpu"), hr.Cohort.read(real_data / "mnms").split("val"))
+    scores = hr.evaluate(hr.load("phantom", device="cpu"), hr.Cohort.read(real_data / "mnms").split("val"))
     assert mean_dice(scores) > 0.78  # undeformed 0.47; trained on these hearts 0.81

@@ -16,7 +16,6 @@ from heteroreg.data.io.affine import Affine
 from heteroreg.registration.alignment import Aligned
 from heteroreg.registration.classical import Undeformed
 from heteroreg.spatial import compose
-from heteroreg.spatial.field import warp_image
 from heteroreg.system.errors import UserError
 
 # A turn by 8°, a stretch and a shear, and some millimetres.
@@ -65,7 +64,7 @@ def test_the_displacement_gives_moved_and_has_its_inverse(flat, pair):
     moving, fixed, _ = pair
     found = Aligned(flat, ALIGNMENTS[2]).register(moving, fixed)
     assert found.moving.grid == moving.grid
-    again = warp_image(moving, found.displacement, fixed.grid)
+    again = found.field.warp(moving)
     np.testing.assert_allclose(again.array, found.moved.array, atol=1e-3 * np.ptp(moving.array))
     u, v = (torch.from_numpy(array)[None] for array in (found.displacement, found.inverse_displacement))
     both = compose(u, v)[0].numpy()[:, 8:-8, 8:-8]  # further out the way leads past the field
@@ -79,7 +78,7 @@ def test_labels_and_figures_are_those_of_the_image_as_it_is(flat, pair):
     labels.array[10:20, 10:20] = 2
     found = Aligned(flat, ALIGNMENTS[2]).register(moving, fixed, labels)
     assert found.moving_labels.grid == moving.grid
-    expected = warp_image(labels, found.displacement, fixed.grid, labels=True)
+    expected = found.field.warp(labels, labels=True)
     assert (found.moved_labels.array == expected.array).mean() > 0.999
     assert found.info["initial"]["offset"] == (3.0, -2.0)
     assert json.dumps(found.summary())
@@ -106,7 +105,7 @@ def test_the_identity_behind_an_alignment_is_the_alignment(rng):
     transform.SetTranslation((3.0, -2.0, 1.0))
     expected = sitk.Resample(moving.to_sitk(), moving.to_sitk(), transform, sitk.sitkLinear, 1.0)
     expected = sitk.GetArrayFromImage(expected).T
-    inside = warp_image(moving, found.displacement, grid).array > 0
+    inside = found.field.warp(moving).array > 0
     assert inside.mean() > 0.4
     difference = np.abs(found.moved.array - expected)[inside]
     assert np.quantile(difference, 0.99) < 1e-4

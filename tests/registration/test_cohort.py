@@ -18,7 +18,7 @@ from heteroreg.data.image import Image, read_image, write_image
 from heteroreg.evaluation import evaluate
 from heteroreg.registration.classical import Undeformed
 from heteroreg.registration.cohort import register_cohort
-from heteroreg.registration.model import load
+from heteroreg.registration.load import load
 from heteroreg.system.errors import UserError
 from heteroreg.training import Run
 

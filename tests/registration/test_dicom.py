@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from tests.data import dicom_writer as writer
 
 from heteroreg.data.image import read_image
-from heteroreg.registration.model import load
+from heteroreg.registration.load import load
 from heteroreg.training import Run
 
 ECHO = Path(pydicom.__file__).parent / "data" / "test_files" / "examples_ybr_color.dcm"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -10,8 +12,9 @@ from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
 from heteroreg.data.phantom import make_pair
 from heteroreg.registration.classical import Elastix, Undeformed
-from heteroreg.registration.load import PHANTOM, registrar_of, remarks
+from heteroreg.registration.load import BUNDLED, as_registrar, load, remarks
 from heteroreg.registration.model import ModelRegistrar
+from heteroreg.registration.names import REGISTRARS
 from heteroreg.system.errors import UserError
 from heteroreg.training import Run
 
@@ -23,17 +26,89 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_names() -> None:
-    assert registrar_of("undeformed") == Undeformed()
-    assert registrar_of("elastix") == Elastix(threads=1)
-    assert registrar_of("elastix", threads=3) == Elastix(threads=3)
+    assert load("undeformed") == Undeformed()
+    assert load("elastix") == Elastix(threads=1)
+    assert load("elastix", threads=3) == Elastix(threads=3)
 
 
 def test_runs(run_2d: Run) -> None:
-    registrar = registrar_of(run_2d.folder, device="cpu")
+    registrar = load(run_2d.folder, device="cpu")
     assert isinstance(registrar, ModelRegistrar)
     assert registrar.name == run_2d.folder.name
-    with pytest.raises(UserError, match="--threads: is for elastix"):
-        registrar_of(run_2d.folder, threads=2)
+    assert load(str(run_2d.folder), device="cpu").name == run_2d.folder.name
+    assert load(run_2d, device="cpu").name == run_2d.folder.name
+    assert load(run_2d, samples=None, checkpoint="last").run.folder == run_2d.folder
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("what", "argument", "value", "says"),
+    [
+        ("undeformed", "threads", 2, "threads: is for elastix, not for undeformed"),
+        ("phantom", "threads", 2, "threads: is for elastix, not for phantom"),
+        ("undeformed", "samples", 8, "samples: undeformed has no displacement uncertainty"),
+        ("elastix", "refine", 8, "refine: elastix has no network"),
+        ("phantom", "refine", -1, "refine: -1 is negative"),
+        ("phantom", "samples", 8, "samples: .*hetero has no displacement uncertainty; train with"),
+    ],
+)
+def test_an_argument_that_does_not_fit_is_named(what: str, argument: str, value: int, says: str) -> None:
+    with pytest.raises(UserError, match=f"^{says}") as caught:
+        load(what, **{argument: value})
+    assert caught.value.argument == argument
+
+
+def test_a_registrar_stays_and_the_rest_is_loaded(run_2d: Run) -> None:
+    registrar = Undeformed(slicewise=False)
+    assert as_registrar(registrar) is registrar
+    assert as_registrar("undeformed") == Undeformed()
+    for what in (run_2d, run_2d.folder, str(run_2d.folder)):
+        assert as_registrar(what).name == run_2d.folder.name
+
+
+def test_a_shared_model_keeps_its_name(run_2d: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def fetched(name: str, *, revision: str | None = None) -> Path:
+        asked.append((name, revision))
+        return run_2d.folder
+
+    monkeypatch.setattr("heteroreg.registration.model.fetch", fetched)
+    registrar = load("me/cardiac", device="cpu")
+    assert (registrar.name, registrar.run.folder, asked) == ("me/cardiac", run_2d.folder, [("me/cardiac", None)])
+    with pytest.raises(UserError, match=r"^samples: ") as caught:
+        load("me/cardiac", samples=4)
+    assert caught.value.argument == "samples"
+
+
+def test_a_mistyped_path_is_not_sent_to_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetched(*_: object, **__: object) -> Path:
+        raise AssertionError("asked a server")
+
+    monkeypatch.setattr("heteroreg.registration.model.fetch", fetched)
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    for what in ("runs/mse", Path("other/mse"), "mse", "./me/cardiac"):
+        with pytest.raises(UserError, match=r"is not the folder of a run \(no config.yaml\)"):
+            load(what)
+
+
+def test_a_model_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetched(name: str, *, revision: str | None = None) -> Path:
+        raise UserError(f"{name}: no connection to Hugging Face (offline); check the network")
+
+    monkeypatch.setattr("heteroreg.registration.model.fetch", fetched)
+    with pytest.raises(UserError, match=r"not the folder of a run .*, nor a model on Hugging Face .*no connection"):
+        load("me/cardiac")
+
+
+def test_the_names_of_registrars_need_neither_pytorch_nor_a_model() -> None:
+    code = (
+        "import sys; from heteroreg.registration.names import REGISTRARS; "
+        "assert not {'torch', 'SimpleITK', 'pandas'} & set(sys.modules); print(*sorted(REGISTRARS))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == sorted(REGISTRARS) == ["elastix", "phantom", "undeformed"]
 
 
 @pytest.mark.parametrize(
@@ -42,20 +117,21 @@ def test_runs(run_2d: Run) -> None:
         ("elastics", "did you mean elastix"),
         ("Undeformed", "did you mean undeformed"),
         ("phantoms", "did you mean phantom"),
-        ("runs/mse", "that `heteroreg train` made, or elastix, undeformed or phantom"),
+        ("mse", "give a run, owner/name, or elastix or phantom or undeformed"),
     ],
 )
 def test_unknown_names(name: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=hint):
-        registrar_of(name)
+        load(name)
 
 
 def test_a_run_in_a_folder_of_that_name(run_2d: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("undeformed").symlink_to(run_2d.folder)
-    assert registrar_of("undeformed") == Undeformed()
-    assert isinstance(registrar_of("./undeformed", device="cpu"), ModelRegistrar)
+    assert load("undeformed") == Undeformed()
+    for what in ("./undeformed", Path("undeformed")):
+        assert isinstance(load(what, device="cpu"), ModelRegistrar)
 
 
 def test_elastix_that_is_not_installed_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,11 +140,11 @@ def test_elastix_that_is_not_installed_is_told_at_once(monkeypatch: pytest.Monke
 
     monkeypatch.setattr("heteroreg.registration.elastix.version", missing)
     with pytest.raises(UserError, match=r"pip install 'heteroreg\[elastix\]'"):
-        registrar_of("elastix")
+        load("elastix")
 
 
 def test_the_model_that_comes_along_registers_hearts_that_it_has_not_seen() -> None:
-    registrar = registrar_of("phantom", device="cpu")
+    registrar = load("phantom", device="cpu")
     before, after = [], []
     for seed in range(4):
         pair = make_pair((2026, seed), shape=(112, 96))
@@ -80,17 +156,17 @@ def test_the_model_that_comes_along_registers_hearts_that_it_has_not_seen() -> N
 
 
 def test_the_model_that_comes_along_is_small_and_says_nothing_of_where_it_was_made() -> None:
-    files = [path for path in PHANTOM.rglob("*") if path.is_file()]
+    files = [path for path in BUNDLED.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 2e6
-    assert Run.read(PHANTOM).config.cohort is None
+    assert Run.read(BUNDLED).config.cohort is None
     assert {path.name for path in files} >= {"README.md", "config.yaml", "state.json"}
 
 
 def test_what_should_be_known_of_a_registration(rng: np.random.Generator) -> None:
     thin, thick = ((1.0, 1.0, 1.0), (1.0, 1.0, 9.0))
-    for spacing, words in ((thin, ["trained on phantoms alone", "model of volumes"]), (thick, ["phantoms"])):
+    for spacing, words in ((thin, ["trained on phantoms alone", "3D model"]), (thick, ["phantoms"])):
         moving, fixed = (Image(rng.random((32, 32, 3)), Grid.of_shape((32, 32, 3), spacing)) for _ in range(2))
-        found = remarks("phantom", registrar_of("phantom", device="cpu").register(moving, fixed))
+        found = remarks("phantom", load("phantom", device="cpu").register(moving, fixed))
         assert len(found) == len(words)
         assert all(word in line for word, line in zip(words, found, strict=True))
     assert not remarks("undeformed", Undeformed().register(moving, fixed))

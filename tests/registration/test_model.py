@@ -16,7 +16,7 @@ from heteroreg.data.image import Image, read_image, read_labels, write_image
 from heteroreg.data.samples.preparation import scale_of
 from heteroreg.registration.model import ModelRegistrar, at_least
 from heteroreg.spatial import compose, warp
-from heteroreg.spatial.field import warp_image
+from heteroreg.spatial.field import Field
 from heteroreg.system.errors import UserError
 from heteroreg.training import train
 
@@ -378,7 +378,7 @@ def test_labels_with_intervals(uncertain, cohort_2d, tmp_path):
     assert summary["displacement_sd_mm"]["mean"] == pytest.approx(registration.displacement_sd.array.mean())
     pixel = np.prod(registration.grid.spacing)
     warped = [
-        warp_image(read_labels(pair.moving_labels), sample, registration.grid, labels=True).array
+        Field(sample, registration.grid).warp(pair.moving_labels, labels=True).array
         for sample in registration.sample(8)
     ]
     for label in (1, 2, 3):

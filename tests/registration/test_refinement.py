@@ -14,7 +14,7 @@ from heteroreg.data.image import read_image
 from heteroreg.losses import TotalLoss, smoothness
 from heteroreg.losses.objectives import MeanSquaredError
 from heteroreg.networks.displacement import Displacement, integrated
-from heteroreg.registration.load import registrar_of
+from heteroreg.registration.load import load
 from heteroreg.registration.refinement import refine
 from heteroreg.spatial import compose, warp
 from heteroreg.system.errors import UserError
@@ -111,6 +111,6 @@ def test_the_command(run_2d: Run, cohort_2d: Cohort, tmp_path, monkeypatch: pyte
 
 def test_what_cannot_be_refined(run_2d: Run) -> None:
     with pytest.raises(UserError, match="--refine: undeformed has no network to begin from"):
-        registrar_of("undeformed", refine=3)
+        load("undeformed", refine=3)
     with pytest.raises(UserError, match="whole number from 0 up"):
         hr.load(run_2d.folder, refine=-1)

@@ -17,7 +17,7 @@ from heteroreg.comparison.escape import escaped
 from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.data.phantom import write_phantom
 from heteroreg.evaluation import Scores, evaluate
-from heteroreg.registration.model import load
+from heteroreg.registration.load import load
 from heteroreg.system.errors import UserError
 
 TEST = (

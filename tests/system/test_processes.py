@@ -24,7 +24,7 @@ from heteroreg.cli.app import main
 from heteroreg.data.cohort import Cohort
 from heteroreg.evaluation import evaluate
 from heteroreg.registration.cohort import register_cohort
-from heteroreg.registration.model import load
+from heteroreg.registration.load import load
 from heteroreg.system import processes
 from heteroreg.system.errors import StoppedError, UserError
 from heteroreg.system.processes import start

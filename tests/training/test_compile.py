@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from heteroreg.data.cohort import Cohort
-from heteroreg.registration.model import load
+from heteroreg.registration.load import load
 from heteroreg.training import Run, checkpoint, train
 
 SETTINGS = {"batch_size": 2, "log_every": 1, "precision": "32-true"}

@@ -294,9 +294,6 @@ def register(
         str, typer.Option(help="Of a cohort: train, val, test, or all.", autocompletion=completion.split)
     ] = "all",
     threads: Threads = None,
-    devices: Devices = 1,
-    nodes: Nodes = 1,
-    strategy: Strategy = "auto",
     quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001
 ) -> None:
@@ -312,21 +309,19 @@ def register(
     from heteroreg.data.inputs import as_image
     from heteroreg.data.io.affine import read_affine
     from heteroreg.registration.alignment import Aligned
-    from heteroreg.registration.load import registrar_of, remarks
+    from heteroreg.registration.load import load, remarks
     from heteroreg.system.files import require_free
     from heteroreg.uncertainty.label_sizes import in_words
 
     if fixed is None:
         if initial is not None:
             raise UserError("--initial: is for a single pair; each pair of a cohort has an alignment of its own")
-        _register_cohort(
-            moving, model, out, moving_labels, samples, refine, split, threads, devices, nodes, strategy, quiet
-        )
+        _register_cohort(moving, model, out, moving_labels, samples, refine, split, threads, quiet)
         return
-    if split != "all" or devices * nodes > 1:
-        raise UserError("--split, --devices and --nodes: are for cohorts; a single pair needs one process")
+    if split != "all":
+        raise UserError("--split: is for cohorts, and this is a single pair")
     require_free(out, "summary.json")
-    registrar = registrar_of(model, threads=threads, samples=samples, refine=refine)
+    registrar = load(model, threads=threads, samples=samples, refine=refine)
     if initial is not None:
         registrar = Aligned(registrar, read_affine(initial))
     labels = None if moving_labels is None else as_image(moving_labels, labels=True)
@@ -348,19 +343,14 @@ def _register_cohort(
     refine: int,
     split: str,
     threads: int | None,
-    devices: int,
-    nodes: int,
-    strategy: str,
     quiet: bool,
 ) -> None:
     from heteroreg.data.cohort import Cohort
     from heteroreg.registration.cohort import TABLE, register_cohort
-    from heteroreg.registration.load import registrar_of
-    from heteroreg.system.processes import require_places
+    from heteroreg.registration.load import load
 
     if labels is not None:
         raise UserError("--moving-labels: is for a single pair; a cohort names its label maps itself")
-    require_places(devices, nodes)
     try:
         pairs = Cohort.read(path)
     except UserError as error:
@@ -370,21 +360,15 @@ def _register_cohort(
             f"{path}: is no cohort; name two images, MOVING and FIXED, or a pairs.csv or its folder"
         ) from error
     pairs = pairs.split(split)
-    # With several processes each goes to its own device later.
-    device = "cpu" if devices * nodes > 1 else None
-    registrar = registrar_of(model, device=device, threads=threads, samples=samples, refine=refine)
-    table = register_cohort(
-        registrar, pairs, out, devices=devices, nodes=nodes, strategy=strategy, show=not quiet,
-    )  # fmt: skip
+    registrar = load(model, threads=threads, samples=samples, refine=refine)
+    table = register_cohort(registrar, pairs, out, show=not quiet)
     failed = table["error"][table["error"] != ""]
-    if _first_process():
-        for text in failed:
-            print(f"heteroreg: {text}", file=sys.stderr)
+    for text in failed:
+        print(f"heteroreg: {text}", file=sys.stderr)
     if len(failed):
         raise UserError(
             f"{out / TABLE}: {len(failed)} of {len(table)} pairs failed, the others are registered; mend or take "
-            "out the failed ones and give the same command again",
-            elsewhere=not _first_process(),
+            "out the failed ones and give the same command again"
         )
     _say(quiet, f"wrote {out}: {len(table)} pairs, listed in {out / TABLE}")
 
@@ -413,34 +397,33 @@ def warp(
     """
     from heteroreg.data.image import read_grid, read_image, read_labels, write_image
     from heteroreg.data.io.points import is_points
-    from heteroreg.data.io.transforms import read_transform
-    from heteroreg.spatial.field import warp_image
+    from heteroreg.spatial.field import Field
 
     onto = None if like is None else read_grid(like)
     with progress("warping", None):
-        displacement, grid = read_transform(transform, onto)
+        field = Field.read(transform, like=onto)
         if is_points(image):
             if labels:
                 raise UserError("--labels: is for label maps, and IMAGE holds points")
-            _warp_points(image, displacement, grid, out)
+            _warp_points(image, field, out)
         else:
             source = read_labels(image) if labels else read_image(image)
-            write_image(warp_image(source, displacement, grid, onto, labels=labels), out)
+            write_image(field.warp(source, like=onto, labels=labels), out)
     _say(quiet, f"wrote {out}")
 
 
-def _warp_points(path: Path, displacement: Any, grid: Any, out: Path) -> None:
+def _warp_points(path: Path, field: Any, out: Path) -> None:
     import numpy as np
 
     from heteroreg.data.io.points import read_points, write_points
-    from heteroreg.spatial.field import warp_points
 
     points = read_points(path)
     dims = points.positions.shape[1]
-    if dims < grid.dims:
-        raise UserError(f"{path}: its points have {dims} coordinates, and the transform {grid.dims}")
+    needed = field.grid.dims
+    if dims < needed:
+        raise UserError(f"{path}: its points have {dims} coordinates, and the transform {needed}")
     moved = points.positions.copy()
-    moved[:, : grid.dims] = warp_points(moved[:, : grid.dims], displacement, grid)
+    moved[:, :needed] = field.warp_points(moved[:, :needed])
     lost = [name for name, place in zip(points.names, moved, strict=True) if not np.isfinite(place).all()]
     if lost:
         raise UserError(
@@ -509,14 +492,14 @@ def evaluate(
     """
     from heteroreg.data.cohort import Cohort
     from heteroreg.evaluation import evaluate as run
-    from heteroreg.registration.load import registrar_of
+    from heteroreg.registration.load import load
     from heteroreg.system.processes import require_places
 
     require_places(devices, nodes)
     pairs = Cohort.read(cohort, confine=confine).split(split)
     # With several processes each goes to its own device later.
     device = "cpu" if devices * nodes > 1 else None
-    registrar = registrar_of(model, device, threads, refine=refine)
+    registrar = load(model, device=device, threads=threads, refine=refine)
     scores = run(
         registrar, pairs, metrics=metrics.value, out=out, devices=devices, nodes=nodes, strategy=strategy,
         show=not quiet,

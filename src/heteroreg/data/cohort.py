@@ -22,7 +22,7 @@ NAME_COLUMNS = ("id", "split", "patient")
 SPLITS = ("train", "val", "test")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Pair:
     """One moving and one fixed image, by their files.
 
@@ -52,13 +52,17 @@ class Pair:
         if not self.patient:
             object.__setattr__(self, "patient", self.id)
 
+    def __repr__(self) -> str:
+        labels = "with labels" if self.labelled else "without labels"
+        return f"Pair({self.id!r}, {self.moving.name!r} to {self.fixed.name!r}, {labels})"
+
     @property
     def labelled(self) -> bool:
         """Whether both images have label maps."""
         return self.moving_labels is not None and self.fixed_labels is not None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Cohort:
     """A table of pairs.
 
@@ -69,6 +73,10 @@ class Cohort:
 
     pairs: tuple[Pair, ...]
     name: str = "cohort"
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{sum(pair.split == split for pair in self)} {split}" for split in self.splits)
+        return f"Cohort({self.name!r}, {len(self)} pairs{f': {counts}' if counts else ''})"
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -137,6 +145,11 @@ class Cohort:
         table = pd.DataFrame(rows).fillna("")
         filled = [column for column in table.columns if column in REQUIRED_COLUMNS or (table[column] != "").any()]
         write_text(path, table[filled].to_csv(index=False, lineterminator="\n"))
+
+
+def as_cohort(cohort: Cohort | str | Path) -> Cohort:
+    """Return a cohort as it is; read anything else as its path."""
+    return cohort if isinstance(cohort, Cohort) else Cohort.read(cohort)
 
 
 def _check_rows(path: Path, rows: Sequence[tuple[int, Mapping[str, str]]]) -> None:

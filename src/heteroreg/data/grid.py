@@ -15,7 +15,7 @@ THICK = 3.0
 LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Grid:
     """A regular grid of voxels in physical space, as ITK defines it.
 
@@ -33,6 +33,15 @@ class Grid:
     spacing: tuple[float, ...]
     origin: tuple[float, ...]
     direction: tuple[float, ...]
+
+    def __repr__(self) -> str:
+        return f"Grid({self.summary})"
+
+    @property
+    def summary(self) -> str:
+        """Shape and spacing in a few words."""
+        spacing = "×".join(f"{step:.4g}" for step in self.spacing)
+        return f"{'×'.join(map(str, self.shape))} voxels, {spacing} mm"
 
     @classmethod
     def of_shape(cls, shape: Sequence[int], spacing: Sequence[float] | float = 1.0) -> Grid:
@@ -77,6 +86,27 @@ class Grid:
         affine[:3, :3] = LPS_TO_RAS[:, None] * self.matrix
         affine[:3, 3] = LPS_TO_RAS * np.asarray(self.origin)
         return affine
+
+    @classmethod
+    def of_nifti_affine(cls, shape: Sequence[int], affine: Doubles) -> Grid:
+        """Make the grid of an array from NIfTI's matrix (4, 4), from indices to mm in RAS.
+
+        A 2D array gets a 2D grid, with the position in the plane that ITK gives it.
+
+        Args:
+            shape: Voxels along each axis; axes beyond the third get the spacing 1.
+            affine: The matrix.
+        """
+        dims = len(shape)
+        matrix, origin = np.eye(dims), np.zeros(dims)
+        n = min(dims, 3)
+        matrix[:n, :n] = LPS_TO_RAS[:n, None] * np.asarray(affine, dtype=float)[:n, :n]
+        origin[:n] = LPS_TO_RAS[:n] * np.asarray(affine, dtype=float)[:n, 3]
+        spacing = np.linalg.norm(matrix, axis=0)
+        axes = matrix / np.where(spacing > 0, spacing, 1)
+        return cls(
+            tuple(map(int, shape)), tuple(spacing.tolist()), tuple(origin.tolist()), tuple(axes.ravel().tolist())
+        )
 
     def physical(self, index: Doubles) -> Doubles:
         """Positions in mm of (fractional) indices, along the last axis of `index` (…, d)."""

@@ -8,23 +8,14 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from heteroreg.data.grid import Grid
 from heteroreg.data.io.colour import luminance
 from heteroreg.data.io.dicom import is_dicom
 from heteroreg.data.io.dicom_series import read_series, read_series_grid
 from heteroreg.data.io.frames import require_frame, split_frame
-from heteroreg.data.io.itk import (
-    NIFTI_ENDINGS,
-    ItkHeader,
-    grid_of,
-    last_line,
-    place,
-    quiet_itk,
-    read_itk_header,
-    read_itk_voxels,
-)
+from heteroreg.data.io.itk import NIFTI_ENDINGS, grid_of, last_line, read_itk_header, read_itk_voxels
 from heteroreg.data.io.nifti import read_nifti_voxels
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_file
@@ -32,14 +23,22 @@ from heteroreg.system.files import atomic_file
 LARGEST_LABEL = 2**31 - 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Image:
-    """An array of voxels and where they lie.
+    """An array of voxels with its grid in space.
+
+    `np.asarray(image)` is its array.
 
     Attributes:
-        array: Values [x, y] or [x, y, z]; numbers for an image, integers for a label map.
-        grid: Where they lie.
-        name: What to call the image in messages: its path, where it has one.
+        array: Values [x, y] or [x, y, z]; integers for a label map.
+        grid: The grid of the voxels.
+        name: Name in messages: the path, where there is one.
+
+    Examples:
+        >>> import numpy as np
+        >>> import heteroreg as hr
+        >>> hr.Image.from_array(np.zeros((64, 48, 10), dtype=np.float32), spacing=(1.5, 1.5, 8))
+        Image(64×48×10 voxels, 1.5×1.5×8 mm, float32, 'array')
     """
 
     array: NDArray[Any]
@@ -51,26 +50,44 @@ class Image:
             raise ValueError(f"{self.name}: array of shape {self.array.shape} on a grid of shape {self.grid.shape}")
 
     def with_array(self, array: NDArray[Any]) -> Image:
-        """The same grid and name with other values."""
+        """Return an image of other values with the same grid and name."""
         return replace(self, array=array)
+
+    def __repr__(self) -> str:
+        return f"Image({self.grid.summary}, {self.array.dtype}, {self.name!r})"
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the array, so that NumPy and Matplotlib take an image as it is."""
+        array = self.array if dtype is None else self.array.astype(dtype, copy=False)
+        if copy is False and array is not self.array:
+            raise ValueError(f"{self.name}: {self.array.dtype} cannot become {dtype} without a copy")
+        return array.copy() if copy and array is self.array else array
 
     @classmethod
     def from_array(
         cls, array: NDArray[Any], spacing: float | tuple[float, ...] = 1.0, name: str = "array"
     ) -> Image:
-        """An image from an array [x, y(, z)] and its spacing in mm."""
+        """Make an image of an array [x, y(, z)] and its spacing in mm."""
         return cls(np.asarray(array), Grid.of_shape(array.shape, spacing), name)
 
     @classmethod
     def from_sitk(cls, image: Any, name: str = "image") -> Image:
-        """An image from a scalar SimpleITK image."""
+        """Convert a scalar SimpleITK image."""
         return cls(np.ascontiguousarray(sitk.GetArrayFromImage(image).T), grid_of(image), name)
 
     def to_sitk(self) -> Any:
-        """The same image as a SimpleITK image."""
+        """Return the image as a SimpleITK image."""
         array = self.array.astype(np.uint8) if self.array.dtype == bool else self.array
         image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
         return place(image, self.grid)
+
+
+def place(image: Any, grid: Grid) -> Any:
+    """Gives a SimpleITK image the spacing, origin and direction of a grid, and returns it."""
+    image.SetSpacing(grid.spacing)
+    image.SetOrigin(grid.origin)
+    image.SetDirection(grid.direction)
+    return image
 
 
 def read_image(path: str | Path) -> Image:
@@ -113,7 +130,10 @@ def read_grid(path: str | Path) -> Grid:
         UserError: The file is missing, of an unknown format, or not a 2D or 3D scalar image.
     """
     file, frame = _split(Path(path))
-    grid = read_series_grid(file, frame) if is_dicom(file) else _frame_grid(file, _read_header(file).grid, frame)
+    if is_dicom(file):
+        grid = read_series_grid(file, frame)
+    else:
+        grid = _frame_grid(file, grid_of(_read_header(file)), frame)
     grid = _first_axes(grid, _dims(grid.shape))
     _require_2d_or_3d(path, grid.shape)
     return grid
@@ -160,8 +180,7 @@ def write_sitk(image: Any, path: Path) -> None:
     """
     with atomic_file(path) as temporary:
         try:
-            with quiet_itk():
-                sitk.WriteImage(image, str(temporary), useCompression=True)
+            sitk.WriteImage(image, str(temporary), useCompression=True)
             if path.name.lower().endswith(NIFTI_ENDINGS):
                 read_nifti_voxels(temporary)  # ITK says nothing when the disk is full
         except (RuntimeError, UserError) as error:
@@ -196,12 +215,12 @@ def _split(path: Path) -> tuple[Path, int | None]:
 def _read(path: Path) -> Image:
     file, frame = _split(path)
     if is_dicom(file):
-        return _without_trailing_axes(Image(*read_series(file, frame), str(path)))
+        return without_trailing_axes(Image(*read_series(file, frame), str(path)))
     image = _read_file(file)
     if frame is not None:
         grid = _frame_grid(file, image.grid, frame)
         image = Image(image.array[..., frame], grid, str(path))
-    return _without_trailing_axes(image)
+    return without_trailing_axes(image)
 
 
 def _frame_grid(file: Path, grid: Grid, frame: int | None) -> Grid:
@@ -218,21 +237,21 @@ def _frame_grid(file: Path, grid: Grid, frame: int | None) -> Grid:
 def _read_file(path: Path) -> Image:
     if path.name.lower().endswith(NIFTI_ENDINGS):
         # The grid as ITK reads it, so that every ITK-based tool agrees on the space.
-        array, grid = read_nifti_voxels(path), _read_header(path).grid
+        array, grid = read_nifti_voxels(path), grid_of(_read_header(path))
         if array.size != np.prod(grid.shape, dtype=object):
             raise UserError(f"{path}: its header says both {array.shape} and {grid.shape} voxels; convert it again")
         return Image(array.reshape(grid.shape, order="F"), grid, str(path))
     header = _read_header(path)
     image = read_itk_voxels(path, header)
-    if _is_colour(path, header.components):
+    if _is_colour(path, header.GetNumberOfComponents()):
         return Image(luminance(sitk.GetArrayViewFromImage(image)).T, grid_of(image), str(path))
     return Image.from_sitk(image, str(path))
 
 
-def _read_header(path: Path) -> ItkHeader:
+def _read_header(path: Path) -> Any:
     header = read_itk_header(path)
-    if not _is_colour(path, header.components):
-        _require_scalar(path, header.components)
+    if not _is_colour(path, header.GetNumberOfComponents()):
+        _require_scalar(path, header.GetNumberOfComponents())
     return header
 
 
@@ -276,8 +295,8 @@ def _dims(shape: tuple[int, ...]) -> int:
     return dims
 
 
-def _without_trailing_axes(image: Image) -> Image:
-    """Drops axes of length 1 beyond the third: a single frame of a series."""
+def without_trailing_axes(image: Image) -> Image:
+    """Drop axes of length 1 beyond the third: a single frame of a series."""
     dims = _dims(image.array.shape)
     if dims == image.array.ndim:
         return image

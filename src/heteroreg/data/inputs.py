@@ -1,50 +1,103 @@
-"""What may stand for an image where a Python caller gives one."""
+"""Conversion of what a Python caller may give as an image: paths, images of other libraries, arrays, tensors."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import SimpleITK as sitk
-from numpy.typing import NDArray
 
-from heteroreg.data.image import Image, read_image, read_labels
+from heteroreg.data.grid import Grid
+from heteroreg.data.image import Image, read_image, read_labels, without_trailing_axes
 from heteroreg.data.samples.preparation import check_labels, check_pair
+from heteroreg.system.arrays import Array
 from heteroreg.system.errors import UserError
 
-ImageLike: TypeAlias = "str | Path | Image | NDArray[Any] | sitk.Image"
+# An image of ITK or nibabel, or a tensor, is known by the module of its type: none of the three needs to be
+# installed or imported.
+ImageLike: TypeAlias = "str | Path | Image | sitk.Image | Array | Any"
+Spacing: TypeAlias = "float | Sequence[float]"
 
 
-def as_image(value: ImageLike, spacing: float | tuple[float, ...] | None = None, *, labels: bool = False) -> Image:
-    """An `Image` from a path, an `Image`, a SimpleITK image, or an array [x, y(, z)] with its spacing.
+def as_image(value: ImageLike, spacing: Spacing | None = None, *, labels: bool = False) -> Image:
+    """Convert anything that is an image to an `Image`.
 
     Args:
-        value: The image.
-        spacing: Of an array, in mm; 1 if left out.
-        labels: Whether it is a label map.
+        value: A path, an `Image`, an image of SimpleITK, ITK or nibabel, or an array or tensor [x, y(, z)]. The
+            axes of ITK's images are those of space, x first, whatever the order in NumPy. An array [1, x, y, z],
+            or [1, x, y] with one spacing for each of the two axes, has a channel axis, which is dropped.
+        spacing: Distance in mm between the voxels of an array or tensor: a number, or one for each axis; 1 by
+            default.
+        labels: True if it is a label map.
+
+    Returns:
+        The image as float32, or the label map as int32.
 
     Raises:
-        UserError: A file is unfit, an array has not 2 or 3 axes or holds NaN or infinite values, a label map holds
-            fractions, or the spacing does not fit.
+        UserError: A file cannot be used; the image is not 2D or 3D, not scalar, or holds non-finite values; a label
+            map holds fractions; the spacing does not fit.
+
+    Examples:
+        >>> import numpy as np
+        >>> as_image(np.zeros((8, 6)), spacing=(1.5, 2))
+        Image(8×6 voxels, 1.5×2 mm, float32, 'array')
     """
     if isinstance(value, str | Path):
         return read_labels(value) if labels else read_image(value)
+    return _checked(_convert(value, spacing), labels=labels)
+
+
+def as_pair(
+    moving: ImageLike,
+    fixed: ImageLike,
+    moving_labels: ImageLike | None,
+    spacing: Spacing | None,
+    dims: int | None = None,
+) -> tuple[Image, Image, Image | None]:
+    """Convert a moving and a fixed image, and the label map of the moving one, and check that they fit together.
+
+    Args:
+        moving: As for `as_image`, likewise the others.
+        fixed: The image to move it onto.
+        moving_labels: On the moving image's grid.
+        spacing: Distance in mm between the voxels of arrays and tensors.
+        dims: Number of axes that the images need at least; see `check_pair`.
+
+    Raises:
+        UserError: One cannot be used, they do not fit together, or there is a spacing but no array.
+    """
+    given = [value for value in (moving, fixed, moving_labels) if value is not None]
+    if spacing is not None and not any(is_array(value) for value in given):
+        raise UserError("spacing: is for arrays and tensors; these images have their own", argument="spacing")
+    images = as_image(moving, spacing), as_image(fixed, spacing)
+    labels = None if moving_labels is None else as_image(moving_labels, spacing, labels=True)
+    check_pair(*images, dims)
+    if labels is not None:
+        check_labels(labels, images[0])
+    return *images, labels
+
+
+def _convert(value: Any, spacing: Spacing | None) -> Image:
     if isinstance(value, Image):
-        image = value
-    elif isinstance(value, sitk.Image):
-        if value.GetNumberOfComponentsPerPixel() > 1:
-            raise UserError(
-                f"SimpleITK image: has {value.GetNumberOfComponentsPerPixel()} values in each voxel; give one"
-            )
-        image = Image.from_sitk(value, "SimpleITK image")
-    else:
-        array, steps = np.asarray(value), np.atleast_1d(1.0 if spacing is None else spacing)
-        if len(steps) not in (1, array.ndim) or not (steps > 0).all():
-            raise UserError(f"spacing {spacing}: give a positive number, or one for each of {array.ndim} axes")
-        image = Image.from_array(array, 1.0 if spacing is None else spacing)
+        return value
+    if isinstance(value, sitk.Image):
+        _require_scalar("SimpleITK image", value.GetNumberOfComponentsPerPixel())
+        return Image.from_sitk(value, "SimpleITK image")
+    if _comes_from("itk", value):
+        return _from_itk(value)
+    if _comes_from("nibabel", value):
+        return _from_nibabel(value)
+    return _from_array(_as_array(value), spacing)
+
+
+def _checked(image: Image, *, labels: bool) -> Image:
     if image.grid.dims not in (2, 3):
-        raise UserError(f"{image.name}: has {image.grid.dims} axes; give a 2D or 3D image")
+        raise UserError(f"{image.name}: has {image.grid.dims} axes {image.grid.shape}; give a 2D or 3D image")
+    if image.array.dtype.kind not in "biuf":
+        raise UserError(f"{image.name}: holds {image.array.dtype}; give an image of real numbers")
     if not np.isfinite(image.array).all():
         raise UserError(f"{image.name}: holds NaN or infinite values; replace them and try again")
     if labels and not np.array_equal(image.array, np.round(image.array)):
@@ -52,24 +105,79 @@ def as_image(value: ImageLike, spacing: float | tuple[float, ...] | None = None,
     return image.with_array(np.ascontiguousarray(image.array, dtype=np.int32 if labels else np.float32))
 
 
-def as_pair(
-    moving: ImageLike, fixed: ImageLike, moving_labels: ImageLike | None, spacing: Any, dims: int | None = None
-) -> tuple[Image, Image, Image | None]:
-    """A moving and a fixed image, and the label map of the moving one where there is one, that fit one another.
+def _comes_from(package: str, value: Any) -> bool:
+    """Return True if the type of a value, or one that it derives from, is defined in a package."""
+    return any(kind.__module__.partition(".")[0] == package for kind in type(value).__mro__)
 
-    Args:
-        moving: As for `as_image`, likewise the others.
-        fixed: The image to move it onto.
-        moving_labels: On the moving image's grid.
-        spacing: Of arrays, in mm.
-        dims: Axes that the images need; see `check_pair`.
 
-    Raises:
-        UserError: One is unfit, or they do not fit one another.
-    """
-    images = as_image(moving, spacing), as_image(fixed, spacing)
-    labels = None if moving_labels is None else as_image(moving_labels, spacing, labels=True)
-    check_pair(*images, dims)
-    if labels is not None:
-        check_labels(labels, images[0])
-    return *images, labels
+def is_array(value: ImageLike) -> bool:
+    """Return True if a value has no grid of its own: an array or a tensor."""
+    known = isinstance(value, str | Path | Image | sitk.Image)
+    return not known and not _comes_from("itk", value) and not _comes_from("nibabel", value)
+
+
+def _require_scalar(name: str, components: int) -> None:
+    if components > 1:
+        raise UserError(f"{name}: has {components} values in each voxel; give one")
+
+
+def _from_itk(image: Any) -> Image:
+    itk = import_module("itk")  # is loaded, since the image exists
+    name = "ITK image"
+    if not hasattr(image, "GetBufferedRegion"):
+        raise UserError(f"{name}: is a {type(image).__name__}; give an itk.Image")
+    _require_scalar(name, image.GetNumberOfComponentsPerPixel())
+    array = itk.array_from_image(image).T  # ITK's arrays are [z, y, x]
+    # The first voxel need not have the index 0, for example of a part that was cut out.
+    origin = image.TransformIndexToPhysicalPoint(image.GetBufferedRegion().GetIndex())
+    direction = np.asarray(itk.array_from_matrix(image.GetDirection()), dtype=float)
+    grid = Grid(array.shape, _floats(image.GetSpacing()), _floats(origin), _floats(direction.ravel()))
+    return Image(array, grid, name)
+
+
+def _from_nibabel(image: Any) -> Image:
+    name = image.get_filename() or "nibabel image"
+    array = np.asanyarray(image.dataobj)
+    if array.ndim < 2:
+        raise UserError(f"{name}: has {array.ndim} axes; give a 2D or 3D image")
+    if image.affine is None:
+        raise UserError(f"{name}: has no affine; give its array and spacing")
+    grid = Grid.of_nifti_affine(array.shape, image.affine)
+    if not grid.orthogonal:
+        raise UserError(f"{name}: its axes are not at right angles (a sheared affine); resample it to a plain grid")
+    return without_trailing_axes(Image(array, grid, name))
+
+
+def _as_array(value: Any) -> Array:
+    if _comes_from("torch", value):
+        if _comes_from("monai", value):
+            raise UserError("MetaTensor: give `tensor.as_tensor()` and `spacing`, or the path of the image")
+        value = value.detach().cpu()
+        value = value.float() if str(value.dtype) == "torch.bfloat16" else value  # unknown to NumPy
+        return np.asarray(value.numpy())
+    return np.asarray(value)
+
+
+def _from_array(array: Array, spacing: Spacing | None) -> Image:
+    steps = np.atleast_1d(1.0 if spacing is None else spacing)
+    if steps.ndim != 1 or steps.dtype.kind not in "iuf" or not (np.isfinite(steps) & (steps > 0)).all():
+        raise UserError(f"spacing: {spacing} is not a positive number, or one for each axis", argument="spacing")
+    dims = len(steps) if len(steps) > 1 else None
+    if array.ndim in (3, 4) and array.shape[0] == 1 and dims != array.ndim:
+        if dims is None and (array.ndim == 3 or array.shape[1] == 1):
+            raise UserError(
+                f"array: the first axis of {array.shape} may be a channel or one voxel; give array[0], or a "
+                "spacing for each axis of space"
+            )
+        array = array[0]
+    if len(steps) not in (1, array.ndim):
+        raise UserError(
+            f"spacing: {spacing} has {len(steps)} numbers for an array of shape {array.shape}; give one for each "
+            "axis",
+            argument="spacing",
+        )
+    return Image.from_array(array, tuple(steps.tolist()) if len(steps) > 1 else float(steps[0]))
+
+
+def _floats(values: Iterable[Any]) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from heteroreg.data.cohort import Cohort, Pair
+from heteroreg.data.cohort import Cohort, Pair, as_cohort
 from heteroreg.data.samples.dataset import ImageCache
 from heteroreg.evaluation import learn2reg
 from heteroreg.evaluation.gallery import Case, spread_evenly
@@ -20,6 +20,7 @@ from heteroreg.evaluation.row import Mode, Row, score
 from heteroreg.evaluation.scores import MARKER, Scores, over_patients
 from heteroreg.evaluation.stack import MOST_STACKS, STACK_VOXELS, Stack
 from heteroreg.evaluation.uncertainty import FRACTIONS
+from heteroreg.registration.load import Loadable, as_registrar
 from heteroreg.registration.maps import Maps
 from heteroreg.registration.result import Movable, Registrar
 from heteroreg.system.errors import UserError
@@ -42,8 +43,8 @@ class _Part:
 
 
 def evaluate(
-    registrar: Registrar,
-    cohort: Cohort,
+    registrar: Registrar | Loadable,
+    cohort: Cohort | str | Path,
     *,
     metrics: Mode = "standard",
     labels: Sequence[int] | None = None,
@@ -64,8 +65,8 @@ def evaluate(
     Several processes take every n-th pair each; every one of them gets the scores, the first writes them.
 
     Args:
-        registrar: What registers.
-        cohort: The pairs, for example `cohort.split("test")`.
+        registrar: The registrar, or anything that `load` takes.
+        cohort: The pairs, for example `cohort.split("test")`, or the path of a cohort.
         metrics: `standard`: warped label maps, distances in mm, misses counted as Dice 0. `reference`: as the
             paper's figures were made; `learn2reg`: as those challenges score volumes. See `row.score`.
         labels: The labels to score; None takes all but 0.
@@ -85,6 +86,7 @@ def evaluate(
         UserError: A file of the cohort is missing, damaged or does not fit its neighbours; a label occurs
             nowhere; `out` exists and holds something else; another process ended.
     """
+    registrar, cohort = as_registrar(registrar), as_cohort(cohort)
     _check(cohort, metrics, labels)
     if out is not None:
         require_free(Path(out), MARKER)  # before the work, not after it

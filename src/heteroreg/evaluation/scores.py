@@ -51,7 +51,7 @@ class _Summary(BaseModel):
     labels: dict[int, _LabelCounts]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scores:
     """The scores of one registrar on one cohort.
 
@@ -71,6 +71,13 @@ class Scores:
     sparsification: pd.DataFrame | None = None
     cases: tuple[Case, ...] = ()
     stacks: Sequence[Stack] = ()
+
+    def __repr__(self) -> str:
+        name = self.summary.get("registrar", "unknown registrar")
+        rows = f"{len(self.table)} {'slices' if self.slicewise else 'pairs'}"
+        return (
+            f"Scores({name!r}, {rows} of {self.table['patient'].nunique()} patients, {len(self.metrics)} metrics)"
+        )
 
     @property
     def metrics(self) -> list[str]:

@@ -1,34 +1,33 @@
-"""Registration after an affine alignment that was made before."""
+"""Registration that begins with an affine alignment."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from heteroreg.data.inputs import ImageLike, as_pair
+from heteroreg.data.image import Image
 from heteroreg.data.io.affine import Affine
+from heteroreg.registration.base import BaseRegistrar
 from heteroreg.registration.result import Registrar, Registration
 from heteroreg.spatial import identity, sample
-from heteroreg.spatial.field import affine
+from heteroreg.spatial.grids import affine
 from heteroreg.system.arrays import Floats
 from heteroreg.uncertainty.posterior import Posterior
 
 
 @dataclass(frozen=True)
-class Aligned:
-    """A registrar that begins where an affine alignment T ends.
+class Aligned(BaseRegistrar):
+    """A registrar that begins with an affine alignment T.
 
-    The other registrar sees moving where T puts it, and finds u. The registration is that of moving itself, with
-    the whole way in its displacement: x ↦ T(x + u(x)). So the voxels of moving are sampled once, and the files say
-    all that another tool needs to know.
+    The inner registrar gets moving placed by T and finds u. The displacement of the registration includes both,
+    x ↦ T(x + u(x)), so the voxels of moving are sampled once and other tools need nothing but the saved field.
 
     Attributes:
-        registrar: What registers.
+        registrar: The inner registrar.
         affine: T, from points of fixed to points of moving.
     """
 
@@ -37,26 +36,18 @@ class Aligned:
 
     @property
     def name(self) -> str:
-        """That of the registrar."""
+        """Name of the registrar."""
         return self.registrar.name
 
-    def register(
-        self, moving: ImageLike, fixed: ImageLike, moving_labels: ImageLike | None = None, spacing: Any = None
-    ) -> Registration:
-        """Registers moving to fixed; see `ModelRegistrar.register`.
-
-        Raises:
-            UserError: As the registrar does, or the alignment is of another dimension.
-        """
-        moving, fixed, labels = as_pair(moving, fixed, moving_labels, spacing)
+    def _register(self, moving: Image, fixed: Image, moving_labels: Image | None) -> Registration:
         self.affine.require_dims(moving.grid.dims, moving.name)
-        placed = None if labels is None else self.affine.place(labels)
+        placed = None if moving_labels is None else self.affine.place(moving_labels)
         found = self.registrar.register(self.affine.place(moving), fixed, placed)
         whole = _Whole(*self.affine.in_voxels(fixed.grid))
         return replace(
             found,
             moving=moving,
-            moving_labels=None if found.moving_labels is None else labels,
+            moving_labels=None if found.moving_labels is None else moving_labels,
             displacement=whole.forward(found.displacement),
             inverse_displacement=whole.backward(found.inverse_displacement),
             posterior=None if found.posterior is None else _AlignedPosterior(found.posterior, whole),
@@ -66,19 +57,19 @@ class Aligned:
 
 @dataclass(frozen=True)
 class _Whole:
-    """Displacements on the fixed grid with T behind them; T in voxels of that grid is i ↦ B·i + c."""
+    """Displacements on the fixed grid followed by T, which is i ↦ B·i + c in voxels of that grid."""
 
     linear: NDArray[np.float64]
     offset: NDArray[np.float64]
 
     def forward(self, displacement: Floats) -> Floats:
-        """B·(i + u(i)) + c - i."""
+        """Return B·(i + u(i)) + c - i."""
         u = torch.from_numpy(np.ascontiguousarray(displacement, dtype=np.float64))[None]
         start = identity(u.shape[2:], u)
         return _single(affine(start + u, self.linear, self.offset) - start)
 
     def backward(self, inverse: Floats) -> Floats:
-        """j + v(j) - i with j = B⁻¹·(i - c), v the inverse of u, its edge continued outside."""
+        """Return j + v(j) - i with j = B⁻¹·(i - c), v the inverse of u, its edge continued outside."""
         v = torch.from_numpy(np.ascontiguousarray(inverse, dtype=np.float64))[None]
         back = np.asarray(np.linalg.inv(self.linear), dtype=np.float64)
         start = identity(v.shape[2:], v)
@@ -88,13 +79,13 @@ class _Whole:
 
 @dataclass(frozen=True)
 class _AlignedPosterior:
-    """Samples of u as those of the whole way."""
+    """Samples of u, each followed by T."""
 
     posterior: Posterior
     whole: _Whole
 
     def sample(self, n: int, seed: int) -> Iterator[Floats]:
-        """See `Posterior`."""
+        """Draw samples; see `Posterior`."""
         return map(self.whole.forward, self.posterior.sample(n, seed))
 
 

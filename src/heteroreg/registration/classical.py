@@ -1,4 +1,4 @@
-"""Registrars that need no training."""
+"""Registrars without training: the identity and elastix."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,42 +13,40 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from heteroreg.data.image import Image
-from heteroreg.data.inputs import ImageLike, as_pair
-from heteroreg.data.samples.preparation import check_pair, resample, scale_of, slices_of
+from heteroreg.data.samples.preparation import resample, scale_of, slices_of
+from heteroreg.registration.base import BaseRegistrar
 from heteroreg.registration.elastix import BSPLINE, align, require_installed
 from heteroreg.registration.result import Registration
 from heteroreg.spatial import invert
-from heteroreg.spatial.field import warp_image
+from heteroreg.spatial.field import INVERSION_DAMPING, Field
 from heteroreg.system.errors import UserError
 from heteroreg.system.progress import progress, reported
 from heteroreg.uncertainty.posterior import whole
 
-# Of the inversion: half steps converge where a B-spline stretches space to as much as four times its length.
-DAMPING = 0.5
-
 
 @dataclass(frozen=True)
-class Undeformed:
+class Undeformed(BaseRegistrar):
     """The identity: moving as it lies in space, resampled onto the fixed grid.
 
-    The first row of every table: what there was before registration.
+    Intensities are interpolated linearly, labels take the nearest voxel. It is the first row of every table.
 
     Attributes:
-        slicewise: Calls a stack of thick slices slice-wise, as 2D models are, so that the scores of both are
-            of the same kind. False takes every stack whole, as 3D models do.
-        name: What to call it in tables.
+        slicewise: True marks the registration of a stack of thick slices as slice-wise, as that of a 2D model, so
+            that the scores of both are comparable. False takes every stack whole, as a 3D model does.
+        name: Name in tables.
+
+    Examples:
+        >>> import numpy as np
+        >>> import heteroreg as hr
+        >>> registration = hr.load("undeformed").register(np.eye(4), np.eye(4), spacing=1.5)
+        >>> np.array_equal(registration.moved, np.eye(4))
+        True
     """
 
     slicewise: bool = True
     name: str = "undeformed"
 
-    def register(self, moving: Image, fixed: Image, moving_labels: Image | None = None) -> Registration:
-        """Puts moving (linear) and its labels (nearest) onto the fixed grid.
-
-        Raises:
-            UserError: One is 2D and the other 3D.
-        """
-        check_pair(moving, fixed)
+    def _register(self, moving: Image, fixed: Image, moving_labels: Image | None) -> Registration:
         labels = None if moving_labels is None else resample(moving_labels, fixed.grid, labels=True)
         zero = np.zeros((fixed.grid.dims, *fixed.grid.shape), dtype=np.float32)
         return Registration(
@@ -65,23 +62,22 @@ class Undeformed:
 
 
 @dataclass(frozen=True)
-class Elastix:
+class Elastix(BaseRegistrar):
     """Registration by elastix: a multi-resolution B-spline, optimised anew for each pair.
 
-    What one did before there were networks, and the second row of every table. Moving is brought onto the fixed
-    grid and both are scaled to [0, 1] as for training, so that both kinds of registrar see the same. A stack of
-    thick slices is registered slice by slice in 2D, as 2D models do it, a volume in 3D. A slice without any
-    contrast stays where it is. The moving image is then sampled once, from its own voxels.
+    It is the second row of every table. Moving is resampled onto the fixed grid and both are scaled to [0, 1] as
+    for training, so that elastix and the models get the same input. A stack of thick slices is registered slice by
+    slice in 2D, as 2D models do it, a volume in 3D. A slice without any contrast stays in place. The moving image
+    is then sampled once, from its own voxels.
 
     The same call gives the same result bit for bit, on one machine and with one number of threads.
 
     Attributes:
-        threads: Of elastix, for one slice or volume.
+        threads: Threads of elastix for one slice or volume.
         parameters: A parameter file in elastix' own format.
-        settings: Single parameters that replace those of the file, such as
-            `{"FinalGridSpacingInVoxels": "12"}`.
-        slicewise: As for `Undeformed`.
-        name: What to call it in tables.
+        settings: Parameters that replace those of the file, such as `{"FinalGridSpacingInVoxels": "12"}`.
+        slicewise: True registers a stack of thick slices slice by slice.
+        name: Name in tables.
     """
 
     threads: int = 1
@@ -90,37 +86,24 @@ class Elastix:
     slicewise: bool = True
     name: str = "elastix"
 
-    def register(
-        self, moving: ImageLike, fixed: ImageLike, moving_labels: ImageLike | None = None, spacing: Any = None
-    ) -> Registration:
-        """Registers moving to fixed.
-
-        Args:
-            moving: A path, an `Image`, a SimpleITK image, or an array [x, y(, z)].
-            fixed: Likewise.
-            moving_labels: A label map of the moving image, to carry along.
-            spacing: Of arrays, in mm; a number or one for each axis.
-
-        Raises:
-            UserError: elastix is not installed, or fails; an image is unfit, or the two do not overlap in space.
-        """
+    def _register(self, moving: Image, fixed: Image, moving_labels: Image | None) -> Registration:
         version = require_installed()
-        moving, fixed, labels = as_pair(moving, fixed, moving_labels, spacing)
         began = time.perf_counter()
         slicewise = self.slicewise and fixed.grid.thick_slices
         try:
             fields = self._displacements(moving, fixed, fixed.grid.dims - slicewise)
         except UserError as error:
             raise UserError(f"{moving.name} onto {fixed.name}: {error}") from error
-        inverses = invert(fields, damping=DAMPING)
+        inverses = invert(fields, damping=INVERSION_DAMPING)
         displacement, inverse = (whole(parts, slicewise=slicewise).numpy() for parts in (fields, inverses))
+        found = Field(displacement, fixed.grid)
         return Registration(
             fixed=fixed,
             moving=moving,
-            moved=warp_image(moving, displacement, fixed.grid),
+            moved=found.warp(moving),
             displacement=displacement,
             inverse_displacement=inverse,
-            moved_labels=None if labels is None else warp_image(labels, displacement, fixed.grid, labels=True),
+            moved_labels=None if moving_labels is None else found.warp(moving_labels, labels=True),
             slicewise=slicewise,
             info={
                 "model": self.name,
@@ -134,11 +117,11 @@ class Elastix:
         )
 
     def _displacements(self, moving: Image, fixed: Image, dims: int) -> Tensor:
-        """(N, d, *shape) in voxels of the fixed grid, of the image whole or of each of its slices."""
+        """Return (N, d, *shape) in voxels of the fixed grid: of the whole image, or of each of its slices."""
         moving_array = scale_of(moving, "percentile")(resample(moving, fixed.grid).array)
         fixed_array = scale_of(fixed, "percentile")(fixed.array)
         if not moving_array.min() < moving_array.max():
-            raise UserError("moving shows nothing where fixed lies; check their origins, or align them first")
+            raise UserError("moving is empty where fixed lies; check their origins, or align them first")
         moving_slices, fixed_slices = slices_of(moving_array, dims), slices_of(fixed_array, dims)
         with progress("aligning with elastix", len(fixed_slices)) as report:
             parts = reported(zip(moving_slices, fixed_slices, strict=True), report)
@@ -147,7 +130,7 @@ class Elastix:
     def _align(
         self, moving: NDArray[np.float32], fixed: NDArray[np.float32], spacing: Sequence[float]
     ) -> NDArray[np.float32]:
-        if min(np.ptp(moving), np.ptp(fixed)) == 0:  # nothing to align, and no direction to go
+        if min(np.ptp(moving), np.ptp(fixed)) == 0:  # no contrast to align
             return np.zeros((fixed.ndim, *fixed.shape), dtype=np.float32)
         found = align(moving, fixed, spacing, self.parameters, self.settings, self.threads)
         return found.astype(np.float32)

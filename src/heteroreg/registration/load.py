@@ -1,80 +1,111 @@
-"""From the name of a registrar to the registrar."""
+"""One way to a registrar, whatever it is called."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any, TypeAlias
 
+from heteroreg.registration.base import BaseRegistrar
 from heteroreg.registration.classical import Elastix, Undeformed
 from heteroreg.registration.elastix import require_installed
-from heteroreg.registration.model import load
+from heteroreg.registration.model import ModelRegistrar
+from heteroreg.registration.names import REGISTRARS
 from heteroreg.registration.result import Registrar, Registration
+from heteroreg.registration.shared import may_be_shared
 from heteroreg.system.errors import UserError
 from heteroreg.system.run_files import CONFIG
+from heteroreg.training.run import Run
+
+Loadable: TypeAlias = "str | Path | Run"
+
+BUNDLED = Path(__file__).with_name("models") / "phantom"
 
 
-def registrar_of(
-    model: str | Path,
+def load(
+    what: Loadable,
+    *,
     device: str | None = None,
-    threads: int | None = None,
+    checkpoint: str = "best",
+    precision: str = "auto",
     samples: int | None = None,
     refine: int = 0,
-) -> Registrar:
-    """The registrar of a name: `elastix`, `undeformed`, `phantom`, or else the folder of a run.
-
-    `phantom` is the model that comes with the package: 2D, trained on phantoms of wide variety alone. A run in a
-    folder of one of these names is meant by another path to it, such as `./elastix`.
+    threads: int | None = None,
+) -> BaseRegistrar:
+    """Load a registrar.
 
     Args:
-        model: The name or the folder.
-        device: Where a run computes; a GPU if there is one by default.
-        threads: Of elastix, for one pair; 1 by default.
-        samples: Of the displacement, of a run whose method has its uncertainty.
-        refine: Steps by which a run's model refines each pair.
+        what: The folder of a run, or of a model that `push` wrote; a `Run`; `phantom`, the bundled model;
+            `elastix`; `undeformed`; or `owner/name`, a model on Hugging Face. For a folder with one of these names
+            give another path to it, such as `./elastix`.
+        device: Where a model computes; a GPU if there is one by default.
+        checkpoint: `best` on the validation pairs, or `last`; for a model.
+        precision: `32-true`, `bf16-mixed`, or `auto`: bf16 where it is faster; for a model.
+        samples: Number of displacement samples (methods with uncertainty only); by default 32 for a 2D and 16 for a
+            3D network.
+        refine: Steps of instance optimisation for each pair, from the model's estimate; see `refinement.refine`.
+        threads: Threads of elastix for one pair; 1 by default.
 
     Raises:
-        UserError: There is neither such a name nor such a run; elastix is not installed; `threads`, `samples` or
-            `refine` are not for it.
+        UserError: There is no such registrar; its checkpoint is damaged or of a newer version; elastix is not
+            installed; an argument does not fit the registrar.
+
+    Examples:
+        >>> import heteroreg as hr
+        >>> hr.load("undeformed")
+        Undeformed(slicewise=True, name='undeformed')
+        >>> hr.load("phantom", device="cpu")
+        ModelRegistrar('phantom', method 'hetero', network 'voxelmorph', 2D, cpu)
     """
-    if threads is not None and model != "elastix":
-        raise UserError(f"--threads: is for elastix; {model} takes those that OMP_NUM_THREADS allows")
-    if model in CLASSICAL:
+    if threads is not None and what != "elastix":
+        raise UserError(f"threads: is for elastix, not for {_name(what)}", argument="threads")
+    if what in ("elastix", "undeformed"):
         if samples is not None:
-            raise UserError(f"--samples: {model} has no uncertainty of the displacement; name a run that has")
+            raise UserError(f"samples: {what} has no displacement uncertainty", argument="samples")
         if refine:
-            raise UserError(f"--refine: {model} has no network to begin from; name a run")
-        return CLASSICAL[str(model)](threads or 1)
-    model = PHANTOM if str(model) == SHIPPED else model
-    if not (Path(model) / CONFIG).is_file():
-        near = get_close_matches(str(model).lower(), (*CLASSICAL, SHIPPED), n=1)
-        hint = f"did you mean {near[0]}?" if near else f"name one that `heteroreg train` made, or {NAMES}"
-        raise UserError(f"{model}: is not the folder of a run (no {CONFIG}); {hint}")
-    return load(model, device=device, samples=samples, refine=refine)
+            raise UserError(f"refine: {what} has no network to begin from", argument="refine")
+        if what == "undeformed":
+            return Undeformed()
+        require_installed()  # before the work, not at its first pair
+        return Elastix(threads or 1)
+    options: dict[str, Any] = {
+        "checkpoint": checkpoint, "device": device, "precision": precision, "samples": samples, "refine": refine,
+    }  # fmt: skip
+    if isinstance(what, Run):
+        return ModelRegistrar(what, **options)
+    folder = BUNDLED if what == BUNDLED.name else Path(what).expanduser()
+    if (folder / CONFIG).is_file():
+        return ModelRegistrar(Run.read(folder), **options)
+    problem = f"{what}: is not the folder of a run (no {CONFIG})"
+    if may_be_shared(what):
+        try:
+            return ModelRegistrar.from_pretrained(what, **options)
+        except UserError as error:
+            if error.argument is not None:
+                raise
+            raise UserError(f"{problem}, nor a model on Hugging Face ({error})") from error
+    near = get_close_matches(str(what).lower(), REGISTRARS, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"give a run, owner/name, or {' or '.join(REGISTRARS)}"
+    raise UserError(f"{problem}; {hint}")
 
 
-def remarks(model: str | Path, registration: Registration) -> list[str]:
-    """What whoever looks at a registration should know of what made it, a line each."""
+def as_registrar(what: Registrar | Loadable) -> Registrar:
+    """Return a registrar as it is; load anything else."""
+    return load(what) if isinstance(what, str | Path | Run) else what
+
+
+def remarks(what: str | Path, registration: Registration) -> list[str]:
+    """Return what the user should know about a registration and the model behind it, one line each."""
     lines = []
-    if str(model) == SHIPPED:
+    if what == BUNDLED.name:
         lines.append(
-            "registered by the model that comes with heteroreg, trained on phantoms alone; one trained on your own "
-            "images is likely to be better: heteroreg train"
+            "registered by the bundled model, trained on phantoms alone; one trained on your own images is likely "
+            "to be better"
         )
     if registration.slicewise and not registration.grid.thick_slices:
-        lines.append(
-            "each slice was registered in its own plane; what moves through it needs a model of volumes: "
-            "heteroreg train --dims 3"
-        )
+        lines.append("each slice was registered in its own plane; motion through the plane needs a 3D model")
     return lines
 
 
-def _elastix(threads: int) -> Registrar:
-    require_installed()  # before the work, not at its first pair
-    return Elastix(threads)
-
-
-CLASSICAL: dict[str, Callable[[int], Registrar]] = {"elastix": _elastix, "undeformed": lambda _: Undeformed()}
-SHIPPED = "phantom"
-PHANTOM = Path(__file__).with_name("models") / SHIPPED
-NAMES = f"{', '.join(CLASSICAL)} or {SHIPPED}"
+def _name(what: Loadable) -> str:
+    return str(what.folder) if isinstance(what, Run) else str(what)

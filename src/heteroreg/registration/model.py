@@ -14,35 +14,36 @@ from torch import Tensor
 
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
-from heteroreg.data.inputs import ImageLike, as_pair
 from heteroreg.data.samples.preparation import SMALLEST_AXIS, Scale, resample, scale_of, slices_of
 from heteroreg.methods import find_method
+from heteroreg.registration.base import BaseRegistrar
 from heteroreg.registration.refinement import refine
 from heteroreg.registration.result import Registration, no_uncertainty
 from heteroreg.registration.shared import fetch
 from heteroreg.spatial import warp
-from heteroreg.spatial.field import resample_displacement, resample_map, warp_image
+from heteroreg.spatial.field import Field
+from heteroreg.spatial.grids import resample_map
 from heteroreg.system.errors import UserError
 from heteroreg.system.processes import autocast
 from heteroreg.system.progress import progress
 from heteroreg.training.run import Run, total_loss
 from heteroreg.uncertainty.posterior import VelocityPosterior, whole
 
-BATCH = 16
-SAMPLES = {2: 32, 3: 16}  # of the displacement, by the network's dimension: those of a volume take longer
+SLICES_AT_ONCE = 16
+DEFAULT_SAMPLES = {2: 32, 3: 16}  # displacement samples by the network's dimension: those of a volume take longer
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the networks say of one pair on the working grid.
+    """Output of the networks for one pair, on the working grid.
 
     Attributes:
         forward: (d, *shape) in voxels of the working grid.
         backward: Likewise.
         log_variance: log σ̂_I² (1, 1, *shape) of intensities in [0, 1], if there is a variance estimator.
-        weight: (1, 1, *shape), if the objective weighs.
-        velocity: The mean velocity of the image or of each of its slices (N, d, *coarse).
-        velocity_log_variance: log σ̂_z² of it, likewise, if the network estimates it.
+        weight: Weight of each voxel (1, 1, *shape), if the objective has weights.
+        velocity: Mean velocity of the image or of each of its slices (N, d, *coarse).
+        velocity_log_variance: log σ̂_z², the same shape, if the network estimates it.
     """
 
     forward: Tensor
@@ -53,25 +54,26 @@ class Estimate:
     velocity_log_variance: Tensor | None
 
 
-class ModelRegistrar:
-    """Registers with a trained run.
+class ModelRegistrar(BaseRegistrar):
+    """Register with a trained run: one pair, any size, any spacing.
 
-    The pair is brought to the model's working spacing, slice by slice with a 2D model, and the displacement
-    back to the fixed image's own grid. The moving image is then sampled once, from its own voxels.
+    The pair is resampled to the model's working spacing, slice by slice for a 2D model, and the displacement back
+    to the fixed image's own grid. The moving image is then sampled once, from its own voxels.
 
     Args:
         run: The run.
         checkpoint: `best` or `last`.
         device: Where to compute; a GPU if there is one by default.
-        precision: `32-true`, `bf16-mixed`, or `auto`: bf16 where it is faster. It concerns the networks alone;
-            positions are float32 in any case.
-        samples: Of the displacement, for its standard deviation and the figures of the labels; by default 32 for a
-            2D and 16 for a 3D network.
-        refine: Steps by which the loss is minimised for each pair alone, from what the network says; see
-            `refinement.refine`.
+        precision: Precision of the networks: `32-true`, `bf16-mixed`, or `auto`, bf16 where it is faster. Positions
+            are float32 in any case.
+        samples: Number of displacement samples for `displacement_sd` and the intervals of the label sizes; by
+            default 32 for a 2D and 16 for a 3D network.
+        refine: Steps of instance optimisation for each pair, from the network's estimate; see `refinement.refine`.
+        name: Name in tables; that of the run's folder by default.
 
     Raises:
-        UserError: Samples are asked of a model that has no displacement uncertainty, or fewer than 2.
+        UserError: The checkpoint cannot be used; `samples` is below 2, or the model has no displacement
+            uncertainty; `refine` is negative.
     """
 
     def __init__(
@@ -82,16 +84,18 @@ class ModelRegistrar:
         precision: str = "auto",
         samples: int | None = None,
         refine: int = 0,
+        name: str | None = None,
     ) -> None:
         self.run = run
+        self._name = name or run.folder.resolve().name
         if refine < 0:
-            raise UserError(f"{refine} steps of refinement: give a whole number from 0 up")
+            raise UserError(f"refine: {refine} is negative; give a whole number from 0 up", argument="refine")
         self.refine = refine
         if samples is not None and not find_method(run.config.method).uncertain:
-            raise no_uncertainty(f"{run.folder}: {run.config.method}")
+            raise no_uncertainty(str(run.folder), run.config.method)
         if samples is not None and samples < 2:
-            raise UserError(f"{samples} samples: a standard deviation needs at least 2")
-        self.samples = SAMPLES[run.config.preparation.dims] if samples is None else samples
+            raise UserError(f"samples: {samples} is too few; give at least 2", argument="samples")
+        self.samples = DEFAULT_SAMPLES[run.config.preparation.dims] if samples is None else samples
         self.precision = precision
         self.network, self.objective = run.modules(checkpoint)
         self.to(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
@@ -109,42 +113,40 @@ class ModelRegistrar:
             UserError: There is no such model, or it cannot be used; see `shared.fetch`.
         """
         run = Run.read(fetch(name, revision=revision))
-        return cls(Run(run.folder, run.config.model_copy(update={"cohort": None})), **options)
+        return cls(Run(run.folder, run.config.model_copy(update={"cohort": None})), name=str(name), **options)
 
     def to(self, device: torch.device) -> None:
-        """Computes on that device from now on."""
+        """Compute on that device from now on."""
         self.device = device
         self.network, self.objective = self.network.to(device), self.objective.to(device)
 
     @property
     def name(self) -> str:
-        """The name of the run's folder."""
-        return self.run.folder.resolve().name
+        """Name in tables: that of the run's folder, or of the shared model."""
+        return self._name
 
-    def register(
-        self, moving: ImageLike, fixed: ImageLike, moving_labels: ImageLike | None = None, spacing: Any = None
-    ) -> Registration:
-        """Registers moving to fixed.
+    @property
+    def dims(self) -> int:
+        """Number of axes of the network; a 2D network registers the slices of a 3D image."""
+        return self.run.config.preparation.dims
 
-        Args:
-            moving: A path, an `Image`, a SimpleITK image, or an array [x, y(, z)].
-            fixed: Likewise.
-            moving_labels: A label map of the moving image, to carry along.
-            spacing: Of arrays, in mm; a number or one for each axis.
+    def __repr__(self) -> str:
+        config = self.run.config
+        return (
+            f"ModelRegistrar({self.name!r}, method {config.method!r}, network {config.network!r}, {self.dims}D, "
+            f"{self.device})"
+        )
 
-        Raises:
-            UserError: An image is unfit: unreadable, constant, of the wrong dimension, …
-        """
+    def _register(self, moving: Image, fixed: Image, moving_labels: Image | None) -> Registration:
         preparation = self.run.config.preparation
-        moving, fixed, labels = as_pair(moving, fixed, moving_labels, spacing, preparation.dims)
         began = time.perf_counter()
         slicewise = fixed.grid.dims > preparation.dims
         scale = scale_of(fixed, preparation.intensity)
         working = at_least(preparation.working_grid(fixed.grid, fixed.name), SMALLEST_AXIS, preparation.dims)
         estimate = self._estimate(moving, fixed, scale, working)
 
-        displacement = resample_displacement(estimate.forward.numpy(), working, fixed.grid)[0].numpy()
-        inverse = resample_displacement(estimate.backward.numpy(), working, fixed.grid)[0].numpy()
+        field = Field(estimate.forward.numpy(), working).resample(fixed.grid)
+        inverse = Field(estimate.backward.numpy(), working).resample(fixed.grid)
 
         def on_fixed(values: Tensor | None) -> Image | None:
             return (
@@ -159,13 +161,13 @@ class ModelRegistrar:
         return Registration(
             fixed=fixed,
             moving=moving,
-            moved=warp_image(moving, displacement, fixed.grid),
-            displacement=displacement,
-            inverse_displacement=inverse,
+            moved=field.warp(moving),
+            displacement=field.vectors,
+            inverse_displacement=inverse.vectors,
             noise_sd=noise_sd,
             weight=on_fixed(estimate.weight),
-            moved_labels=None if labels is None else warp_image(labels, displacement, fixed.grid, labels=True),
-            moving_labels=labels,
+            moved_labels=None if moving_labels is None else field.warp(moving_labels, labels=True),
+            moving_labels=moving_labels,
             posterior=posterior,
             samples=0 if posterior is None else self.samples,
             slicewise=slicewise,
@@ -186,15 +188,15 @@ class ModelRegistrar:
         fixed_batch = _batch(fixed, scale, working, preparation.dims)
         parts = [
             self._forward(
-                moving_batch[first : first + BATCH].to(self.device),
-                fixed_batch[first : first + BATCH].to(self.device),
+                moving_batch[first : first + SLICES_AT_ONCE].to(self.device),
+                fixed_batch[first : first + SLICES_AT_ONCE].to(self.device),
             )
-            for first in range(0, len(moving_batch), BATCH)
+            for first in range(0, len(moving_batch), SLICES_AT_ONCE)
         ]
         slicewise = working.dims > preparation.dims
 
         def joined(of: Callable[[Estimate], Tensor | None]) -> Tensor | None:
-            """The results of all slices as one batch."""
+            """Join the results of all slices as one batch."""
             tensors = [tensor for tensor in map(of, parts) if tensor is not None]
             return torch.cat(tensors).cpu() if tensors else None
 
@@ -202,7 +204,7 @@ class ModelRegistrar:
             return whole(torch.cat([of(part) for part in parts]).cpu(), slicewise=slicewise)
 
         def scalars(of: Callable[[Estimate], Tensor | None]) -> Tensor | None:
-            """A map of the whole image (1, 1, *shape)."""
+            """Join the maps of all slices as one map (1, 1, *shape) of the image."""
             batch = joined(of)
             if batch is None:
                 return None
@@ -251,38 +253,13 @@ class ModelRegistrar:
         )
 
 
-def load(
-    folder: str | Path,
-    checkpoint: str = "best",
-    device: str | None = None,
-    precision: str = "auto",
-    samples: int | None = None,
-    refine: int = 0,
-) -> ModelRegistrar:
-    """Opens a trained run as a registrar.
-
-    Args:
-        folder: The run.
-        checkpoint: `best` on the validation pairs, or `last`.
-        device: Where to compute; a GPU if there is one by default.
-        precision: `32-true`, `bf16-mixed`, or `auto`: bf16 where it is faster.
-        samples: Of the displacement, where the model has its uncertainty; see `ModelRegistrar`.
-        refine: Steps by which each pair is refined on its own; see `ModelRegistrar`.
-
-    Raises:
-        UserError: The folder is not a run, or its checkpoint is damaged or of a newer version; samples are asked of
-            a model that has none.
-    """
-    return ModelRegistrar(Run.read(folder), checkpoint, device, precision, samples, refine)
-
-
 def at_least(grid: Grid, smallest: int, dims: int) -> Grid:
-    """The grid, lengthened at the far ends of its first axes to at least so many voxels."""
+    """Lengthen a grid at the far ends of its first `dims` axes to at least `smallest` voxels."""
     shape = [max(n, smallest) if axis < dims else n for axis, n in enumerate(grid.shape)]
     return replace(grid, shape=tuple(shape))
 
 
 def _batch(image: Image, scale: Scale, working: Grid, dims: int) -> Tensor:
-    """The image on the working grid as a batch (N, 1, *shape) in [0, 1]."""
+    """Resample an image onto the working grid as a batch (N, 1, *shape) in [0, 1]."""
     array = scale(resample(image, working).array)
     return torch.from_numpy(np.ascontiguousarray(slices_of(array, dims)))[:, None]

@@ -1,4 +1,4 @@
-"""What a registration is, and what can make one."""
+"""The result of registering two images, and the protocol of what makes one."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import torch
 
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, write_image
-from heteroreg.data.io.displacement import to_millimetres, write_displacement
+from heteroreg.data.io.displacement import write_displacement
 from heteroreg.methods import METHODS
+from heteroreg.spatial.field import Field
 from heteroreg.system.arrays import Floats
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_folder, write_text
@@ -24,9 +25,11 @@ from heteroreg.uncertainty.label_sizes import MEASURES, LabelSamples, labels_of,
 from heteroreg.uncertainty.posterior import Posterior, standard_deviation
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Registration:
     """A moving image registered to a fixed one.
+
+    All results lie on the grid of the fixed image.
 
     Attributes:
         fixed: The fixed image.
@@ -34,15 +37,28 @@ class Registration:
         moved: The moving image on the fixed grid: moved(x) = moving(x + u(x)), 0 outside the moving image.
         displacement: u (d, *shape) in voxels of the fixed grid, channel i along array axis i.
         inverse_displacement: Its inverse on the same grid: x + u(x) + u⁻¹(x + u(x)) = x.
-        noise_sd: σ̂_I, the predicted standard deviation of the noise, in the fixed image's intensity units;
-            None where the model has none.
-        weight: The weight of each voxel in the method's data term; None where the method weighs all alike.
-        moved_labels: The moving label map on the fixed grid, where one was given.
+        noise_sd: σ̂_I, the predicted standard deviation of the noise, in the fixed image's intensity units; None
+            if the model does not estimate it.
+        weight: Weight of each voxel in the method's data term; None if all weights are equal.
+        moved_labels: The moving label map on the fixed grid, if one was given.
         moving_labels: The same on its own grid, as it was given.
-        posterior: What to draw displacements from; None where the model has no displacement uncertainty.
-        samples: How many samples `displacement_sd` and the figures of the labels are made of.
-        slicewise: Whether each slice along the last axis was registered on its own, in its plane.
-        info: What made it: model, method, seconds, …
+        posterior: The distribution of displacements; None if the model has no displacement uncertainty.
+        samples: Number of samples behind `displacement_sd` and the intervals of the label sizes.
+        slicewise: True if each slice along the last axis was registered on its own, in its plane.
+        info: The model, method, seconds, … of the registration.
+
+    Examples:
+        >>> import numpy as np
+        >>> import heteroreg as hr
+        >>> rng = np.random.default_rng(0)
+        >>> moving, fixed = rng.random((2, 32, 32))
+        >>> registration = hr.register(moving, fixed, spacing=1.5, device="cpu")
+        >>> registration.displacement.shape
+        (2, 32, 32)
+        >>> registration.save("registered")
+        >>> saved = hr.Field.read("registered/displacement.nii.gz")
+        >>> np.allclose(saved.vectors, registration.displacement, atol=1e-5)
+        True
     """
 
     fixed: Image
@@ -59,42 +75,61 @@ class Registration:
     slicewise: bool = False
     info: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        by = self.info.get("method", "unknown method")
+        return f"Registration({self.moving.name!r} to {self.fixed.name!r}, {self.grid.summary}, by {by})"
+
     @property
     def grid(self) -> Grid:
-        """The fixed image's grid, which every result lies on."""
+        """The fixed image's grid, on which every result lies."""
         return self.fixed.grid
+
+    @property
+    def field(self) -> Field:
+        """The displacement with its grid."""
+        return Field(self.displacement, self.grid)
+
+    @property
+    def inverse_field(self) -> Field:
+        """The inverse displacement with its grid."""
+        return Field(self.inverse_displacement, self.grid)
+
+    @property
+    def transform(self) -> Any:
+        """The displacement as a SimpleITK transform, from points of fixed to points of moving in mm (LPS)."""
+        return self.field.to_itk()
 
     @property
     def displacement_mm(self) -> Floats:
         """The displacement (d, *shape) in mm along the axes of space (LPS)."""
-        return to_millimetres(self.displacement, self.grid)
+        return self.field.mm
 
     def sample(self, n: int, seed: int = 0) -> Iterator[Floats]:
-        """Draws displacements from the distribution that the model predicts, one at a time.
+        """Draw displacements from the distribution that the model predicts, one at a time.
 
-        `displacement_sd`, and the figures of the labels, are made of `sample(samples)`.
+        `displacement_sd` and the intervals of the label sizes are computed from `sample(samples)`.
 
         Args:
-            n: How many, at least 1.
+            n: Number of samples, at least 1.
             seed: The same seed gives the same displacements.
 
         Yields:
             Displacements (d, *shape), as `displacement`.
 
         Raises:
-            UserError: The model has no displacement uncertainty, or n is too small.
+            UserError: The model has no displacement uncertainty, or `n` is too small.
         """
         if self.posterior is None:
-            raise no_uncertainty(f"registration of {self.moving.name}: {self.info.get('method', 'its registrar')}")
+            raise no_uncertainty(f"registration of {self.moving.name}", self.info.get("method", "its registrar"))
         if n < 1:
-            raise UserError(f"{n} samples: draw at least 1")
+            raise UserError(f"n: {n} is too few samples; draw at least 1", argument="n")
         return self.posterior.sample(n, seed)
 
     @cached_property
     def displacement_sd(self) -> Image | None:
-        """σ̂_z in mm: the RMS length of the deviation of `sample(samples)` from their mean; None without one.
+        """σ̂_z in mm: the RMS length of the deviation of `sample(samples)` from their mean; None without them.
 
-        Computed when it is asked for first: it takes an integration for each sample.
+        Computed on first use, with one integration for each sample.
         """
         if self.posterior is None:
             return None
@@ -104,9 +139,9 @@ class Registration:
 
     @cached_property
     def label_samples(self) -> LabelSamples | None:
-        """What `sample(samples)` makes of the labels; None without labels or displacement uncertainty.
+        """The moving labels warped by `sample(samples)`; None without labels or displacement uncertainty.
 
-        Computed when it is asked for first: it takes a warp of the labels for each sample.
+        Computed on first use, with one warp of the labels for each sample.
         """
         if self.moving_labels is None or self.posterior is None:
             return None
@@ -114,9 +149,9 @@ class Registration:
             return LabelSamples.of(self.moving_labels, reported(self.sample(self.samples), report), self.grid)
 
     def save(self, folder: str | Path) -> None:
-        """Writes the registration as a folder, whole or not at all.
+        """Write the registration as a folder, atomically.
 
-        `moved`, `displacement`, `inverse_displacement` and, where there are any, `noise_sd`, `weight`,
+        It holds `moved`, `displacement`, `inverse_displacement` and, if there are any, `noise_sd`, `weight`,
         `displacement_sd`, `moved_labels` and `label_probability_<label>`, each as `.nii.gz`, and `summary.json`.
 
         Raises:
@@ -141,7 +176,7 @@ class Registration:
             write_text(temporary / "summary.json", json.dumps(self.summary(), indent=2) + "\n")
 
     def summary(self) -> dict[str, Any]:
-        """The figures of the registration: what was registered by what, how far voxels move."""
+        """Return the content of `summary.json`: images and registrar, lengths of displacements, sizes of labels."""
         length = np.linalg.norm(self.displacement_mm, axis=0)
         extra: dict[str, Any] = {}
         if self.displacement_sd is not None:
@@ -162,7 +197,7 @@ class Registration:
         }
 
     def _label_sizes(self, moved_labels: Image) -> dict[str, dict[str, Any]]:
-        """For each label its area or volume on the fixed grid, and where 95 % of the samples have it."""
+        """Return the size of each label on the fixed grid, and the interval that holds 95 % of the samples."""
         labels, samples = labels_of(self.moving_labels or moved_labels), self.label_samples
         key = MEASURES[self.grid.dims].key
         sizes: dict[str, dict[str, Any]] = {}
@@ -173,29 +208,32 @@ class Registration:
         return sizes
 
 
-def no_uncertainty(what: str) -> UserError:
-    """What to say where samples are asked of a model that has none."""
-    able = sorted(name for name, method in METHODS.items() if method.uncertain)
-    return UserError(f"{what} says nothing of the displacement's uncertainty; train with {' or '.join(able)}")
+def no_uncertainty(where: str, method: str) -> UserError:
+    """Return the error for samples of a model without displacement uncertainty."""
+    able = sorted(name for name, one in METHODS.items() if one.uncertain)
+    return UserError(
+        f"samples: {where}: {method} has no displacement uncertainty; train with {' or '.join(able)}",
+        argument="samples",
+    )
 
 
 class Registrar(Protocol):
-    """Anything that turns a moving and a fixed image into a registration."""
+    """Anything that turns a moving and a fixed image into a registration; `BaseRegistrar` helps to write one."""
 
     @property
     def name(self) -> str:
-        """What to call it in tables."""
+        """Name in tables."""
         ...
 
-    def register(self, moving: Image, fixed: Image, moving_labels: Image | None = None) -> Registration:
-        """Registers one pair; carries the moving labels along where they are given."""
+    def register(self, moving: Image, fixed: Image, moving_labels: Image | None = None, /) -> Registration:
+        """Register one pair, and warp the moving labels if they are given."""
         ...
 
 
 @runtime_checkable
 class Movable(Protocol):
-    """A registrar that computes on a device, which can be another one."""
+    """A registrar that can be moved to another device."""
 
     def to(self, device: torch.device) -> None:
-        """Computes on that device from now on."""
+        """Compute on that device from now on."""
         ...

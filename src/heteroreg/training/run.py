@@ -17,7 +17,7 @@ from heteroreg.training import checkpoint
 from heteroreg.training.config import Config
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A trained model with its history.
 
@@ -28,6 +28,13 @@ class Run:
 
     folder: Path
     config: Config
+
+    def __repr__(self) -> str:
+        config = self.config
+        return (
+            f"Run({str(self.folder)!r}, method {config.method!r}, network {config.network!r}, {config.dims}D, "
+            f"{config.steps} steps)"
+        )
 
     @classmethod
     def read(cls, folder: str | Path) -> Run:

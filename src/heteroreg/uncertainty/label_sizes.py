@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
-from heteroreg.spatial.field import warp_image
+from heteroreg.spatial.field import Field
 from heteroreg.system.arrays import Floats
 
 INTERVAL = (2.5, 97.5)  # percentiles: 95 % lie between
@@ -64,7 +64,7 @@ class LabelSamples:
         sizes: dict[int, list[float]] = {label: [] for label in labels}
         n = 0
         for sample in samples:
-            moved = warp_image(moving_labels, sample, grid, labels=True).array
+            moved = Field(sample, grid).warp(moving_labels, labels=True).array
             n += 1
             for label in labels:
                 mask = moved == label

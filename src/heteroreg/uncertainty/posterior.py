@@ -14,7 +14,7 @@ from torch import Tensor
 from heteroreg.data.grid import Grid
 from heteroreg.networks.displacement import correlated, reparameterised
 from heteroreg.spatial import integrate, resize_displacement
-from heteroreg.spatial.field import resample_displacement
+from heteroreg.spatial.field import Field
 from heteroreg.system.arrays import Floats
 
 BATCH = 16
@@ -60,7 +60,7 @@ class VelocityPosterior:
         for _ in range(n):
             noise = self._correlated(torch.randn(self.mean.shape, generator=generator))
             displacement = whole(self._integrate(noise), slicewise=self.slicewise)
-            yield resample_displacement(displacement.numpy(), self.working, self.fixed)[0].numpy()
+            yield Field(displacement.numpy(), self.working).resample(self.fixed).vectors
 
     def _correlated(self, noise: Tensor) -> Tensor:
         """The noise (N, d, *coarse), alike over the same distance along all axes, and from slice to slice."""

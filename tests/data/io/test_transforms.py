@@ -9,7 +9,7 @@ from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
 from heteroreg.data.io import transforms
 from heteroreg.data.io.transforms import read_transform, write_transform
-from heteroreg.spatial.field import warp_image
+from heteroreg.spatial.field import Field
 from heteroreg.system.errors import UserError
 
 OBLIQUE = Grid(
@@ -91,7 +91,7 @@ def test_learn2reg_is_in_voxels_of_the_arrays(rng, tmp_path):
     expected = map_coordinates(image.array, identity + stored.transpose(3, 0, 1, 2), order=1)
     found, where = read_transform(path, grid)
     np.testing.assert_allclose(found, u, atol=1e-6)
-    moved = warp_image(image, found, where).array
+    moved = Field(found, where).warp(image).array
     inside = (slice(3, -3),) * 3
     np.testing.assert_allclose(moved[inside], expected[inside], atol=1e-5)
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import DTypeLike
 
 from heteroreg.data.grid import Grid
-from heteroreg.data.image import write_sitk
-from heteroreg.data.io.itk import NIFTI_ENDINGS, place, read_itk_header, read_itk_voxels
+from heteroreg.data.image import place, write_sitk
+from heteroreg.data.io.itk import NIFTI_ENDINGS, grid_of, read_itk_header, read_itk_voxels
 from heteroreg.data.io.nifti import read_nifti_voxels
 from heteroreg.system.arrays import Floats
 from heteroreg.system.errors import UserError
@@ -53,10 +54,10 @@ def write_displacement(displacement: Floats, grid: Grid, path: str | Path) -> No
     write_sitk(displacement_to_itk(displacement, grid), Path(path))
 
 
-def displacement_to_itk(displacement: Floats, grid: Grid) -> Any:
-    """A displacement (d, *shape) in voxels of `grid` as a SimpleITK image of vectors in mm, float32."""
+def displacement_to_itk(displacement: Floats, grid: Grid, dtype: DTypeLike = np.float32) -> Any:
+    """Convert a displacement (d, *shape) in voxels of `grid` to a SimpleITK image of vectors in mm."""
     vectors = np.moveaxis(to_millimetres(displacement, grid), 0, -1)
-    array = np.ascontiguousarray(vectors.transpose(*reversed(range(grid.dims)), grid.dims), dtype=np.float32)
+    array = np.ascontiguousarray(vectors.transpose(*reversed(range(grid.dims)), grid.dims), dtype=dtype)
     return place(sitk.GetImageFromArray(array, isVector=True), grid)
 
 
@@ -74,14 +75,14 @@ def read_displacement(path: str | Path) -> tuple[Floats, Grid]:
         raise UserError(f"{path}: no such file; name a displacement field")
     if path.name.lower().endswith(NIFTI_ENDINGS):
         read_nifti_voxels(path)  # ITK fills what is missing of a truncated file with zeros
-    header = read_itk_header(path)
-    grid = header.grid
-    if header.components != grid.dims or grid.dims not in (2, 3):
+    reader = read_itk_header(path)
+    grid = grid_of(reader)
+    if reader.GetNumberOfComponents() != grid.dims or grid.dims not in (2, 3):
         raise UserError(
-            f"{path}: has {header.components} values in each voxel of a {grid.dims}D grid; "
+            f"{path}: has {reader.GetNumberOfComponents()} values in each voxel of a {grid.dims}D grid; "
             "a displacement field has one for each axis"
         )
-    vectors = sitk.GetArrayFromImage(read_itk_voxels(path, header, sitk.sitkVectorFloat64))
+    vectors = sitk.GetArrayFromImage(read_itk_voxels(path, reader, sitk.sitkVectorFloat64))
     return displacement_from_itk(vectors, grid, path), grid
 
 

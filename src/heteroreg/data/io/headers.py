@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import math
 import re
-import sys
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from heteroreg.system.errors import UserError
 from heteroreg.system.limits import require_size
 
 HEADER_BYTES = 64 * 1024
-PIECE_BYTES = 1024**2
 LONGEST_LINE = 1000
-METAIMAGE_ENDINGS, NRRD_ENDINGS = (".mha", ".mhd"), (".nrrd", ".nhdr")
+METAIMAGE, NRRD = (".mha", ".mhd"), (".nrrd", ".nhdr")
 
 META_TYPES = {
     f"MET_{name}"
@@ -79,19 +75,15 @@ NRRD_ALIASES = {"byteskip": "byte skip", "lineskip": "line skip", "datafile": "d
 
 @dataclass(frozen=True)
 class TextHeader:
-    """What a text header says about its data.
+    """What a text header says of its data.
 
     Attributes:
         data: The file with the voxels: another one, or the file itself.
-        compressed: True if they are compressed or written as text, so that their size in bytes is unknown.
-        offset: Bytes of a MetaImage's `data` before the voxels.
-        length: Bytes of a MetaImage's compressed voxels; 0 if they go on to the end.
+        compressed: Whether they are compressed, or written as text, so that bytes and voxels do not add up.
     """
 
     data: Path
     compressed: bool
-    offset: int = 0
-    length: int = 0
 
 
 def check_text_header(path: Path) -> TextHeader | None:
@@ -107,57 +99,13 @@ def check_text_header(path: Path) -> TextHeader | None:
         UserError: A field has no sound value, one that is needed is missing, or the data lie in several files.
     """
     ending = path.suffix.lower()
-    if ending not in (*METAIMAGE_ENDINGS, *NRRD_ENDINGS):
+    if ending not in (*METAIMAGE, *NRRD):
         return None
     with path.open("rb") as handle:
         start = handle.read(HEADER_BYTES)
-    fields = _metaimage(path, start) if ending in METAIMAGE_ENDINGS else _nrrd(path, start)
+    fields = _metaimage(path, start) if ending in METAIMAGE else _nrrd(path, start)
     name = fields.get("data", "")
-    data = path.parent / name if name else path
-    offset, length = int(fields.get("offset", "0")), int(fields.get("length", "0"))
-    return TextHeader(data, fields["compressed"] == "True", offset, length)
-
-
-def check_metaimage_data(path: Path, header: TextHeader, size: int) -> None:
-    """Check that the voxels of a MetaImage are whole, which MetaIO would report on stderr alone.
-
-    Args:
-        path: The file, for messages.
-        header: Its header.
-        size: Bytes of the voxels.
-
-    Raises:
-        UserError: The data file is missing, or the voxels are damaged or cut short.
-    """
-    if not header.data.is_file():
-        raise UserError(f"{path}: could not be read, since its data file {header.data.name} is missing; copy both")
-    with header.data.open("rb") as handle:
-        handle.seek(header.offset)
-        if not header.compressed:
-            found = header.data.stat().st_size - header.offset
-        else:
-            try:
-                found = _inflated(handle, header.length or sys.maxsize, size)
-            except zlib.error as error:
-                raise UserError(
-                    f"{path}: could not be read, since its compressed data are damaged ({error}); copy it again"
-                ) from error
-    if found < size:
-        raise UserError(f"{path}: holds {found} bytes of voxels but its header declares {size}; copy it again")
-
-
-def _inflated(handle: IO[bytes], length: int, most: int) -> int:
-    """Return the size of zlib or gzip data, decompressed in small pieces until it exceeds `most` bytes."""
-    stream, size = zlib.decompressobj(32 + zlib.MAX_WBITS), 0
-    while size <= most and not stream.eof:
-        piece = stream.unconsumed_tail
-        if not piece:
-            piece = handle.read(min(PIECE_BYTES, length))
-            length -= len(piece)
-            if not piece:
-                break
-        size += len(stream.decompress(piece, PIECE_BYTES))
-    return size
+    return TextHeader(path.parent / name if name else path, fields["compressed"] == "True")
 
 
 def _bad(path: Path, what: str) -> UserError:
@@ -185,8 +133,7 @@ def _numbers(text: str) -> list[float]:
 
 
 def _metaimage(path: Path, start: bytes) -> dict[str, str]:
-    end = re.compile(rb"(^|\n)ElementDataFile\s*=[^\n]*(\n|$)")
-    lines = _lines(path, start, end)
+    lines = _lines(path, start, re.compile(rb"(^|\n)ElementDataFile\s*=[^\n]*(\n|$)"))
     fields: dict[str, str] = {}
     for line in filter(None, lines):
         key, equals, value = (part.strip() for part in line.partition("="))
@@ -202,13 +149,9 @@ def _metaimage(path: Path, start: bytes) -> dict[str, str]:
     name = fields["ElementDataFile"]
     if name == "LIST" or "%" in name or not name:
         raise UserError(f"{path}: its voxels lie in a list of files ('{name[:60]}'); convert it to one file")
-    local, skipped = name.upper() == "LOCAL", int(fields.get("HeaderSize", "0"))
-    match = end.search(start)
     return {
-        "data": "" if local else name,
+        "data": "" if name.upper() == "LOCAL" else name,
         "compressed": fields.get("CompressedData", "False"),
-        "length": fields.get("CompressedDataSize", "0"),
-        "offset": str(skipped if skipped > 0 else match.end() if match and local and skipped == 0 else 0),
     }
 
 

@@ -30,7 +30,7 @@ def is_learn2reg(path: Path) -> bool:
     if not path.name.lower().endswith(NIFTI_ENDINGS) or not path.is_file():
         return False
     header = read_itk_header(path)
-    return header.components == 1 and header.grid.dims == 4 and header.grid.shape[3] == COMPONENTS
+    return header.GetNumberOfComponents() == 1 and len(header.GetSize()) == 4 and header.GetSize()[3] == COMPONENTS
 
 
 def read_learn2reg_field(path: Path, grid: Grid) -> Floats:

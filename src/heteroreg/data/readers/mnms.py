@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 
 from heteroreg.data.cohort import Pair
-from heteroreg.data.io.nifti import read_nifti_header, read_nifti_voxels
+from heteroreg.data.io.nifti import read_nifti_voxels
 from heteroreg.data.readers.splits import part_of
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_file
@@ -112,7 +113,8 @@ def _extract(
     path: Path, numbers: dict[str, int], frames: Path, code: str, suffix: str, table: Path
 ) -> dict[str, Path]:
     """Writes the ED and ES frame of a 4D file as 3D files with the same grid."""
-    voxels, header = read_nifti_voxels(path), read_nifti_header(path)
+    voxels = read_nifti_voxels(path)
+    header: Any = nib.load(path)
     if voxels.ndim != 4:
         raise UserError(f"{path}: has {voxels.ndim} axes; a series of M&Ms has 4")
     written = {}
@@ -126,7 +128,7 @@ def _extract(
             frame = frame.astype(np.uint8)
         elif np.issubdtype(frame.dtype, np.floating):
             frame = frame.astype(np.float32)
-        image = nib.Nifti1Image(frame, header.get_best_affine(), header)
+        image = nib.Nifti1Image(frame, header.affine, header.header)
         image.set_data_dtype(frame.dtype)
         written[phase] = frames / f"{code}_{phase}{suffix}.nii.gz"
         with atomic_file(written[phase]) as temporary:

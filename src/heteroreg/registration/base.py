@@ -1,0 +1,64 @@
+"""The base class of this package's registrars."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from heteroreg.data.image import Image
+from heteroreg.data.inputs import ImageLike, Spacing, as_pair
+from heteroreg.registration.result import Registration
+
+
+class BaseRegistrar(ABC):
+    """A registrar that takes any kind of image.
+
+    `register` converts and checks its inputs, and a subclass defines `_register` for a pair of `Image`s.
+
+    Examples:
+        >>> import heteroreg as hr
+        >>> class Identity(hr.BaseRegistrar):
+        ...     name = "identity"
+        ...
+        ...     def _register(self, moving, fixed, moving_labels):
+        ...         return hr.load("undeformed").register(moving, fixed, moving_labels)
+        >>> import numpy as np
+        >>> Identity().register(np.eye(8), np.eye(8), spacing=1.5).grid
+        Grid(8×8 voxels, 1.5×1.5 mm)
+    """
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Name in tables."""
+
+    @property
+    def dims(self) -> int | None:
+        """Number of axes that the images need at least; None if 2D and 3D images are both fine."""
+        return None
+
+    def register(
+        self,
+        moving: ImageLike,
+        fixed: ImageLike,
+        moving_labels: ImageLike | None = None,
+        *,
+        spacing: Spacing | None = None,
+    ) -> Registration:
+        """Register moving to fixed.
+
+        Args:
+            moving: A path (`PATH#N` is frame N of a series), an `Image`, an image of SimpleITK, ITK or nibabel,
+                or an array or tensor [x, y(, z)].
+            fixed: Likewise.
+            moving_labels: Label map of the moving image, warped with it.
+            spacing: Distance in mm between the voxels of arrays and tensors: a number, or one for each axis.
+
+        Raises:
+            UserError: An image cannot be used (unreadable, constant, non-finite, of the wrong dimension, …), or the
+                registration fails.
+        """
+        return self._register(*as_pair(moving, fixed, moving_labels, spacing, self.dims))
+
+    @abstractmethod
+    def _register(self, moving: Image, fixed: Image, moving_labels: Image | None) -> Registration:
+        """Register a pair that was converted and checked."""

@@ -1,0 +1,63 @@
+"""Registration of one pair in one call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from heteroreg.data.inputs import ImageLike, Spacing
+from heteroreg.data.io.affine import Affine, read_affine
+from heteroreg.registration.alignment import Aligned
+from heteroreg.registration.base import BaseRegistrar
+from heteroreg.registration.load import Loadable, load
+from heteroreg.registration.result import Registration
+
+
+def register(
+    moving: ImageLike,
+    fixed: ImageLike,
+    model: Loadable | BaseRegistrar = "phantom",
+    *,
+    moving_labels: ImageLike | None = None,
+    spacing: Spacing | None = None,
+    initial: Affine | str | Path | None = None,
+    device: str | None = None,
+    samples: int | None = None,
+    refine: int = 0,
+    threads: int | None = None,
+) -> Registration:
+    """Register moving to fixed in one call.
+
+    For many pairs, load the registrar once: `hr.load(model).register(moving, fixed)`.
+
+    Args:
+        moving: A path (`PATH#N` is frame N of a series), an `Image`, an image of SimpleITK, ITK or nibabel, or an
+            array or tensor [x, y(, z)].
+        fixed: Likewise.
+        model: The registrar, or anything that `load` takes; by default the bundled model.
+        moving_labels: Label map of the moving image, warped with it.
+        spacing: Distance in mm between the voxels of arrays and tensors: a number, or one for each axis.
+        initial: An affine alignment to begin with, from points of fixed to points of moving: the file of an ITK
+            transform.
+        device: As for `load`, likewise the others. They do not apply to a registrar that is loaded already.
+        samples: Number of displacement samples (methods with uncertainty only).
+        refine: Steps of instance optimisation.
+        threads: Threads of elastix.
+
+    Raises:
+        UserError: As `load` and `BaseRegistrar.register`; `initial` cannot be used.
+
+    Examples:
+        >>> import numpy as np
+        >>> import heteroreg as hr
+        >>> moving, fixed = np.random.default_rng(0).random((2, 32, 32))
+        >>> hr.register(moving, fixed, "undeformed", spacing=1.5)
+        Registration('array' to 'array', 32×32 voxels, 1.5×1.5 mm, by undeformed)
+    """
+    registrar = (
+        model
+        if isinstance(model, BaseRegistrar)
+        else load(model, device=device, samples=samples, refine=refine, threads=threads)
+    )
+    if initial is not None:
+        registrar = Aligned(registrar, initial if isinstance(initial, Affine) else read_affine(initial))
+    return registrar.register(moving, fixed, moving_labels, spacing=spacing)
