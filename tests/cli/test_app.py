@@ -212,10 +212,12 @@ def test_methods(command: Command) -> None:
     table = json.loads(command("methods", "--json"))
     assert {"mse", "nll", "beta-nll", "hetero-paper", "hetero"} <= set(table["methods"])
     assert "voxelmorph" in table["networks"]
+    assert set(table["registrars"]) == {"phantom", "elastix", "undeformed"}
+    assert all(summary for rows in table.values() for summary in rows.values())
     assert "hetero-paper" in command("methods")
 
 
-@pytest.mark.parametrize("argument", ["", "--help", "train --help", "watch --help"])
+@pytest.mark.parametrize("argument", ["", "--help", "train --help", "study --help"])
 def test_a_bare_call_explains_itself_quickly(argument: str) -> None:
     """In a process of its own: nothing of PyTorch may be loaded to show the help."""
     code = (
@@ -244,7 +246,6 @@ def test_a_bare_call_explains_itself_quickly(argument: str) -> None:
         "push",
         "pull",
         "study",
-        "watch",
         "methods",
     ],
 )

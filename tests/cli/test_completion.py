@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
+import time
 from typing import get_args
 
 import pytest
 
 from heteroreg.cli import completion
 from heteroreg.data.samples.preparation import Intensity
-from heteroreg.methods import METHODS, NETWORKS
+from heteroreg.methods import NETWORKS
 from heteroreg.study.matrix import SETTINGS
 from heteroreg.training import Config
 
@@ -23,7 +23,7 @@ from heteroreg.cli.app import main
 try:
     main()
 finally:
-    print("loaded", *{"torch", "numpy", "pandas"} & set(sys.modules), file=sys.stderr)
+    print("loaded", *{"torch"} & set(sys.modules), file=sys.stderr)
 """
 
 
@@ -46,7 +46,7 @@ def bash(*words: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        (["wat"], ["watch"]),
+        (["stu"], ["study"]),
         (["train", "hearts", "--met"], ["--method"]),
         (["train", "hearts", "--method", "het"], ["hetero-paper", "hetero", "hetero-z"]),
         (["train", "hearts", "--network", ""], list(NETWORKS)),
@@ -59,7 +59,7 @@ def bash(*words: str) -> list[str]:
         (["train", "hearts", "--set", "gamma", "=", "0.5", "--method", "adaf"], ["adaframe"]),
         (["train", "hearts", "--set", "steps", "="], []),
         (["train", "hearts", "--set", "nonsense", "="], []),
-        (["evaluate", "hearts", "--model", ""], ["elastix", "phantom", "undeformed"]),
+        (["evaluate", "hearts", "--model", ""], ["phantom", "elastix", "undeformed"]),
         (["evaluate", "hearts", "--split", "t"], ["train", "test"]),
         (["phantom", "out", "--noise", "r"], ["rician"]),
         (["import", "ac"], ["acdc"]),
@@ -71,7 +71,7 @@ def test_bash(words: list[str], offered: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["check", "he"], ["study", "st"], ["watch", "ru"], ["train", "he"], ["evaluate", "h", "--model", "runs/"]],
+    [["check", "he"], ["study", "st"], ["export", "ru"], ["train", "he"], ["evaluate", "h", "--model", "runs/"]],
 )
 def test_where_a_file_is_meant_the_shell_offers_files(words: list[str]) -> None:
     assert bash(*words) == []  # the script says `complete -o default`: with nothing, bash goes on with files
@@ -110,19 +110,30 @@ def test_a_shell_that_asks_oddly(number: str) -> None:
     assert environment["COMP_WORDS"].split() == ["heteroreg", "train"]
 
 
-def test_all_that_is_read_is_what_there_is() -> None:
-    assert completion.methods() == {name: method.summary for name, method in METHODS.items()}
-    assert list(completion.networks()) == list(NETWORKS)
-    settings = completion.settings()
-    assert sorted(settings) == sorted([*SETTINGS, "method", "network", "seed"])
-    for name, setting in settings.items():
-        assert setting.about == Config.model_fields[name].description
-    assert list(settings["intensity"].choices) == list(get_args(Intensity))
-    assert list(settings["dims"].choices) == ["2", "3"]
-    assert [name for name, setting in settings.items() if list(setting.choices) == ["true", "false"]] == [
-        name for name in settings if Config.model_fields[name].annotation is bool
+def test_every_setting_is_offered() -> None:
+    offered = [name for name, _ in completion.setting("")]
+    assert sorted(offered) == sorted(f"{name}=" for name in [*SETTINGS, "method", "network", "seed"])
+
+
+def test_settings_with_few_values_offer_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def values(key: str) -> list[str]:
+        return [name.removeprefix(f"{key}=") for name, _ in completion.setting(f"{key}=")]
+
+    monkeypatch.delenv(completion.ASKED, raising=False)
+    assert values("intensity") == list(get_args(Intensity))
+    assert values("dims") == ["2", "3"]
+    assert values("steps") == values("size") == []
+    fields = Config.model_fields.items()
+    assert [name for name, field in fields if values(name) == ["true", "false"]] == [
+        name for name, field in fields if field.annotation is bool
     ]
 
 
-def test_it_is_read_from_the_files_that_are_imported() -> None:
-    assert Path(completion.__file__).with_name("methods.py").is_file()
+def test_it_answers_before_a_person_waits() -> None:
+    """The target is half a second; the best of three, and twice that, since the tests share the machine."""
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        bash("train", "hearts", "--set", "sche")
+        took.append(time.perf_counter() - began)
+    assert min(took) < 1.0

@@ -242,8 +242,7 @@ def test_one_image_is_no_cohort(command: Command, run_2d: Run, cohort_2d: Cohort
     ("cohort", "options", "says"),
     [
         (True, ("--moving-labels", "x.nii.gz"), "--moving-labels: is for a single pair"),
-        (False, ("--split", "test"), "are for cohorts"),
-        (False, ("--devices", "2"), "are for cohorts"),
+        (False, ("--split", "test"), "--split: is for a cohort"),
         (True, ("--split", "tset"), "the split 'tset' is empty"),
     ],
 )

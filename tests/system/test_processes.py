@@ -1,8 +1,7 @@
-"""Several processes: the same global batch gives the same losses as one, and the work is shared out."""
+"""Several processes: the same global batch gives the same losses as one."""
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -14,18 +13,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 from heteroreg.cli.app import main
 from heteroreg.data.cohort import Cohort
-from heteroreg.evaluation import evaluate
-from heteroreg.registration.cohort import register_cohort
-from heteroreg.registration.load import load
-from heteroreg.system import processes
+from heteroreg.system import lost_process as lost
 from heteroreg.system.errors import StoppedError, UserError
 from heteroreg.system.processes import start
 from heteroreg.training import Run, checkpoint, train
@@ -55,10 +51,6 @@ cohort, out, trainings = hr.Cohort.read(sys.argv[1]), sys.argv[2], json.loads(sy
 for name, settings in trainings.items():
     hr.train(cohort, f"{out}/{name}", config=settings, devices=2)
 hr.train(cohort, f"{out}/resumed", resume=True, devices=2)
-registrar = hr.load(f"{out}/hetero-in-parts")
-scores = hr.evaluate(registrar, cohort, out=f"{out}/scores", devices=2)
-table = hr.register_cohort(registrar, cohort, f"{out}/registered", devices=2)
-assert len(scores.table) == len(table) == len(cohort)  # in either process
 """
 
 
@@ -73,13 +65,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def without_seconds(table: Path) -> list[list[str]]:
-    with table.open(newline="") as handle:
-        rows = list(csv.reader(handle))
-    timed = rows[0].index("seconds")
-    return [row[:timed] + row[timed + 1 :] for row in rows]
 
 
 def half_way(cohort: Cohort, out: Path) -> None:
@@ -101,7 +86,7 @@ def half_way(cohort: Cohort, out: Path) -> None:
 
 @pytest.fixture(scope="module")
 def of_two(cohort_2d: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two processes that torchrun started have trained, evaluated and registered."""
+    """Two processes that torchrun started have trained here."""
     out = tmp_path_factory.mktemp("two")
     half_way(cohort_2d, out / "resumed")
     (out / "script.py").write_text(SCRIPT)
@@ -141,37 +126,6 @@ def test_two_processes_go_on_where_one_stopped(of_two: Path, cohort_2d: Cohort, 
 
 
 @pytest.mark.slow
-def test_two_processes_score_what_one_scores(of_two: Path, cohort_2d: Cohort, tmp_path: Path) -> None:
-    with one_thread():
-        evaluate(load(of_two / "hetero-in-parts"), cohort_2d, out=tmp_path / "scores")
-    one, two = tmp_path / "scores", of_two / "scores"
-    assert without_seconds(one / "scores.csv") == without_seconds(two / "scores.csv")
-    assert (one / "sparsification.csv").read_bytes() == (two / "sparsification.csv").read_bytes()
-    summaries = [json.loads((folder / "summary.json").read_text()) for folder in (one, two)]
-    for summary in summaries:
-        del summary["metrics"]["seconds"]
-    assert summaries[0] == summaries[1]
-    assert sorted(p.name for p in (one / "gallery").iterdir()) == sorted(
-        p.name for p in (two / "gallery").iterdir()
-    )
-
-
-@pytest.mark.slow
-def test_two_processes_register_what_one_registers(of_two: Path, cohort_2d: Cohort, tmp_path: Path) -> None:
-    with one_thread():
-        register_cohort(load(of_two / "hetero-in-parts"), cohort_2d, tmp_path)
-    assert without_seconds(tmp_path / "registrations.csv") == without_seconds(
-        of_two / "registered" / "registrations.csv"
-    )
-    for pair in cohort_2d:
-        one, two = tmp_path / pair.id, of_two / "registered" / pair.id
-        names = sorted(path.name for path in one.iterdir())
-        assert names == sorted(path.name for path in two.iterdir())
-        for name in names:
-            assert name == "summary.json" or (one / name).read_bytes() == (two / name).read_bytes(), name
-
-
-@pytest.mark.slow
 def test_the_first_process_starts_the_others(cohort_2d: Cohort, tmp_path: Path) -> None:
     with one_thread():
         one = train(cohort_2d, tmp_path / "one", config=SETTINGS)
@@ -194,19 +148,19 @@ def test_the_first_process_starts_the_others(cohort_2d: Cohort, tmp_path: Path) 
 
 @pytest.fixture
 def spoilt(cohort_2d: Cohort, tmp_path: Path) -> Cohort:
-    """A copy of the cohort with one file cut short: of the second pair, which the second process takes."""
+    """A copy of the cohort with one file cut short: of the second training pair, which the second process reads."""
     shutil.copytree(Path(cohort_2d.name).parent, tmp_path / "spoilt")
     cohort = Cohort.read(tmp_path / "spoilt")
-    path = cohort[1].moving
+    path = cohort.split("train")[1].moving
     path.write_bytes(path.read_bytes()[:-200])
     return cohort
 
 
 @pytest.mark.slow
 def test_an_error_in_one_process_ends_all_with_one_line(spoilt: Cohort, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "heteroreg", "evaluate", spoilt.name, "--model", "undeformed"]
+    command = [sys.executable, "-m", "heteroreg", "train", spoilt.name, "--method", "mse", "--set", "batch_size=2"]
     done = subprocess.run(
-        [*command, "--split", "all", "--out", str(tmp_path / "scores"), "--devices", "2", "--quiet"],
+        [*command, "--out", str(tmp_path / "run"), "--devices", "2", "--quiet"],
         timeout=240,
         env=environment(),
         capture_output=True,
@@ -215,9 +169,9 @@ def test_an_error_in_one_process_ends_all_with_one_line(spoilt: Cohort, tmp_path
     )
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"heteroreg: {spoilt[1].moving}: ")
+    assert line.startswith(f"heteroreg: {spoilt.split('train')[1].moving}: ")
     assert done.stdout == ""
-    assert not (tmp_path / "scores").exists()
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 def slurm(processes: int, rank: int, **more: str) -> dict[str, str]:
@@ -241,10 +195,10 @@ def test_under_slurm_each_process_takes_its_place(cohort_2d: Cohort, tmp_path: P
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    command = [sys.executable, "-m", "heteroreg", "evaluate", cohort_2d.name, "--model", "undeformed"]
+    command = [sys.executable, "-m", "heteroreg", "train", cohort_2d.name, "--method", "mse", "--steps", "2"]
     processes = [
         subprocess.Popen(
-            [*command, "--split", "all", "--out", str(tmp_path / "two"), "--nodes", "2"],
+            [*command, "--set", "batch_size=2", "--out", str(tmp_path / "two"), "--nodes", "2"],
             env=environment(**slurm(2, rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=port),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -254,13 +208,10 @@ def test_under_slurm_each_process_takes_its_place(cohort_2d: Cohort, tmp_path: P
     ]
     outputs = [process.communicate(timeout=240) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
-    (said, progress), (silent, nothing) = outputs
-    assert said.startswith(f"wrote {tmp_path / 'two'}: dice_1 ")
-    # Nothing is shown of what is over in two seconds.
-    assert not progress or f"evaluate undeformed: {len(cohort_2d)}/{len(cohort_2d)}" in progress
+    (said, _), (silent, nothing) = outputs
+    assert said == f"trained; the run is in {tmp_path / 'two'}\n"
     assert silent + nothing == ""
-    table = pd.read_csv(tmp_path / "two" / "scores.csv")
-    assert table["id"].tolist() == [pair.id for pair in cohort_2d]
+    assert len(Run.read(tmp_path / "two").metrics) > 0
 
 
 def one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
@@ -273,7 +224,6 @@ def one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     return line
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "register"])
 @pytest.mark.parametrize(
     ("variables", "options", "says"),
     [
@@ -286,11 +236,9 @@ def one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ids=["no options", "too many", "other machines", "no srun", "torchrun"],
 )
 def test_options_that_do_not_fit_what_the_scheduler_started(
-    command: str,
     variables: dict[str, str],
     options: tuple[str | int, ...],
     says: str,
-    run_2d: Run,
     cohort_2d: Cohort,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -298,12 +246,33 @@ def test_options_that_do_not_fit_what_the_scheduler_started(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
-    model = () if command == "train" else ("--model", str(run_2d.folder))
-    line = one_line(
-        monkeypatch, capsys, command, cohort_2d.name, *model, "--out", tmp_path / "out", *map(str, options)
-    )
+    line = one_line(monkeypatch, capsys, "train", cohort_2d.name, "--out", tmp_path / "out", *map(str, options))
     assert says in line
     assert line.startswith("heteroreg: --devices ")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["evaluate", "register"])
+@pytest.mark.parametrize(
+    ("variables", "by"),
+    [(slurm(2, 1), "SLURM"), ({"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2"}, "torchrun")],
+    ids=["SLURM", "torchrun"],
+)
+def test_what_needs_one_process_is_not_done_twice(
+    command: str,
+    variables: dict[str, str],
+    by: str,
+    cohort_2d: Cohort,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    line = one_line(
+        monkeypatch, capsys, command, cohort_2d.name, "--model", "undeformed", "--out", tmp_path / "out"
+    )
+    assert line == f"heteroreg: {command}: needs one process but {by} started 2; start one"
     assert not (tmp_path / "out").exists()
 
 
@@ -318,7 +287,7 @@ def test_one_process_in_the_batch_script_itself_is_fine(
 
 @pytest.mark.parametrize("strategy", ["fsdp", "ddp_spawn", "teleport"])
 def test_a_strategy_that_is_not_supported(strategy: str) -> None:
-    with pytest.raises(UserError, match=f"--strategy {strategy}: is not supported; use auto or ddp"):
+    with pytest.raises(UserError, match=f"strategy {strategy}: is not supported; use auto or ddp"):
         start(strategy=strategy)
 
 
@@ -337,38 +306,59 @@ def test_a_process_ends_when_the_one_that_started_it_is_gone(
         codes.append(code)
         over.set()  # the real one does not come back
 
-    monkeypatch.setattr(processes, "LOOK", 0.01)
+    monkeypatch.setattr(lost, "LOOK_SECONDS", 0.01)
     monkeypatch.setattr(os, "_exit", leave)
     monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setenv(processes.FIRST, str(os.getppid()))
+    monkeypatch.setenv(lost.FIRST_PROCESS, str(os.getppid()))
     fabric = SimpleNamespace(world_size=2)
-    with processes.lost_process(Path("run"), fabric):  # type: ignore[arg-type]
+    with lost.lost_process(Path("run"), fabric):  # type: ignore[arg-type]
         assert not over.wait(0.1)  # it is there
         monkeypatch.setattr(os, "getppid", lambda: 1)
         assert over.wait(10)
     assert codes[0] == 2
     line = capsys.readouterr().err.splitlines()[0]
     assert line.startswith("heteroreg: run: another process of this work ended")
-    assert line.endswith("what was saved is kept, go on with --resume")
+    assert line.endswith("what was saved is kept, resume the training")
 
 
 @pytest.mark.parametrize(
-    ("message", "world_size", "expected"),
+    ("error", "world_size", "expected"),
     [
-        ("[gloo/transport/tcp/pair.cc:537] Connection reset by peer", 2, UserError),
-        ("[gloo/transport/tcp/pair.cc:537] Connection reset by peer", 1, RuntimeError),
-        ("The size of tensor a must match the size of tensor b", 2, RuntimeError),
+        (RuntimeError("[gloo/transport/tcp/pair.cc:537] Connection reset by peer"), 2, UserError),
+        (RuntimeError("[/build/third_party/gloo/gloo/transport/tcp/pair.cc:537] Read timeout"), 2, UserError),
+        (torch.distributed.DistNetworkError("recvValue failed"), 2, UserError),
+        (torch.distributed.DistBackendError("NCCL communicator was aborted"), 2, UserError),
+        (torch.distributed.DistStoreError("wait timeout"), 2, UserError),
+        (RuntimeError("[gloo/transport/tcp/pair.cc:537] Connection reset by peer"), 1, RuntimeError),
+        (torch.distributed.DistNetworkError("recvValue failed"), 1, RuntimeError),
+        (RuntimeError("The size of tensor a must match the size of tensor b"), 2, RuntimeError),
+        (RuntimeError("cannot restore the optimiser from a peer of another socket"), 2, RuntimeError),
+        (torch.OutOfMemoryError("CUDA out of memory"), 2, RuntimeError),
     ],
 )
-def test_a_lost_process_is_told_from_a_fault(message: str, world_size: int, expected: type[Exception]) -> None:
+def test_a_lost_process_is_told_from_a_fault(
+    error: RuntimeError, world_size: int, expected: type[Exception]
+) -> None:
     fabric = SimpleNamespace(world_size=world_size)
-    with pytest.raises(expected), processes.lost_process(Path("run"), fabric):  # type: ignore[arg-type]
-        raise RuntimeError(message)
+    with pytest.raises(expected) as raised, lost.lost_process(Path("run"), fabric):  # type: ignore[arg-type]
+        raise error
+    assert type(raised.value) is (UserError if expected is UserError else type(error))
+
+
+@pytest.mark.parametrize(
+    ("module", "is_lost"), [("torch.distributed.distributed_c10d", True), ("torch.nn.functional", False)]
+)
+def test_an_error_in_a_call_between_processes_means_that_one_is_lost(module: str, is_lost: bool) -> None:
+    names: dict[str, Any] = {"__name__": module}
+    exec("def fail():\n    raise RuntimeError('unhandled')", names)
+    with pytest.raises(RuntimeError) as raised:
+        names["fail"]()
+    assert lost.is_lost_process(raised.value) is is_lost
 
 
 def test_what_is_meant_for_the_second_process_is_not_left_to_others(
     cohort_2d: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(processes.FIRST, raising=False)
+    monkeypatch.delenv(lost.FIRST_PROCESS, raising=False)
     train(cohort_2d, tmp_path / "run", steps=1, batch_size=2)
-    assert processes.FIRST not in os.environ
+    assert lost.FIRST_PROCESS not in os.environ

@@ -25,7 +25,8 @@ from heteroreg.registration.maps import Maps
 from heteroreg.registration.result import Movable, Registrar
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import require_free
-from heteroreg.system.processes import lost_process, shared, start, together
+from heteroreg.system.lost_process import lost_process
+from heteroreg.system.processes import shared, start, together
 from heteroreg.system.progress import progress
 
 CURVES = ("mse", "oracle", "random")

@@ -24,7 +24,7 @@ from heteroreg.spatial import warp
 from heteroreg.spatial.field import Field
 from heteroreg.spatial.grids import resample_map
 from heteroreg.system.errors import UserError
-from heteroreg.system.processes import autocast
+from heteroreg.system.precision import autocast
 from heteroreg.system.progress import progress
 from heteroreg.training.run import Run, total_loss
 from heteroreg.uncertainty.posterior import VelocityPosterior, whole

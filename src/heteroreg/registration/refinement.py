@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from heteroreg.losses import TotalLoss
 from heteroreg.networks.displacement import Displacement, integrated
 from heteroreg.spatial import warp
-from heteroreg.system.processes import autocast
+from heteroreg.system.precision import autocast
 from heteroreg.system.progress import progress
 
 # In voxels of the velocity: chosen on the validation pairs of M&Ms, see benchmarks/log.md.

@@ -1,17 +1,14 @@
-"""Devices, precision and several processes, all through Lightning Fabric."""
+"""Several processes for one training, through Lightning Fabric."""
 
 from __future__ import annotations
 
 import atexit
 import logging
 import os
-import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -21,10 +18,8 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import distributed
 
 from heteroreg.system.errors import UserError
-
-# The process that starts the others leaves its number here for them.
-FIRST = "HETEROREG_FIRST_PROCESS"
-LOOK = 0.5  # seconds between two looks at it
+from heteroreg.system.lost_process import FIRST_PROCESS, lost_process
+from heteroreg.system.precision import precision_of
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -32,36 +27,34 @@ Result = TypeVar("Result")
 # Sharding a network of a few hundred thousand parameters gains nothing, and checkpoints would come out in parts.
 STRATEGIES = ("auto", "ddp")
 WAIT = 0.1  # seconds between two looks at how far the others are
-
-# How many processes there are is not news: the user has just said so.
-for _name in ("lightning_fabric.utilities.rank_zero", "lightning_fabric.utilities.distributed"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
+_TALKATIVE = ("lightning_fabric.utilities.rank_zero", "lightning_fabric.utilities.distributed")
 
 
 def start(precision: str = "32-true", devices: int = 1, nodes: int = 1, strategy: str = "auto") -> Fabric:
-    """Starts the processes of a piece of work.
+    """Start the processes that share a piece of work.
 
-    On one machine the first process starts the others, with the same command. Under SLURM, torchrun and the
-    like the scheduler has started them all, and Fabric finds its place among them.
+    On one machine the first process starts the others, with the same command. Under SLURM or torchrun the
+    scheduler has started them all, and Fabric finds its place among them.
 
     Args:
         precision: `32-true`, `bf16-mixed`, or `auto`.
         devices: Processes on each machine.
         nodes: Machines.
-        strategy: `ddp`, or `auto`, which is DDP where there are several processes.
+        strategy: `ddp`, or `auto`, which is DDP with several processes.
 
     Raises:
         UserError: This machine does not offer what is asked for, or the scheduler started another number of
             processes.
     """
-    asked = f"--devices {devices} --nodes {nodes} --strategy {strategy}"
+    several = devices * nodes > 1
     if strategy not in STRATEGIES:
-        raise UserError(f"--strategy {strategy}: is not supported; use {' or '.join(STRATEGIES)}")
-    if devices * nodes > 1:
+        raise UserError(
+            f"strategy {strategy}: is not supported; use {' or '.join(STRATEGIES)}", argument="strategy"
+        )
+    if several:
         require_places(devices, nodes)
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The `srun` command is available")  # we look for that ourselves
+        with _quiet():
             fabric = Fabric(
                 accelerator="auto",
                 devices=devices,
@@ -69,144 +62,118 @@ def start(precision: str = "32-true", devices: int = 1, nodes: int = 1, strategy
                 strategy=strategy,
                 precision=precision_of(precision, "cuda" if torch.cuda.is_available() else "cpu"),
                 # A single process needs no place among others.
-                plugins=[LightningEnvironment()] if devices * nodes == 1 else None,
+                plugins=None if several else [LightningEnvironment()],
             )
-        _launch(fabric)
-        atexit.register(_leave)
+            _launch(fabric)
     except (ValueError, RuntimeError, TypeError, MisconfigurationException) as error:
-        raise UserError(f"{asked}: not possible here ({error})") from error
+        asked = f"devices {devices}, `nodes` {nodes}, `strategy` {strategy}"
+        raise UserError(f"{asked}: not possible here ({error})", argument="devices") from error
+    if several:
+        atexit.register(_leave)
     return fabric
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Fabric's reports on the number of processes, which the user has just chosen."""
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The `srun` command is available")  # `require_places` checks it
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _launch(fabric: Fabric) -> None:
+    """Start the other processes; they learn which one started them."""
+    starts_others = fabric.world_size > 1 and "LOCAL_RANK" not in os.environ
+    if starts_others:
+        os.environ[FIRST_PROCESS] = str(os.getpid())
+    try:
+        with lost_process("the start", fabric):
+            fabric.launch()
+    finally:
+        if starts_others:  # the children have a copy; others must not take it for theirs
+            del os.environ[FIRST_PROCESS]
+
+
 def _leave() -> None:
-    """Ends the talk between processes. Left to the end of the interpreter, its threads now and then abort it."""
+    """End the talk between processes: its threads may abort the interpreter if they end with it."""
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
 
 
 def require_places(devices: int, nodes: int) -> None:
-    """Checks that the processes that SLURM or torchrun started are as many as asked for.
+    """Check that SLURM or torchrun started as many processes as asked for.
 
     Otherwise several would each do all the work and write the same files, or wait for others that never come.
 
     Raises:
-        UserError: They are not.
+        UserError: It did not.
     """
-    asked, has = devices * nodes, os.environ.get
-    if distributed.is_available() and distributed.is_torchelastic_launched():
-        started, by = int(has("WORLD_SIZE", "1")), "torchrun"
-    elif has("SLURM_NTASKS", "").isdecimal() and has("SLURM_JOB_NAME") not in ("bash", "interactive"):
-        started, by = int(has("SLURM_NTASKS", "1")), "SLURM"
-        if "SLURM_STEP_ID" not in os.environ:  # in the batch script itself, which is one process
-            if asked > 1:
-                raise UserError(
-                    f"--devices {devices} --nodes {nodes}: under SLURM begin the command with `srun`, which starts "
-                    "the processes"
-                )
-            return
-    else:
+    asked = devices * nodes
+    where = f"devices {devices}, `nodes` {nodes}"
+    started, by = _started()
+    if by == "SLURM" and "SLURM_STEP_ID" not in os.environ:  # in the batch script itself, which is one process
+        if asked > 1:
+            raise UserError(
+                f"{where}: under SLURM begin the command with `srun`, which starts the processes",
+                argument="devices",
+            )
         return
-    if started != asked:
+    if by and started != asked:
         raise UserError(
-            f"--devices {devices} --nodes {nodes}: makes {asked} processes but {by} started {started}; give the "
-            "processes on each machine and the machines as you asked for them there"
+            f"{where}: makes {asked} processes but {by} started {started}; give the processes on each machine and "
+            "the machines as you asked for them there",
+            argument="devices",
         )
 
 
-def is_first() -> bool:
-    """Whether this process is the one that speaks to the user; so is one that works alone."""
-    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
-
-
-def precision_of(name: str, device: str) -> Any:
-    """The precision that is meant: `auto` is bf16-mixed where the device is faster with it than in float32."""
-    if name != "auto":
-        return name
-    if device == "cuda":
-        fast = torch.cuda.is_bf16_supported()
-    else:
-        # PyTorch tells what a CPU can do in its newer versions only.
-        capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-        fast = device == "cpu" and any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
-    return "bf16-mixed" if fast else "32-true"
-
-
-def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """Runs networks in the precision, outside of Fabric."""
-    enabled = precision_of(precision, device.type) == "bf16-mixed"
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
-
-
-@contextmanager
-def lost_process(what: Path | str, fabric: Fabric, then: str = "go on with --resume") -> Iterator[None]:
-    """Tells the loss of another process from a fault of this one's.
-
-    Where the process that started this one ends and this one waits for it, nothing may ever wake it up; then
-    the line is printed and the process ended from here.
+def require_one_process(work: str) -> None:
+    """Check that SLURM or torchrun did not start work several times that is for one process.
 
     Args:
-        what: What is being made.
-        fabric: The processes.
-        then: What to do next.
+        work: What it is, as the subject of the message.
 
     Raises:
-        UserError: Talking to the other processes failed.
+        UserError: It did.
     """
-    done = threading.Event()
-    if int(os.environ.get("LOCAL_RANK", "0")) > 0 and FIRST in os.environ:
-        threading.Thread(target=_end_with_the_first, args=(what, then, done), daemon=True).start()
-    try:
-        yield
-    except RuntimeError as error:
-        told = ("gloo", "nccl", "connection", "socket", "peer", "store")
-        if fabric.world_size == 1 or not any(word in str(error).lower() for word in told):
-            raise
-        raise UserError(_lost(what, " ".join(str(error).split())[:120], then)) from error
-    finally:
-        done.set()
+    started, by = _started()
+    if started > 1 and not (by == "SLURM" and "SLURM_STEP_ID" not in os.environ):
+        raise UserError(f"{work}: needs one process but {by} started {started}; start one")
 
 
-def _launch(fabric: Fabric) -> None:
-    """Starts the other processes, which then know the one that started them."""
-    starts_others = "LOCAL_RANK" not in os.environ
-    if starts_others:
-        os.environ[FIRST] = str(os.getpid())
-    try:
-        with lost_process("the start", fabric):
-            fabric.launch()
-    finally:
-        if starts_others:  # those that it started have it; others must not take it for theirs
-            del os.environ[FIRST]
+def _started() -> tuple[int, str]:
+    """Return how many processes a scheduler started, and which; 1 and "" without a scheduler."""
+    has = os.environ.get
+    if distributed.is_available() and distributed.is_torchelastic_launched():
+        return int(has("WORLD_SIZE", "1")), "torchrun"
+    if has("SLURM_NTASKS", "").isdecimal() and has("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        return int(has("SLURM_NTASKS", "1")), "SLURM"
+    return 1, ""
 
 
-def _end_with_the_first(what: Path | str, then: str, done: threading.Event) -> None:
-    """Ends this process once the one that started it is gone."""
-    first = int(os.environ[FIRST])
-    while not done.wait(LOOK):
-        if os.getppid() != first:
-            with suppress(OSError, ValueError):  # nobody may be left to read it
-                print(f"heteroreg: {_lost(what, 'the first is gone', then)}", file=sys.stderr, flush=True)
-            os._exit(2)
-
-
-def _lost(what: Path | str, why: str, then: str) -> str:
-    return (
-        f"{what}: another process of this work ended or could not be reached ({why}); "
-        f"what was saved is kept, {then}"
-    )
+def is_first() -> bool:
+    """Return True for the process that speaks to the user, or that works alone."""
+    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
 
 
 @contextmanager
 def together(fabric: Fabric) -> Iterator[None]:
-    """What fails in one process fails in all, with the same error; only the first process speaks of it.
+    """Raise an error of one process in all of them; only the first process reports it.
 
-    All processes leave the block together. A lost one is noticed by whoever waits for it.
+    All processes leave the block together. A process that waits for a lost one notices it, see `lost_process`.
 
     Args:
         fabric: The processes.
 
     Raises:
-        UserError: One of another process.
+        UserError: The error of this or another process.
         OSError: Likewise.
     """
     mine: Exception | None = None
@@ -218,11 +185,13 @@ def together(fabric: Fabric) -> Iterator[None]:
         if mine is not None:
             raise mine
         return
-    ours = isinstance(mine, UserError | OSError)
-    said = mine if ours or mine is None else UserError(f"another process failed ({type(mine).__name__}: {mine})")
+    expected = isinstance(mine, UserError | OSError)
+    said = (
+        mine if expected or mine is None else UserError(f"another process failed ({type(mine).__name__}: {mine})")
+    )
     first = next((error for error in _all(fabric, said) if error is not None), None)
-    if mine is not None and not ours:
-        raise mine  # a bug of ours: the process that met it shows where
+    if mine is not None and not expected:
+        raise mine  # a bug: the process that met it shows the traceback
     if first is not None:
         first.elsewhere = not fabric.is_global_zero  # type: ignore[attr-defined]
         raise first
@@ -280,14 +249,14 @@ def shared(
 
 
 def _all(fabric: Fabric, own: Result) -> list[Result]:
-    """What each process has, in every process."""
+    """Return the values of all processes, in every process."""
     result: list[Any] = [None] * fabric.world_size
     distributed.all_gather_object(result, own)
     return result
 
 
 def _board(fabric: Fabric) -> Any:
-    """Where processes count what is done, without waiting for one another."""
+    """Return a store in which processes count finished work without waiting for one another."""
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     host = os.environ["MASTER_ADDR"]

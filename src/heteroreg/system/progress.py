@@ -44,6 +44,11 @@ def showing(show: bool) -> Iterator[None]:
         _SHOW.reset(token)
 
 
+def is_shown() -> bool:
+    """Return True if work shows its progress by default, see `showing`."""
+    return _SHOW.get()
+
+
 @contextmanager
 def progress(
     title: str,

@@ -24,7 +24,8 @@ from heteroreg.methods import find_method
 from heteroreg.spatial import warp
 from heteroreg.system.errors import StoppedError, UserError
 from heteroreg.system.files import remove_leftovers, require_free, write_text
-from heteroreg.system.processes import lost_process, require_places, start, together
+from heteroreg.system.lost_process import lost_process
+from heteroreg.system.processes import require_places, start, together
 from heteroreg.system.progress import progress
 from heteroreg.system.run_files import CONFIG
 from heteroreg.training import checkpoint
