@@ -58,7 +58,7 @@ class Pair:
 
     @property
     def labelled(self) -> bool:
-        """Whether both images have label maps."""
+        """True if both images have label maps."""
         return self.moving_labels is not None and self.fixed_labels is not None
 
 
@@ -94,7 +94,7 @@ class Cohort:
         return tuple(split for split in SPLITS if split in present)
 
     def split(self, name: str) -> Cohort:
-        """The pairs of one split; `all` is every pair.
+        """Return the pairs of one split; `all` is every pair.
 
         Raises:
             UserError: The split has no pairs.
@@ -111,7 +111,7 @@ class Cohort:
 
     @classmethod
     def read(cls, path: str | Path, *, confine: bool = False) -> Cohort:
-        """Reads a cohort from its CSV file. Paths in it are relative to the file.
+        """Read a cohort from its CSV file. Paths in it are relative to the file.
 
         Args:
             path: The file, or a folder that holds a `pairs.csv`.
@@ -139,7 +139,7 @@ class Cohort:
         return cls(tuple(_pair(path, row) for _, row in rows), str(path))
 
     def write(self, path: str | Path) -> None:
-        """Writes the cohort as a CSV file, with paths relative to it. Columns that no pair fills are left out."""
+        """Write the cohort as a CSV file, with paths relative to it. Columns that no pair fills are left out."""
         path = Path(path)
         rows = [_row(pair, path.parent) for pair in self.pairs]
         table = pd.DataFrame(rows).fillna("")

@@ -1,4 +1,4 @@
-"""Where the voxels of an image lie in space."""
+"""Grids: the positions of voxels in space."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Grid:
 
     @classmethod
     def of_shape(cls, shape: Sequence[int], spacing: Sequence[float] | float = 1.0) -> Grid:
-        """A grid at the origin with axes along those of the space.
+        """Make a grid at the origin with axes along those of space.
 
         Args:
             shape: Voxels along each axis.
@@ -72,16 +72,16 @@ class Grid:
 
     @property
     def orthogonal(self) -> bool:
-        """Whether the axes are at right angles, which ITK wants of an image."""
+        """True if the axes are at right angles, as ITK requires of an image."""
         return bool(np.allclose(self.axes.T @ self.axes, np.eye(self.dims), atol=1e-6))
 
     @property
     def thick_slices(self) -> bool:
-        """Whether it is a stack of slices that were acquired one by one, far apart."""
+        """True for a stack of 2D slices that lie far apart."""
         return self.dims == 3 and self.spacing[2] > THICK * max(self.spacing[:2])
 
     def nifti_affine(self) -> Doubles:
-        """The matrix (4, 4) from indices of a 3D grid to mm in NIfTI's frame, RAS."""
+        """Return the matrix (4, 4) from indices of a 3D grid to mm in NIfTI's frame, RAS."""
         affine = np.eye(4)
         affine[:3, :3] = LPS_TO_RAS[:, None] * self.matrix
         affine[:3, 3] = LPS_TO_RAS * np.asarray(self.origin)
@@ -109,20 +109,20 @@ class Grid:
         )
 
     def physical(self, index: Doubles) -> Doubles:
-        """Positions in mm of (fractional) indices, along the last axis of `index` (…, d)."""
+        """Return the positions in mm of (fractional) indices, along the last axis of `index` (…, d)."""
         return np.asarray(index @ self.matrix.T + np.asarray(self.origin))
 
     def index(self, physical: Doubles) -> Doubles:
-        """Fractional indices of positions in mm, along the last axis of `physical` (…, d)."""
+        """Return the fractional indices of positions in mm, along the last axis of `physical` (…, d)."""
         return np.asarray((physical - np.asarray(self.origin)) @ np.linalg.inv(self.matrix).T)
 
     def index_map(self, other: Grid) -> tuple[Doubles, Doubles]:
-        """The affine map (A, b) from indices of this grid to those of another: j = A · i + b."""
+        """Return the affine map (A, b) from indices of this grid to those of another: j = A · i + b."""
         inverse = np.linalg.inv(other.matrix)
         return inverse @ self.matrix, inverse @ (np.asarray(self.origin) - np.asarray(other.origin))
 
     def same_as(self, other: Grid, tolerance: float = 1e-3) -> bool:
-        """Whether both grids put every voxel in the same place, within a share of a voxel."""
+        """Return True if both grids have every voxel in the same place, within `tolerance` of a voxel."""
         if self.shape != other.shape:
             return False
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij")).reshape(self.dims, -1).T
@@ -130,12 +130,12 @@ class Grid:
         return bool(offset <= tolerance * min(self.spacing))
 
     def crop(self, start: Sequence[int], shape: Sequence[int]) -> Grid:
-        """The grid of a block that begins at index `start` (negative: padding) and has `shape` voxels."""
+        """Return the grid of a block of `shape` voxels that begins at index `start` (negative: padding)."""
         origin = self.physical(np.asarray(start, dtype=float))
         return Grid(tuple(map(int, shape)), self.spacing, tuple(origin.tolist()), self.direction)
 
     def with_spacing(self, spacing: Sequence[float]) -> Grid:
-        """The same field of view (outer edges of the outer voxels) at another spacing, in mm."""
+        """Return the same field of view (outer edges of the outer voxels) at another spacing, in mm."""
         shape = [
             max(1, round(n * old / new)) for n, old, new in zip(self.shape, self.spacing, spacing, strict=True)
         ]

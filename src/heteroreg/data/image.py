@@ -119,9 +119,9 @@ def read_image(path: str | Path) -> Image:
 
 
 def read_grid(path: str | Path) -> Grid:
-    """Where the voxels of an image lie, without reading them: the grid that `read_image` gives.
+    """Read the grid of an image without its voxels, as `read_image` gives it.
 
-    Whether the voxels of the file can be read is found out when they are.
+    Damaged voxels are not noticed.
 
     Args:
         path: As for `read_image`.
@@ -197,7 +197,7 @@ def read_frames(path: str | Path) -> NDArray[Any]:
         UserError: As for `read_image`.
     """
     file = Path(path)
-    is_folder(file)
+    _is_folder(file)
     return _read_file(file).array
 
 
@@ -208,7 +208,7 @@ def _split(path: Path) -> tuple[Path, int | None]:
         UserError: There is no such file.
     """
     file, frame = split_frame(path)
-    is_folder(file)
+    _is_folder(file)
     return file, frame
 
 
@@ -255,11 +255,11 @@ def _read_header(path: Path) -> Any:
     return header
 
 
-def is_folder(path: Path) -> bool:
-    """Whether a path is a folder; False for a plain file.
+def _is_folder(path: Path) -> bool:
+    """Return True for a folder and False for a plain file.
 
     Raises:
-        UserError: It is neither, or its name is none.
+        UserError: The path is neither, or not a valid path.
     """
     try:
         if path.is_dir():
@@ -267,7 +267,7 @@ def is_folder(path: Path) -> bool:
         if path.is_file():  # neither a device nor a pipe, which would never end
             return False
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: is no path ({error}); correct it") from error
+        raise UserError(f"{path}: is not a valid path ({error}); correct it") from error
     raise UserError(f"{path}: no such file; check the path")
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from heteroreg.data.image import Image
 from heteroreg.data.samples.preparation import resample, scale_of, slices_of
 from heteroreg.registration.base import BaseRegistrar
-from heteroreg.registration.elastix import BSPLINE, align, require_installed
+from heteroreg.registration.elastix import BSPLINE, align, require_elastix
 from heteroreg.registration.result import Registration
 from heteroreg.spatial import invert
 from heteroreg.spatial.field import INVERSION_DAMPING, Field
@@ -87,7 +87,7 @@ class Elastix(BaseRegistrar):
     name: str = "elastix"
 
     def _register(self, moving: Image, fixed: Image, moving_labels: Image | None) -> Registration:
-        version = require_installed()
+        version = require_elastix()
         began = time.perf_counter()
         slicewise = self.slicewise and fixed.grid.thick_slices
         try:

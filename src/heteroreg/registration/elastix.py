@@ -1,4 +1,4 @@
-"""One pair of arrays on one grid, registered by elastix."""
+"""Registration of two arrays on one grid by elastix."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from heteroreg.system.errors import UserError
 
 BSPLINE = Path(__file__).with_name("bspline.txt")
 LOG = "elastix.log"
-# What the caller asks of elastix, whatever a parameter file says.
-ALWAYS = {
+# These override the parameter file.
+REQUIRED_PARAMETERS = {
     "WriteResultImage": "false",  # the caller warps the image itself, from its own voxels
     "FixedInternalImagePixelType": "float",
     "MovingInternalImagePixelType": "float",
@@ -27,8 +27,8 @@ ALWAYS = {
 }
 
 
-def require_installed() -> str:
-    """The version of itk-elastix.
+def require_elastix() -> str:
+    """Return the version of itk-elastix.
 
     Raises:
         UserError: It is not installed.
@@ -47,34 +47,34 @@ def align(
     settings: Mapping[str, str | Sequence[str]] | None = None,
     threads: int = 1,
 ) -> NDArray[np.float64]:
-    """The displacement that elastix finds between two arrays on one grid.
+    """Register two arrays on one grid with elastix.
 
-    elastix optimises a transform T, of points of fixed to points of moving, so that moving(T(x)) resembles
-    fixed(x) (Klein et al., IEEE Trans. Med. Imaging 2010). It is given the grid with its axes along those of the
-    space, so that T(x) - x divided by the spacing is the displacement in voxels, exactly.
+    elastix optimises a transform T, from points of fixed to points of moving, so that moving(T(x)) resembles
+    fixed(x) (Klein et al., IEEE Trans. Med. Imaging 2010). The axes of the grid are given as those of space, so
+    T(x) - x divided by the spacing is the displacement in voxels.
 
-    Random numbers start anew with each call: the same call gives the same displacement, bit for bit.
+    Each call begins with the same random numbers and gives the same displacement bit for bit.
 
     Args:
         moving: Array [x, y(, z)].
         fixed: Array of the same shape.
-        spacing: In mm along each axis.
+        spacing: Spacing along each axis, in mm.
         parameters: A parameter file in elastix' format.
         settings: Parameters that replace those of the file.
-        threads: Of elastix.
+        threads: Number of threads of elastix.
 
     Returns:
         u (d, *shape) in voxels: moving(x + u(x)) resembles fixed(x).
 
     Raises:
-        UserError: elastix is not installed, cannot read the parameter file, or fails: its own reason is told.
+        UserError: elastix is not installed, cannot read the parameter file, or fails, with its own reason.
     """
-    require_installed()
+    require_elastix()
     itk: Any = import_module("itk")  # takes seconds
     kind = itk.Image[itk.F, fixed.ndim]
     images = [_image(itk, array, spacing) for array in (fixed, moving)]
     method = itk.ElastixRegistrationMethod[kind, kind].New(*images)
-    method.SetParameterObject(_parameters(itk, parameters, {**(settings or {}), **ALWAYS}))
+    method.SetParameterObject(_parameters(itk, parameters, {**(settings or {}), **REQUIRED_PARAMETERS}))
     method.SetNumberOfThreads(threads)
     method.SetLogToConsole(False)
     with TemporaryDirectory() as folder:
@@ -103,25 +103,25 @@ def _image(itk: Any, array: Floats, spacing: Sequence[float]) -> Any:
 
 def _parameters(itk: Any, path: Path, settings: Mapping[str, str | Sequence[str]]) -> Any:
     if not path.is_file():
-        raise UserError(f"{path}: no such file; name a parameter file of elastix")
+        raise UserError(f"{path}: no such file; give a parameter file of elastix")
     parameters = itk.ParameterObject.New()
     try:
         parameters.ReadParameterFile(str(path))
     except RuntimeError as error:
-        raise UserError(f"{path}: is no parameter file of elastix ({_last_words(str(error))})") from error
+        raise UserError(f"{path}: is not a parameter file of elastix ({_last_words(str(error))})") from error
     for name, value in settings.items():
         parameters.SetParameter(0, name, [value] if isinstance(value, str) else list(value))
     return parameters
 
 
 def _reason(log: Path) -> str:
-    """Why elastix gave up: the first error that its log describes."""
+    """Return the first error in the log of elastix."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     found = re.search(r"^Description: (.+)$", text, re.MULTILINE)
     return _last_words(found[1]) if found else "it does not say why"
 
 
 def _last_words(text: str) -> str:
-    """The last line of a message of ITK, without the address of the object that it comes from."""
+    """Return the last line of a message of ITK, without the address of the object."""
     line = (text.strip().splitlines() or ["it does not say why"])[-1]
     return re.sub(r"^(?:ITK ERROR: )?(?:\w+\(0x[0-9a-f]+\): )?", "", line).strip()

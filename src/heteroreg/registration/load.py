@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from heteroreg.registration.base import BaseRegistrar
 from heteroreg.registration.classical import Elastix, Undeformed
-from heteroreg.registration.elastix import require_installed
+from heteroreg.registration.elastix import require_elastix
 from heteroreg.registration.model import ModelRegistrar
 from heteroreg.registration.names import REGISTRARS
 from heteroreg.registration.result import Registrar, Registration
@@ -66,7 +66,7 @@ def load(
             raise UserError(f"refine: {what} has no network to begin from", argument="refine")
         if what == "undeformed":
             return Undeformed()
-        require_installed()  # before the work, not at its first pair
+        require_elastix()  # before the work, not at its first pair
         return Elastix(threads or 1)
     options: dict[str, Any] = {
         "checkpoint": checkpoint, "device": device, "precision": precision, "samples": samples, "refine": refine,

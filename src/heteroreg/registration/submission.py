@@ -1,4 +1,4 @@
-"""The fields of a registered cohort, as Learn2Reg takes them in."""
+"""Submission of a registered cohort to Learn2Reg."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from heteroreg.system.files import atomic_folder
 from heteroreg.system.progress import progress, reported
 from heteroreg.system.text import read_table
 
-ID = re.compile(r"\d+_\d+(_\d+_\d+)?")
+LEARN2REG_ID = re.compile(r"\d+_\d+(_\d+_\d+)?")
 
 
 def write_submission(registered: str | Path, out: str | Path) -> int:
-    """Writes `disp_<id>.nii.gz` for each pair of a registered cohort.
+    """Write `disp_<id>.nii.gz` for each pair of a registered cohort.
 
-    The ids are those that `import learn2reg` gives: `<fixed>_<moving>`, with the modalities where they are needed.
+    The ids are those of an imported Learn2Reg task: `<fixed>_<moving>`, with the modalities where they are needed.
 
     Args:
         registered: A folder that `register_cohort` wrote.
-        out: The folder to write, whole or not at all.
+        out: The folder to write, atomically.
 
     Returns:
-        How many fields there are.
+        The number of fields.
 
     Raises:
-        UserError: `registered` is no such folder, a pair failed, an id is none of Learn2Reg's, a field is not 3D,
-            or `out` holds something else.
+        UserError: `registered` is not such a folder, a pair failed, an id is not one of Learn2Reg's, a field is not
+            3D, or `out` holds something else.
     """
     table, out = Path(registered) / TABLE, Path(out)
     if not table.is_file():
-        raise UserError(f"{registered}: holds no {TABLE}; name a folder that `heteroreg register COHORT` wrote")
+        raise UserError(f"{registered}: holds no {TABLE}; give a folder that `register_cohort` wrote")
     _, rows = read_table(table, ("id", "folder", "error"))
     if not rows:
         raise UserError(f"{table}: lists no pairs")
     for _, row in rows:
         if row["error"]:
             raise UserError(f"{table}: the pair {row['id']} failed ({row['error']}); register it first")
-        if not ID.fullmatch(row["id"]):
+        if not LEARN2REG_ID.fullmatch(row["id"]):
             raise UserError(
-                f"{table}: '{row['id']}' is no id of Learn2Reg, such as 0001_0002; import the task with "
-                "`heteroreg import learn2reg`"
+                f"{table}: '{row['id']}' is not an id of Learn2Reg, such as 0001_0002; import the task with "
+                "`import_cohort`"
             )
     names = [f"disp_{row['id']}.nii.gz" for _, row in rows]
     with atomic_folder(out, marker=names[0]) as folder, progress("writing the fields", len(names)) as report:

@@ -1,4 +1,4 @@
-"""Displacements put together, turned round and brought to another resolution."""
+"""Composition, inversion and resizing of displacements."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 def compose(first: Tensor, second: Tensor) -> Tensor:
-    """The displacement of x ↦ φ₁(φ₂(x)) with φ = id + u: u(x) = u₂(x) + u₁(x + u₂(x)).
+    """Return the displacement of x ↦ φ₁(φ₂(x)) with φ = id + u: u(x) = u₂(x) + u₁(x + u₂(x)).
 
     An image warped by `first` and then by `second` is the image warped by `compose(first, second)`.
 
@@ -26,16 +26,16 @@ def compose(first: Tensor, second: Tensor) -> Tensor:
 
 
 def invert(displacement: Tensor, iterations: int = 50, tolerance: float = 1e-3, damping: float = 0.0) -> Tensor:
-    """The inverse of a displacement by fixed-point iteration: v ← δ·v - (1 - δ)·u(x + v), from v = -u.
+    """Invert a displacement by fixed-point iteration: v ← δ·v - (1 - δ)·u(x + v), from v = -u.
 
     Converges to u⁻¹ where the slopes of u lie between -1, where it folds, and (1 + δ)/(1 - δ): 1 without damping
-    (Chen et al., Med. Phys. 2008), 3 with δ = 0.5. Where u folds there is no inverse: the values there are finite,
-    no larger than the largest of u along each axis, and mean nothing.
+    (Chen et al., Med. Phys. 2008), 3 with δ = 0.5. Where u folds it has no inverse: the values there are finite, no
+    larger than the largest of u along each axis, and meaningless.
 
     Args:
         displacement: u (N, d, *shape) in voxels.
-        iterations: At most so many.
-        tolerance: Stops when no voxel moves by more, in voxels.
+        iterations: Largest number of iterations.
+        tolerance: Stop when no value changes by more, in voxels.
         damping: δ, from 0 to below 1.
     """
     inverse = -displacement
@@ -47,10 +47,10 @@ def invert(displacement: Tensor, iterations: int = 50, tolerance: float = 1e-3, 
 
 
 def resize_displacement(displacement: Tensor, shape: Sequence[int]) -> Tensor:
-    """A displacement on a finer or coarser grid over the same extent, in voxels of the new grid.
+    """Resize a displacement to a finer or coarser grid over the same extent, in voxels of the new grid.
 
-    With the corner voxels kept in place, n voxels become m with positions scaled by (m - 1)/(n - 1); so are
-    the displacements along that axis.
+    The corner voxels stay in place: where n voxels become m, positions and displacements along that axis are
+    scaled by (m - 1)/(n - 1).
 
     Args:
         displacement: (N, d, *old) in voxels.
@@ -63,7 +63,7 @@ def resize_displacement(displacement: Tensor, shape: Sequence[int]) -> Tensor:
     if tuple(old) == tuple(shape):
         return displacement
     factors = [(new - 1) / max(n - 1, 1) for new, n in zip(shape, old, strict=True)]
-    # Filled on the device: copying a list there would make a GPU wait.
+    # Filled on the device: copying a list would make a GPU wait.
     scale = torch.stack([displacement.new_full((), factor) for factor in factors])
     resized = F.interpolate(displacement, size=tuple(shape), mode=INTERPOLATION[len(old)], align_corners=True)
     return resized * scale.view(1, -1, *[1] * len(old))

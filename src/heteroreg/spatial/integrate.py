@@ -1,4 +1,4 @@
-"""From a velocity to a displacement."""
+"""Integration of a velocity."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from heteroreg.spatial.warp import corners, unit
 
 
 def integrate(velocity: Tensor, steps: int) -> Tensor:
-    """Integrates a stationary velocity over unit time by scaling and squaring.
+    """Integrate a stationary velocity over unit time by scaling and squaring.
 
     exp(v): u₀ = v / 2ⁿ, then n times u ← u + u ∘ (id + u). The result is a diffeomorphism if v is smooth, and
     exp(-v) is its inverse (Arsigny et al., MICCAI 2006).
 
     Args:
         velocity: v (N, d, *shape) in voxels.
-        steps: n; 0 takes the velocity as the displacement.
+        steps: n; 0 returns the velocity itself.
 
     Returns:
         The displacement (N, d, *shape) in voxels; NaN where the velocity is NaN or infinite.
@@ -25,11 +25,10 @@ def integrate(velocity: Tensor, steps: int) -> Tensor:
     if not steps:
         return velocity
     shape = velocity.shape[2:]
-    # What cannot be sampled at is taken out once here, not in every squaring: sampling does not make NaN.
+    # Non-finite values are masked once here, not in every squaring: sampling does not make new ones.
     lost = ~velocity.isfinite().all(1, keepdim=True)
     velocity = velocity.masked_fill(lost, 0)
-    # In the units of the sampling, the last axis first as it wants them: a squaring is then one sum and one
-    # sampling, with no copies in between.
+    # In the units and axis order of `grid_sample`: a squaring is then one sum and one sampling, without copies.
     scales = [unit(n) * 0.5**steps for n in shape]
     flow = torch.stack([velocity[:, i] * scale for i, scale in reversed(list(enumerate(scales)))], dim=1)
     start = torch.stack(torch.broadcast_tensors(*reversed(corners(shape, shape, velocity))))

@@ -1,4 +1,4 @@
-"""How a displacement changes volumes."""
+"""Jacobian determinant of a displacement."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def jacobian_determinant(displacement: Tensor) -> Tensor:
-    """det(I + ∇u): the local change of volume; 0 or less where the map folds.
+    """Return det(I + ∇u): the local change of volume; 0 or less where the map folds.
 
-    Central differences inside, one-sided ones at the border. Grids with different spacings along their axes
-    need no correction: the determinant is the same in voxels as in mm.
+    Differences are central inside and one-sided at the border. Anisotropic spacing needs no correction: the
+    determinant is the same in voxels and in mm.
 
     Args:
         displacement: u (N, d, *shape) in voxels.
@@ -30,7 +30,7 @@ def jacobian_determinant(displacement: Tensor) -> Tensor:
 
 
 def _determinant(rows: list[list[Tensor]]) -> Tensor:
-    """The determinant of small matrices whose entries are maps, along the first row: faster than factorising."""
+    """Expand the determinant of small matrices of maps along the first row: faster than factorising."""
     if len(rows) == 1:
         return rows[0][0]
     terms = [

@@ -9,31 +9,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Mode = Literal["linear", "nearest"]
+Interpolation = Literal["linear", "nearest"]
 Outside = Literal["border", "zeros"]
 
 
 def identity(shape: Sequence[int], like: Tensor) -> Tensor:
-    """The position of every voxel: (1, d, *shape), channel i holds the index along axis i."""
+    """Return the position of every voxel: (1, d, *shape), channel i holds the index along axis i."""
     axes = [torch.arange(n, dtype=like.dtype, device=like.device) for n in shape]
     return torch.stack(torch.meshgrid(*axes, indexing="ij")).unsqueeze(0)
 
 
-def sample(image: Tensor, positions: Tensor, mode: Mode = "linear", outside: Outside = "border") -> Tensor:
-    """Values of an image at given positions.
+def sample(image: Tensor, positions: Tensor, mode: Interpolation = "linear", outside: Outside = "border") -> Tensor:
+    """Sample an image at given positions.
 
     Args:
         image: (N, C, *shape).
         positions: (N, d, *out) in voxels of the image, channel i along axis i; N may be 1 on either side.
-        mode: Linear between the voxels, or the nearest voxel.
-        outside: What lies beyond the image. `border`: the nearest voxel of its edge. `zeros`: 0 from half a
-            voxel beyond the centres of the outer voxels, which is where ITK ends an image.
+        mode: Linear interpolation, or the nearest voxel.
+        outside: Values beyond the image. `border`: the nearest voxel of its edge. `zeros`: 0 from half a voxel
+            beyond the centres of the outer voxels, where an image ends in ITK.
 
     Returns:
         (N, C, *out); NaN where a position is NaN.
 
     Raises:
-        ValueError: The positions have not one channel for each axis.
+        ValueError: The positions do not have one channel for each axis.
     """
     shape = image.shape[2:]
     if positions.shape[1] != len(shape):
@@ -50,8 +50,10 @@ def sample(image: Tensor, positions: Tensor, mode: Mode = "linear", outside: Out
     return values
 
 
-def warp(image: Tensor, displacement: Tensor, mode: Mode = "linear", outside: Outside = "border") -> Tensor:
-    """Warps an image by a displacement: moved(x) = image(x + u(x)).
+def warp(
+    image: Tensor, displacement: Tensor, mode: Interpolation = "linear", outside: Outside = "border"
+) -> Tensor:
+    """Warp an image by a displacement: moved(x) = image(x + u(x)).
 
     Args:
         image: (N, C, *shape).
@@ -65,22 +67,23 @@ def warp(image: Tensor, displacement: Tensor, mode: Mode = "linear", outside: Ou
     shape = image.shape[2:]
     if outside == "zeros" or displacement.shape[1] != len(shape):
         return sample(image, identity(displacement.shape[2:], displacement) + displacement, mode, outside)
-    # Identity and displacement in one pass, straight in the units of the sampling.
+    # Identity and displacement in one pass, in the units of the sampling.
     starts = corners(displacement.shape[2:], shape, displacement)
     axes = [torch.add(starts[i], displacement[:, i], alpha=unit(n)) for i, n in enumerate(shape)]
     return _interpolate(image, axes, mode)
 
 
 def unit(voxels: int) -> float:
-    """The length of one voxel where an axis reaches from -1, the first voxel's centre, to 1, the last one's.
+    """Return the length of a voxel in the units of `grid_sample` with align_corners=True.
 
-    The units of `grid_sample` with align_corners=True. An axis of one voxel has only position 0.
+    An axis reaches from -1, the centre of its first voxel, to 1, that of its last one. An axis of one voxel has
+    only the position 0.
     """
     return 2 / max(voxels - 1, 1)
 
 
 def corners(shape: Sequence[int], of: Sequence[int], like: Tensor) -> list[Tensor]:
-    """The position of every voxel of a grid of `shape` along each axis, in units of an image of shape `of`.
+    """Return the positions of the voxels of `shape` along each axis, in the units of an image of shape `of`.
 
     Returns:
         For each axis a tensor that broadcasts to (N, *shape).
@@ -92,11 +95,11 @@ def corners(shape: Sequence[int], of: Sequence[int], like: Tensor) -> list[Tenso
     ]
 
 
-def _interpolate(image: Tensor, axes: Sequence[Tensor], mode: Mode) -> Tensor:
-    """Values (N, C, *out) of an image at positions given by axis, each (N, *out) in units of `unit`."""
+def _interpolate(image: Tensor, axes: Sequence[Tensor], mode: Interpolation) -> Tensor:
+    """Sample an image at positions given by axis, each (N, *out) in units of `unit`, as (N, C, *out)."""
     grid = torch.stack(list(reversed(axes)), dim=1)  # grid_sample wants the last axis first
     batch = max(image.shape[0], grid.shape[0])
-    # A diverged training has positions that are no numbers: PyTorch's backward pass in 2D reads wild memory there.
+    # A diverged training has NaN positions, where PyTorch's backward pass in 2D reads invalid memory.
     lost = grid.isnan().any(1, keepdim=True)
     grid = grid.masked_fill(lost, 0).expand(batch, *grid.shape[1:]).movedim(1, -1)
     name = "bilinear" if mode == "linear" else "nearest"
@@ -111,11 +114,10 @@ def _interpolate(image: Tensor, axes: Sequence[Tensor], mode: Mode) -> Tensor:
 
 
 def warp_labels(labels: Tensor, displacement: Tensor) -> Tensor:
-    """Warps a label map: each label's mask is warped linearly, and the strongest label wins.
+    """Warp a label map: each label's mask is warped linearly, and the strongest label wins.
 
-    Smoother at the edges than the nearest voxel, and no new labels arise as they would if the numbers were
-    interpolated. Beyond the label map is label 0. One label at a time, so that memory does not grow with
-    their number.
+    The edges are smoother than with the nearest voxel, and no new labels arise as by interpolating their numbers.
+    Beyond the label map is label 0. Labels are warped one at a time, so memory does not grow with their number.
 
     Args:
         labels: Whole numbers (N, 1, *shape).
@@ -128,7 +130,7 @@ def warp_labels(labels: Tensor, displacement: Tensor) -> Tensor:
 
 
 def sample_labels(labels: Tensor, positions: Tensor) -> Tensor:
-    """As `warp_labels`, at positions (N, d, *out) in voxels of the label map."""
+    """Sample a label map as `warp_labels` does, at positions (N, d, *out) in its voxels."""
     best = torch.zeros_like(positions[:, :1])  # label 0, until one has a larger share
     result = best.to(labels.dtype)
     for label in torch.unique(labels):

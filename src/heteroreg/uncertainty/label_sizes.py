@@ -1,4 +1,4 @@
-"""The labels that a registration carries over: how large they are, and how sure that is."""
+"""Sizes of the warped labels, and their uncertainty."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ INTERVAL = (2.5, 97.5)  # percentiles: 95 % lie between
 
 @dataclass(frozen=True)
 class Measure:
-    """What the size of a label is called.
+    """The measure of a label's size in 2D or 3D.
 
     Attributes:
-        name: Area or volume.
-        unit: For people.
-        key: In `summary.json`.
-        per_mm: How many units a mm² or mm³ is.
+        name: `area` or `volume`.
+        unit: Unit in text.
+        key: Key in `summary.json`.
+        per_mm: Units in one mm² or mm³.
     """
 
     name: str
@@ -39,12 +39,12 @@ MEASURES = {2: Measure("area", "mm²", "area_mm2", 1.0), 3: Measure("volume", "m
 
 @dataclass(frozen=True)
 class LabelSamples:
-    """What samples of a displacement make of the labels.
+    """Labels warped by samples of a displacement.
 
     Attributes:
-        probability: For each label the share of the samples (*shape) in which a voxel has it. Over all labels and
-            the background it adds up to 1.
-        sizes: For each label its area in mm² or volume in ml, in each sample.
+        probability: For each label the share of the samples (*shape) in which a voxel has it. The shares of all
+            labels and the background sum to 1.
+        sizes: For each label its area in mm² or volume in ml in each sample.
     """
 
     probability: Mapping[int, NDArray[np.float32]]
@@ -52,11 +52,11 @@ class LabelSamples:
 
     @classmethod
     def of(cls, moving_labels: Image, samples: Iterable[Floats], grid: Grid) -> LabelSamples:
-        """Warps a label map by each sample, as `moved_labels` is by the displacement.
+        """Warp a label map by each sample, as `moved_labels` by the displacement.
 
         Args:
             moving_labels: The label map of the moving image, on its own grid.
-            samples: Displacements (d, *shape) in voxels of the grid, one or more.
+            samples: One or more displacements (d, *shape) in voxels of the grid.
             grid: The fixed image's grid.
         """
         labels = labels_of(moving_labels)
@@ -76,26 +76,26 @@ class LabelSamples:
         )
 
     def interval(self, label: int) -> tuple[float, float]:
-        """Where 95 % of the samples have the size of a label: the percentiles 2.5 and 97.5."""
+        """Return the interval that holds a label's size in 95 % of the samples: percentiles 2.5 and 97.5."""
         low, high = np.percentile(self.sizes[label], INTERVAL)
         return float(low), float(high)
 
 
 def labels_of(image: Image) -> list[int]:
-    """The labels of a map but 0, in order."""
+    """Return the labels of a map in order, without the background 0."""
     return [int(label) for label in np.unique(image.array) if label != 0]
 
 
 def size(mask: NDArray[np.bool_], grid: Grid) -> float:
-    """The area of a mask in mm², or its volume in ml."""
+    """Return the area of a mask in mm², or its volume in ml."""
     return float(np.count_nonzero(mask) * np.prod(grid.spacing) * MEASURES[grid.dims].per_mm)
 
 
 def in_words(sizes: Mapping[str, Mapping[str, Any]], dims: int) -> list[str]:
-    """A line for each label, from `Registration.summary()["labels"]`.
+    """Return a line for each label, from `Registration.summary()["labels"]`.
 
-    `volume of label 3: 54.0 ml, in 95 % of the samples 51.2-58.1`. It is not called an interval of the volume: what
-    the samples do not vary, it does not hold.
+    For example `volume of label 3: 54.0 ml, in 95 % of the samples 51.2-58.1`. It is no confidence interval of the
+    volume: the samples vary the displacement alone.
     """
     measure = MEASURES[dims]
     lines = []

@@ -1,4 +1,4 @@
-"""What a model says of a displacement beyond its mean: a distribution to draw from."""
+"""The predicted distribution of a displacement, and statistics of samples from it."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from heteroreg.spatial import integrate, resize_displacement
 from heteroreg.spatial.field import Field
 from heteroreg.system.arrays import Floats
 
-BATCH = 16
+SLICES_PER_BATCH = 16
 
 
 class Posterior(Protocol):
     """A distribution of displacements on the fixed grid."""
 
     def sample(self, n: int, seed: int) -> Iterator[Floats]:
-        """Draws n displacements (d, *shape) in voxels of the fixed grid, one at a time."""
+        """Draw n displacements (d, *shape) in voxels of the fixed grid, one at a time."""
         ...
 
 
 @dataclass(frozen=True)
 class VelocityPosterior:
-    """q(v) = N(μ, σ_z·C·σ_z) of the velocity on the working grid, or of that of each of its slices.
+    """The distribution q(v) = N(μ, σ_z·C·σ_z) of the velocity of the working grid or of each of its slices.
 
-    C holds the correlations of `correlated`: 1 on the diagonal. Slices are correlated over the same distance in mm.
+    C is the correlation matrix of `correlated`. Slices are correlated over the same distance in mm.
 
     Attributes:
         mean: μ (N, d, *coarse), in voxels of the velocity's grid; N is 1 or the number of slices.
@@ -40,9 +40,10 @@ class VelocityPosterior:
         int_steps: Squarings of the integration.
         working: The working grid.
         fixed: The fixed image's grid.
-        correlation: Over how many voxels of the velocity's grid the deviations are alike; 0: independent.
-        slicewise: Whether each of the N is a slice of the working grid.
-        device: Where to integrate. The noise is drawn on the CPU, so that a seed means the same everywhere.
+        correlation: Correlation length of the deviations in voxels of the velocity's grid; 0: independent.
+        slicewise: True if each of the N is a slice of the working grid.
+        device: Device of the integration. The noise is drawn on the CPU, so that a seed gives the same samples on
+            every device.
     """
 
     mean: Tensor
@@ -55,7 +56,7 @@ class VelocityPosterior:
     correlation: float = 0.0
 
     def sample(self, n: int, seed: int) -> Iterator[Floats]:
-        """Draws n velocities and integrates each; see `Posterior`."""
+        """Draw n velocities and integrates each; see `Posterior`."""
         generator = torch.Generator().manual_seed(seed)
         for _ in range(n):
             noise = self._correlated(torch.randn(self.mean.shape, generator=generator))
@@ -63,7 +64,7 @@ class VelocityPosterior:
             yield Field(displacement.numpy(), self.working).resample(self.fixed).vectors
 
     def _correlated(self, noise: Tensor) -> Tensor:
-        """The noise (N, d, *coarse), alike over the same distance along all axes, and from slice to slice."""
+        """Correlate the noise (N, d, *coarse) over the same distance along all axes, and across slices."""
         dims = self.mean.shape[1]
         noise = correlated(noise, [self.correlation] * dims)
         if not self.slicewise:
@@ -76,17 +77,17 @@ class VelocityPosterior:
 
     @torch.inference_mode()
     def _integrate(self, noise: Tensor) -> Tensor:
-        """The displacements (N, d, *shape) in voxels of the working grid that the noise makes."""
+        """Return the displacements (N, d, *shape) in voxels of the working grid for this noise."""
         shape = self.working.shape[: self.mean.shape[1]]
         parts = []
-        for part in zip(*(t.split(BATCH) for t in (self.mean, self.log_variance, noise)), strict=True):
+        for part in zip(*(t.split(SLICES_PER_BATCH) for t in (self.mean, self.log_variance, noise)), strict=True):
             velocity = reparameterised(*(tensor.to(self.device) for tensor in part))
             parts.append(resize_displacement(integrate(velocity, self.int_steps), shape).cpu())
         return torch.cat(parts)
 
 
 def whole(displacement: Tensor, *, slicewise: bool) -> Tensor:
-    """The displacement (d, *shape) of an image from those of its slices, (N, 2, x, y), or from a batch of one."""
+    """Join the displacements of slices (N, 2, x, y), or take that of a batch of one, as (d, *shape)."""
     if not slicewise:
         return displacement[0]
     stack = displacement.movedim(0, -1)
@@ -94,15 +95,15 @@ def whole(displacement: Tensor, *, slicewise: bool) -> Tensor:
 
 
 def standard_deviation(samples: Iterable[Floats], about: Floats, grid: Grid) -> NDArray[np.float32]:
-    """σ̂_z of a displacement from samples of it: the RMS length in mm of the samples' deviation from their mean.
+    """Return σ̂_z, the RMS length in mm of the samples' deviation from their mean.
 
-    σ̂_z(x)² = Σ_i s_i² · Var[u_i(x)], summed over the axes i of spacing s_i, with n - 1 for n samples. So it has the
-    length of a whole vector, as an end-point error has, and not of one component.
+    σ̂_z(x)² = Σ_i s_i² · Var[u_i(x)], summed over the axes i of spacing s_i, with n - 1 for n samples. It is the
+    length of a whole vector, as an end-point error, and not of one component.
 
     Args:
-        samples: u (d, *shape) in voxels of the grid, two or more.
-        about: Some displacement near the samples, for the sake of the digits: sums are taken of the differences.
-        grid: Gives the spacing.
+        samples: Two or more displacements u (d, *shape) in voxels of the grid.
+        about: A displacement near the samples; sums of differences from it keep more digits.
+        grid: The grid, for its spacing.
 
     Returns:
         (*shape).
