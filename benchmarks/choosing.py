@@ -24,8 +24,8 @@ from matplotlib.figure import Figure
 
 from heteroreg import Cohort, Registration, evaluate, load, train
 from heteroreg.data.phantom import write_phantom
-from heteroreg.report.drawing import draw_grid, draw_image, draw_outline, from_zero, percentile_limits
-from heteroreg.report.style import PALETTE, styled
+from heteroreg.registration.plot.drawing import draw_grid, draw_image, draw_outline, from_zero, percentile_limits
+from heteroreg.registration.plot.style import PALETTE, styled
 
 SMOOTHNESS = (0.0001, 0.001, 0.003, 0.01, 0.03, 0.1, 1.0)
 GAMMA = (0.0, 0.25, 0.5, 1.0)

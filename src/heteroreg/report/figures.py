@@ -1,9 +1,8 @@
-"""Plots of scores. Each function takes data and returns a Matplotlib figure."""
+"""Plots of scores, as Matplotlib figures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,45 +11,29 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from heteroreg.report.style import INK, colour, styled
+from heteroreg.registration.plot.style import INK_COLOUR, colour, styled
+from heteroreg.report.sparsification import SparsificationCurve
 from heteroreg.system.arrays import Floats
 
-WIDTH = 4.6  # inches: on a phone the page shows it at about its natural size, so that numbers stay readable
+PLOT_WIDTH = 4.6  # inches: about the natural size on a phone, so that numbers stay readable
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-GOLDEN = 0.6180339887498949
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A sparsification curve: the error of what is left after removing the most uncertain voxels.
-
-    Attributes:
-        fraction: Removed share of the voxels, from 0 up.
-        error: Mean squared error of the rest, removed by predicted uncertainty.
-        oracle: The same, removed by the error itself: the best that any order can do.
-        ause: Area between the two, as it is to be printed; empty where it is not known.
-    """
-
-    fraction: Floats
-    error: Floats
-    oracle: Floats
-    ause: str = ""
+GOLDEN_RATIO = 0.6180339887498949
 
 
 def box_plot(values: Mapping[str, ArrayLike], label: str = "", title: str = "") -> Figure:
-    """Box plots, one row for each evaluation, with a point for each patient.
+    """Draw box plots, one row for each evaluation, with a point for each patient.
 
-    The box spans the quartiles, the line in it is the median, the diamond the mean; whiskers reach the last
-    value within 1.5 box lengths. With fewer than four values there are points and the mean alone.
+    The box spans the quartiles, its line is the median, and the diamond is the mean. Whiskers reach the last value
+    within 1.5 box lengths. Fewer than four values are shown as points and mean alone.
 
     Args:
         values: Name of the evaluation → one number per patient; NaN are left out.
-        label: What the axis shows, with its unit.
+        label: Label of the axis, with its unit.
         title: Title of the plot.
     """
     rows = [(name, _finite(numbers)) for name, numbers in values.items()]
     with styled():
-        figure = Figure(figsize=(WIDTH, 0.8 + 0.66 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(PLOT_WIDTH, 0.8 + 0.66 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
         for index, (name, numbers) in enumerate(rows):
             _box(axes, index, name, numbers)
@@ -63,15 +46,15 @@ def box_plot(values: Mapping[str, ArrayLike], label: str = "", title: str = "") 
 
 
 def draw_box(axes: Axes, index: int, numbers: Floats, *, height: float, line: float, median: float) -> None:
-    """The box of one row, in the colour of its index.
+    """Draw the box of one row, in the colour of its index.
 
     Args:
         axes: Where to draw.
         index: The row.
-        numbers: What it is of.
-        height: Of the box, in rows.
-        line: Width of the lines, in points.
-        median: Width of that of the median.
+        numbers: The values.
+        height: Height of the box, in rows.
+        line: Width of the lines in points.
+        median: Width of the median's line in points.
     """
     hue = colour(index)
     whisker = {"color": hue, "linewidth": line}
@@ -91,14 +74,14 @@ def draw_box(axes: Axes, index: int, numbers: Floats, *, height: float, line: fl
 
 
 def draw_points(axes: Axes, index: int, numbers: Floats, *, spread: float, size: float, alpha: float) -> None:
-    """A point for each number, spread over this share of a row."""
-    # The golden ratio spreads neighbours apart without chance, so that the figure is always the same.
-    jitter = ((np.arange(len(numbers)) * GOLDEN) % 1 - 0.5) * spread
+    """Draw a point for each number, spread over this share of a row."""
+    # The golden ratio separates neighbours without random numbers: the figure is reproducible.
+    jitter = ((np.arange(len(numbers)) * GOLDEN_RATIO) % 1 - 0.5) * spread
     axes.scatter(numbers, index + jitter, s=size, color=colour(index), alpha=alpha, linewidths=0, zorder=3)
 
 
 def lay_out_rows(axes: Axes) -> None:
-    """Axes whose rows are not numbers."""
+    """Lay out axes whose rows are names."""
     axes.spines["left"].set_visible(False)
     axes.grid(axis="y", visible=False)
     axes.xaxis.set_major_locator(MaxNLocator(6))
@@ -118,41 +101,31 @@ def _box(axes: Axes, index: int, name: str, numbers: Floats) -> None:
     axes.text(0, index - 0.29, text, transform=axes.get_yaxis_transform(), va="bottom", ha="left")
 
 
-def sparsification_curves(
-    curves: Mapping[str, Curve], title: str = "", colours: Sequence[str] | None = None
-) -> Figure:
-    """Sparsification curves with their oracles, and AUSE in the legend.
-
-    Args:
-        curves: Name of the evaluation → its curve.
-        title: Title of the plot.
-        colours: One for each curve; the palette's first if not given.
-    """
+def sparsification_plot(curves: Sequence[SparsificationCurve]) -> Figure:
+    """Plot sparsification curves with their oracles, and AUSE in the legend."""
     with styled():
-        figure = Figure(figsize=(WIDTH, 3.3 + 0.2 * len(curves)), layout="constrained")
+        figure = Figure(figsize=(PLOT_WIDTH, 3.3 + 0.2 * len(curves)), layout="constrained")
         axes = figure.add_subplot()
         handles = []
-        scale, unit = power_of_ten(max(float(np.max(curve.error)) for curve in curves.values()))
-        for index, (name, curve) in enumerate(curves.items()):
-            hue = colours[index] if colours is not None else colour(index)
+        scale, unit = power_of_ten(max(float(np.max(curve.error)) for curve in curves))
+        for curve in curves:
+            hue = colour(curve.index)
             (line,) = axes.plot(100 * curve.fraction, scale * curve.error, color=hue, linewidth=2)
             axes.plot(100 * curve.fraction, scale * curve.oracle, color=hue, linewidth=1.2, linestyle=(0, (4, 2.5)))
-            area = f" · AUSE {curve.ause}" if curve.ause else ""
-            line.set_label(f"{shorten(name)}{area}")
+            line.set_label(shorten(curve.name) + curve.printed_ause)
             handles.append(line)
-        handles.append(Line2D([], [], color=INK, linewidth=1.2, linestyle=(0, (4, 2.5)), label="oracle"))
+        handles.append(Line2D([], [], color=INK_COLOUR, linewidth=1.2, linestyle=(0, (4, 2.5)), label="oracle"))
         axes.set_xlim(0, 100)
         axes.set_ylim(bottom=0)
         axes.set_xlabel("removed, most uncertain first (%)")
         axes.set_ylabel(f"MSE of the rest{unit}")
         axes.yaxis.set_major_locator(MaxNLocator(5))
-        axes.set_title(title)
         figure.legend(handles=handles, loc="outside lower left", ncols=1)
     return figure
 
 
 def power_of_ten(largest: float) -> tuple[float, str]:
-    """A power of ten that brings small numbers to between 1 and 10, and its name on an axis."""
+    """Return the power of ten that scales a small number to 1 to 10, and its text on an axis."""
     if not 0 < largest < 0.1:
         return 1.0, ""
     exponent = int(np.floor(np.log10(largest)))
@@ -160,7 +133,7 @@ def power_of_ten(largest: float) -> tuple[float, str]:
 
 
 def shorten(name: str, width: int = 42) -> str:
-    """A name that fits a plot: one line, the middle left out where it is too long."""
+    """Shorten a name to one line of a plot, leaving out its middle where it is too long."""
     name = " ".join(name.split())
     if len(name) <= width:
         return name

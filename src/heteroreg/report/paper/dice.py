@@ -1,4 +1,4 @@
-"""Dice of each patient, and the paired differences to the baseline."""
+"""Figure of the Dice of each patient and the paired differences to the baseline."""
 
 from __future__ import annotations
 
@@ -11,64 +11,66 @@ from matplotlib.figure import Figure
 
 from heteroreg.comparison import Comparison
 from heteroreg.evaluation.metrics import Metric
+from heteroreg.registration.plot.style import INK_COLOUR
 from heteroreg.report.figures import draw_box, draw_points, lay_out_rows, shorten
-from heteroreg.report.paper.printing import COLUMN, HEIGHT, INK, MM, PAGE, SMALL, printed
+from heteroreg.report.paper.layout import LETTER_WIDTH
+from heteroreg.report.paper.printing import COLUMN, HEIGHT, MM, PAGE, SMALL, printed
 from heteroreg.report.tables import Results
 from heteroreg.system.arrays import Floats
 
-MOST = 3  # labels: one row of plots each
-ROW = 6.5  # mm for an evaluation, less where there are many
-ABOVE, BELOW = 4.5, 9.0  # mm
-AROUND = ABOVE + BELOW
-LETTER = 1.5  # mm
-BETWEEN = 4.0
-RIGHT = 3.0
-LETTERS = 22
-FAR = 8.0  # times as far as the others: such a row is given as a number
+DICE_LABELS = 3  # one row of plots each
+NAME_LETTERS = 22
+FAR_RATIO = 8.0  # a row this many times as far as the others is printed as a number
+# mm
+ROW_HEIGHT = 6.5  # of an evaluation, less where there are many
+ABOVE, BELOW = 4.5, 9.0
+PLOT_MARGINS = ABOVE + BELOW
+PLOT_GAP = 4.0
+RIGHT_MARGIN = 3.0
 
 
 def dice_plots(comparison: Comparison, labels: Sequence[int]) -> Figure | None:
-    """Box plots of Dice over patients, a point for each; beside them the differences to the baseline.
+    """Draw box plots of Dice over patients, beside the paired differences to the baseline.
 
-    The differences are those of the same patient. The diamond is their mean with its 95 % interval, filled
-    where the difference is significant (paired t-test, Holm's correction).
+    Each point is one patient. The diamond is the mean difference with its 95 % interval, filled where the
+    difference is significant (paired t-test, Holm's correction).
 
     Args:
         comparison: The comparison.
-        labels: The labels to show, the first three of them.
+        labels: The labels; the first three are shown.
 
     Returns:
-        The figure; None where no Dice was scored.
+        The figure, or None where no Dice was scored.
     """
     results = Results(comparison)
-    metrics = [f"dice_{label}" for label in labels if f"dice_{label}" in results.measured][:MOST]
+    metrics = [f"dice_{label}" for label in labels if f"dice_{label}" in results.measured][:DICE_LABELS]
     if not metrics:
         return None
     names = results.names
     width = PAGE if len(names) > 1 else COLUMN
-    row = min(ROW, (HEIGHT / len(metrics) - AROUND) / len(names))
+    row = min(ROW_HEIGHT, (HEIGHT / len(metrics) - PLOT_MARGINS) / len(names))
     tall = row * len(names)
-    height = len(metrics) * (tall + AROUND)
+    height = len(metrics) * (tall + PLOT_MARGINS)
     with printed():
         figure = Figure(figsize=(width * MM, height * MM))
-        start = LETTER * max(len(shorten(name, LETTERS)) for name in names) + 3.0
-        room = width - start - RIGHT
-        box = room if len(names) == 1 else (room - BETWEEN) / 2
+        start = LETTER_WIDTH * max(len(shorten(name, NAME_LETTERS)) for name in names) + 3.0
+        room = width - start - RIGHT_MARGIN
+        box = room if len(names) == 1 else (room - PLOT_GAP) / 2
         for number, metric in enumerate(metrics):
-            bottom = height - number * (tall + AROUND) - tall - ABOVE
+            bottom = height - number * (tall + PLOT_MARGINS) - tall - ABOVE
             patients = _patients(comparison.values, metric)
             shown = results.column(metric)
             axes = figure.add_axes((start / width, bottom / height, box / width, tall / height))
             _boxes(axes, patients, names, shown)
             if len(names) > 1:
-                left = start + box + BETWEEN
+                left = start + box + PLOT_GAP
                 axes = figure.add_axes((left / width, bottom / height, box / width, tall / height))
                 _differences(axes, patients, results, metric)
     return figure
 
 
 def _patients(values: pd.DataFrame, metric: str) -> dict[str, pd.Series[float]]:
-    """Evaluation → patient → value."""
+    """Return for each evaluation the value of each patient."""
     chosen = values[values["metric"] == metric]
     return {str(row): group.set_index("patient")["value"] for row, group in chosen.groupby("row", sort=False)}
 
@@ -80,14 +82,14 @@ def _boxes(axes: Axes, patients: dict[str, pd.Series[float]], names: Sequence[st
             draw_box(axes, index, numbers, height=0.6, line=0.8, median=1.6)
             _points(axes, index, numbers)
     _rows(axes, len(names))
-    axes.set_yticks(range(len(names)), [shorten(name, LETTERS) for name in names])
+    axes.set_yticks(range(len(names)), [shorten(name, NAME_LETTERS) for name in names])
     axes.set_xlabel(shown.long_heading)
     axes.set_title("one point a patient", fontsize=SMALL)
 
 
 def _differences(axes: Axes, patients: dict[str, pd.Series[float]], results: Results, metric: str) -> None:
     shown = results.column(metric)
-    axes.axvline(0, color=INK, linewidth=0.6, zorder=1)
+    axes.axvline(0, color=INK_COLOUR, linewidth=0.6, zorder=1)
     points = {
         name: shown.scale * (patients[name] - patients[results.baseline]).to_numpy(dtype=float)
         for name in results.names
@@ -106,22 +108,29 @@ def _differences(axes: Axes, patients: dict[str, pd.Series[float]], results: Res
             shown.scale * number for number in (result.difference, result.difference_low, result.difference_high)
         )
         if np.isfinite([low, high]).all():
-            axes.plot([low, high], [index, index], color=INK, linewidth=1.2, zorder=4)
-        face = INK if result.significant else "white"
+            axes.plot([low, high], [index, index], color=INK_COLOUR, linewidth=1.2, zorder=4)
+        face = INK_COLOUR if result.significant else "white"
         axes.plot(
-            [mean], [index], "D", markersize=3.6, color=INK, markerfacecolor=face, markeredgewidth=0.8, zorder=5
+            [mean],
+            [index],
+            "D",
+            markersize=3.6,
+            color=INK_COLOUR,
+            markerfacecolor=face,
+            markeredgewidth=0.8,
+            zorder=5,
         )
     _rows(axes, len(results.names))
     axes.set_yticks([])
     unit = " (points)" if shown.unit == "%" else f" ({shown.unit})" if shown.unit else ""
     axes.set_title("mean and 95 % interval; filled: p < 0.05 (Holm)", fontsize=SMALL)
-    axes.set_xlabel(f"difference to {shorten(results.baseline, LETTERS)}{unit}")
+    axes.set_xlabel(f"difference to {shorten(results.baseline, NAME_LETTERS)}{unit}")
 
 
 def _far(points: dict[str, Floats]) -> set[str]:
-    """The rows that would squeeze all others into a line: that of no registration at all, as a rule.
+    """Return the rows so far off that they would squeeze all others into a line, usually `undeformed`.
 
-    Their mean is beyond every point of the others, and more than FAR times as far from 0 as the median of theirs.
+    Their mean is beyond every point of the others, and more than FAR_RATIO times as far from 0 as their median.
     """
     means = {name: abs(float(np.nanmean(numbers))) for name, numbers in points.items()}
     found = set()
@@ -130,18 +139,18 @@ def _far(points: dict[str, Floats]) -> set[str]:
         if not others:
             continue
         reach = max(float(np.nanmax(np.abs(points[other]))) for other in others)
-        if means[name] > max(reach, FAR * float(np.median([means[other] for other in others]))):
+        if means[name] > max(reach, FAR_RATIO * float(np.median([means[other] for other in others]))):
             found.add(name)
     return found
 
 
 def _beyond(axes: Axes, index: int, mean: float) -> None:
-    """The mean of a row that lies outside the plot, at the side where it would be."""
+    """Print the mean of a row outside the plot on the side where it lies."""
     left = mean < 0
     text = f"◂ {mean:.1f}".replace("-", "−") if left else f"{mean:.1f} ▸"
     side, edge = ("left", 0.01) if left else ("right", 0.99)
     across = axes.get_yaxis_transform()
-    axes.text(edge, index, text, transform=across, ha=side, va="center", fontsize=SMALL, color=INK)
+    axes.text(edge, index, text, transform=across, ha=side, va="center", fontsize=SMALL, color=INK_COLOUR)
 
 
 def _points(axes: Axes, index: int, numbers: Floats) -> None:

@@ -1,6 +1,6 @@
-"""Many small pictures on one page: rows of panels under headings, with colour bars, wrapped to the page's width.
+"""Arrange rows of small pictures under headings, with colour bars, wrapped to the page's width.
 
-All lengths are in mm. Places are computed, not found by trial: the same input gives the same figure.
+All lengths are in mm. The same input gives the same figure.
 """
 
 from __future__ import annotations
@@ -17,31 +17,32 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from heteroreg.report.drawing import Limits
+from heteroreg.registration.plot.drawing import ColourLimits
+from heteroreg.registration.plot.style import INK_COLOUR
 from heteroreg.report.figures import shorten
-from heteroreg.report.paper.printing import COLUMN, HEIGHT, INK, MM, PAGE, SMALL, printed
+from heteroreg.report.paper.printing import COLUMN, HEIGHT, MM, PAGE, SMALL, printed
 
 GAP = 0.8
-LEFT = 3.4  # a line of the labels of the rows
+ROW_LABEL = 3.4  # a line of the labels of the rows
 BAR = 12.0  # a colour bar with its numbers and its label
-HEADING = 2.9  # a line of text
+HEADING_LINE = 2.9
 LEGEND = 5.0
-BETWEEN = 2.5  # blocks
-READABLE = 17.0  # the width below which a panel is wrapped to the next block
-LARGEST = 40.0  # and above which it gains nothing
-SHRUNK = 0.8  # rather fewer cases than panels narrower than this share of their place
-INSET = 0.05  # of a colour bar's height, so that the numbers of two rows do not meet
-LETTER = 1.5  # mean width of a letter
+BLOCK_GAP = 2.5
+READABLE_PANEL = 17.0  # a narrower panel is wrapped to the next block
+WIDEST_PANEL = 40.0
+LEAST_SHRINKING = 0.8  # fewer cases are shown rather than panels shrunk below this factor
+BAR_INSET = 0.05  # of a colour bar's height, so that the numbers of two rows do not meet
+LETTER_WIDTH = 1.5  # mean
 HEADING_LINES = 3
 
 
 @dataclass(frozen=True)
-class Panel:
+class PrintPanel:
     """One picture.
 
     Attributes:
-        draw: Draws it into axes, in mm.
-        note: A few letters in its lower left corner.
+        draw: Draw it into axes in mm.
+        note: Short text in its lower left corner.
     """
 
     draw: Callable[[Axes], Any]
@@ -49,45 +50,45 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Bar:
-    """A colour bar at the right of a row."""
+class ColourBar:
+    """Colour bar to the right of a row."""
 
     colour_map: str | Colormap
-    limits: Limits
+    limits: ColourLimits
     label: str
 
 
 @dataclass(frozen=True)
-class Line:
+class PanelRow:
     """One row of pictures.
 
     Attributes:
-        label: At its left, upright; one line or two.
-        panels: One for each heading; None stays empty.
+        label: Upright text on the left, one or two lines.
+        panels: One for each heading; None for an empty place.
         ratio: Height of a panel over its width.
-        bar: The colour bar that its pictures share.
+        bar: Colour bar of the row.
     """
 
     label: str
-    panels: Sequence[Panel | None]
+    panels: Sequence[PrintPanel | None]
     ratio: float
-    bar: Bar | None = None
+    bar: ColourBar | None = None
 
 
 @dataclass(frozen=True)
 class Arrangement:
-    """Where the panels lie.
+    """Positions of the panels.
 
     Attributes:
-        width: Of the figure.
-        height: Of the figure.
+        width: Width of the figure.
+        height: Height of the figure.
         panel: Width of a panel.
         left: Width of the labels of the rows.
-        columns: Panels side by side in a block.
-        blocks: How often the headings wrap.
+        columns: Number of panels side by side in a block.
+        blocks: Number of blocks.
         headings: Height of the headings of each block.
         legend: Height of the legend.
-        shrunk: What is left of a panel's width where the page is not tall enough for it.
+        shrunk: Factor by which the panels are shrunk to fit the height of the page.
     """
 
     width: float
@@ -102,33 +103,35 @@ class Arrangement:
 
     @property
     def readable(self) -> bool:
-        """Whether the panels are wide enough to be looked at, on no more than a page."""
-        return self.panel >= READABLE and self.height <= HEIGHT
+        """True if the panels are wide enough and the figure fits on a page."""
+        return self.panel >= READABLE_PANEL and self.height <= HEIGHT
 
 
-def arrange(headings: Sequence[str], lines: Sequence[Line], *, legend: bool = False) -> Arrangement:
-    """The arrangement with the fewest blocks that is readable on a page, else the one with the largest panels.
+def arrange_panels(headings: Sequence[str], lines: Sequence[PanelRow], *, legend: bool = False) -> Arrangement:
+    """Return the arrangement with the fewest blocks that is readable, or else the largest panels.
 
     Args:
         headings: One for each column.
         lines: The rows.
-        legend: Whether there is a legend below.
+        legend: True for a legend below.
     """
     count, bars = len(headings), any(line.bar for line in lines)
     tall = sum(line.ratio for line in lines)
-    left = LEFT * max((line.label.count("\n") + 1 for line in lines), default=0)
+    left = ROW_LABEL * max((line.label.count("\n") + 1 for line in lines), default=0)
     found = []
     for blocks in range(1, count + 1):
         columns = math.ceil(count / blocks)
         if math.ceil(count / columns) < blocks:
             continue  # the last block would be empty
         small = (COLUMN - left - GAP * columns - bars * BAR) / columns
-        width = COLUMN if small >= READABLE and count <= 4 else PAGE
-        panel = min((width - left - GAP * columns - bars * BAR) / columns, LARGEST)
+        width = COLUMN if small >= READABLE_PANEL and count <= 4 else PAGE
+        panel = min((width - left - GAP * columns - bars * BAR) / columns, WIDEST_PANEL)
         words = [len(wrap(name, panel)) for name in headings]
-        heads = tuple(HEADING * max(words[start : start + columns]) + 0.8 for start in range(0, count, columns))
+        heads = tuple(
+            HEADING_LINE * max(words[start : start + columns]) + 0.8 for start in range(0, count, columns)
+        )
         below = LEGEND if legend else 1.0
-        fixed = sum(heads) + blocks * GAP * len(lines) + (blocks - 1) * BETWEEN + below
+        fixed = sum(heads) + blocks * GAP * len(lines) + (blocks - 1) * BLOCK_GAP + below
         shrunk = min(1.0, (HEIGHT - fixed) / (blocks * tall * panel))
         panel = max(panel * shrunk, 1.0)
         height = fixed + blocks * tall * panel
@@ -138,32 +141,34 @@ def arrange(headings: Sequence[str], lines: Sequence[Line], *, legend: bool = Fa
     return max(found, key=lambda one: (one.height <= HEIGHT, one.panel))
 
 
-def largest(make: Callable[[int], list[Line]], headings: Sequence[str], most: int, *, legend: bool) -> list[Line]:
-    """The rows of as many cases as one page holds, at least of one.
+def largest(
+    make: Callable[[int], list[PanelRow]], headings: Sequence[str], most: int, *, legend: bool
+) -> list[PanelRow]:
+    """Return the rows of as many cases as one page holds, at least one.
 
     Args:
-        make: Gives the rows of this many cases.
+        make: Return the rows of this many cases.
         headings: The headings.
-        most: How many cases there are.
-        legend: Whether there is a legend below.
+        most: Number of cases.
+        legend: True for a legend below.
     """
     for count in range(most, 1, -1):
         lines = make(count)
-        place = arrange(headings, lines, legend=legend)
-        if place.readable and place.shrunk >= SHRUNK:
+        place = arrange_panels(headings, lines, legend=legend)
+        if place.readable and place.shrunk >= LEAST_SHRINKING:
             return lines
     return make(1)
 
 
-def picture_grid(headings: Sequence[str], lines: Sequence[Line], legend: Sequence[Any] = ()) -> Figure:
-    """Draws the rows, wrapped into blocks one below the other.
+def picture_grid(headings: Sequence[str], lines: Sequence[PanelRow], legend: Sequence[Any] = ()) -> Figure:
+    """Draw the rows, wrapped into blocks one below the other.
 
     Args:
         headings: One for each column.
         lines: The rows, each with as many panels as there are headings.
         legend: Handles of a legend below.
     """
-    place = arrange(headings, lines, legend=bool(legend))
+    place = arrange_panels(headings, lines, legend=bool(legend))
     with printed():
         figure = Figure(figsize=(place.width * MM, place.height * MM))
         bars = any(line.bar for line in lines)
@@ -179,7 +184,7 @@ def picture_grid(headings: Sequence[str], lines: Sequence[Line], legend: Sequenc
                 _text(figure, place, middle, top - 0.8, words, va="bottom")
             for line in lines:
                 tall = line.ratio * place.panel
-                letters = max(int(tall / LETTER), 5)
+                letters = max(int(tall / LETTER_WIDTH), 5)
                 label = "\n".join(shorten(words, letters) for words in line.label.split("\n"))
                 _text(figure, place, start - 0.7, top + tall / 2, label)
                 for offset, column in enumerate(chosen):
@@ -188,10 +193,10 @@ def picture_grid(headings: Sequence[str], lines: Sequence[Line], legend: Sequenc
                     _panel(axes, line.panels[column])
                 if line.bar is not None:
                     left = start + len(chosen) * (place.panel + GAP)
-                    bar = _axes(figure, place, left + 0.6, top + INSET * tall, 1.8, (1 - 2 * INSET) * tall)
+                    bar = _axes(figure, place, left + 0.6, top + BAR_INSET * tall, 1.8, (1 - 2 * BAR_INSET) * tall)
                     _bar(bar, line.bar)
                 top += tall + GAP
-            top += BETWEEN
+            top += BLOCK_GAP
         if legend:
             figure.legend(
                 handles=legend, loc="lower center", ncols=len(legend), borderaxespad=0.4, handlelength=1.6
@@ -200,8 +205,8 @@ def picture_grid(headings: Sequence[str], lines: Sequence[Line], legend: Sequenc
 
 
 def wrap(name: str, width: float) -> list[str]:
-    """A name as lines of a heading, broken after spaces and marks; the middle left out where it is too long."""
-    letters = max(int(width / LETTER), 4)
+    """Break a name into lines after spaces and marks, leaving out the middle where it is too long."""
+    letters = max(int(width / LETTER_WIDTH), 4)
     lines = [""]
     for word in re.findall(r"[^\s/_-]+[\s/_-]*|[\s/_-]+", " ".join(name.split())):
         if lines[-1] and len(lines[-1]) + len(word.rstrip()) > letters:
@@ -232,13 +237,13 @@ def _text(figure: Figure, place: Arrangement, x: float, y: float, words: str, *,
     )
 
 
-def _panel(axes: Axes, panel: Panel | None) -> None:
+def _panel(axes: Axes, panel: PrintPanel | None) -> None:
     axes.set_axis_off()
     if panel is None:
         axes.text(0.5, 0.5, "–", transform=axes.transAxes, ha="center", va="center")
         return
     panel.draw(axes)
-    axes.set_aspect("equal")  # no change but where the place is not of the picture's proportion
+    axes.set_aspect("equal")  # only matters for very long images
     if panel.note:
         axes.text(
             0.03,
@@ -253,8 +258,8 @@ def _panel(axes: Axes, panel: Panel | None) -> None:
         )
 
 
-def _bar(axes: Axes, bar: Bar) -> None:
+def _bar(axes: Axes, bar: ColourBar) -> None:
     mappable = ScalarMappable(Normalize(*bar.limits), bar.colour_map)
     drawn = axes.figure.colorbar(mappable, cax=axes, label=bar.label, ticks=MaxNLocator(4))
     drawn.outline.set_linewidth(0.4)
-    axes.tick_params(length=1.2, width=0.4, colors=INK)
+    axes.tick_params(length=1.2, width=0.4, colors=INK_COLOUR)

@@ -1,89 +1,58 @@
-"""What each method takes for noise, beside the residual that it left."""
+"""Figure of the predicted noise of every method, with the residual after its registration."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from heteroreg.evaluation.gallery import Case
-from heteroreg.report.drawing import from_zero, percentile_limits
-from heteroreg.report.gallery import NOISE_MAP, WEIGHT_MAP, case_title
-from heteroreg.report.paper.layout import Bar, Line, Panel
-from heteroreg.report.paper.material import Pairs
-from heteroreg.report.paper.pictures import empty, height_over_width, image_of, images_of, maps_figure
-from heteroreg.system.arrays import Floats
+from heteroreg.registration.plot.drawing import height_over_width, percentile_limits
+from heteroreg.registration.plot.kinds import MAP_KINDS
+from heteroreg.report.pairs import case_title
+from heteroreg.report.paper.layout import ColourBar, PanelRow, PrintPanel
+from heteroreg.report.paper.material import CasePairs
+from heteroreg.report.paper.pictures import empty, image_of, images_of, maps_figure
 
-RESIDUAL_MAP = "cividis"
-UNIT = "intensity"
+# Key of the kind of map, label of its row, note on its reference.
+NOISE_ROWS = (("difference", "residual", "before"), ("noise_sd", "noise σ̂", "true σ"), ("weight", "weight", ""))
 
 
-def noise_maps(pairs: Pairs, names: Sequence[str]) -> Figure | None:
-    """For each pair four rows: moved image, residual |fixed - moved|, predicted noise σ̂, weight.
+def noise_maps(pairs: CasePairs, names: Sequence[str]) -> Figure | None:
+    """Draw four rows for each pair: moved image, residual |fixed - moved|, predicted noise σ̂, weight.
 
-    The first column holds what they are to be held against: the fixed image, the residual before registration,
-    and the true noise where it is known. The maps of a row share one scale; weights are relative to their mean.
+    The first column holds the references: the fixed image, the residual before registration, and the true noise
+    where it is known. All maps of a row share one scale. Weights are relative to their mean.
 
     Args:
         pairs: The pairs to choose from.
-        names: The evaluations, in order; those without noise and weight are left out.
+        names: The evaluations in order. Those without noise and weight are left out.
 
     Returns:
-        The figure; None where no evaluation has either.
+        The figure, or None where no evaluation has either.
     """
     return maps_figure(pairs, names, _has_map, "Reference", _rows)
 
 
-def _rows(pair: Mapping[str, Case], names: Sequence[str]) -> list[Line]:
+def _rows(pair: Mapping[str, Case], names: Sequence[str]) -> list[PanelRow]:
     cases = [pair.get(name) for name in names]
     found = [case for case in cases if case is not None]
     first = found[0]
-    ratio = height_over_width(first)
+    ratio = height_over_width(first.fixed.shape, first.spacing)
     grey = percentile_limits([first.fixed, first.moving])
-    before = residual(first.fixed, first.moving)
-    true = next((case.true_noise_sd for case in found if case.true_noise_sd is not None), None)
     moved = images_of(cases, lambda case: case.moved, grey)
-    lines = [Line(f"{case_title(first)}\nmoved", [image_of(first, first.fixed, grey, note="fixed"), *moved], ratio)]
-    for row in (
-        _Row("residual", lambda case: residual(case.fixed, case.moved), RESIDUAL_MAP, UNIT, before, "before"),
-        _Row("noise σ̂", lambda case: case.noise_sd, NOISE_MAP, UNIT, true, "true σ"),
-        _Row("weight", relative_weight, WEIGHT_MAP, "× its mean"),
-    ):
-        maps = [values for case in found if (values := row.get(case)) is not None]
-        if maps:
-            limits = from_zero(maps if row.lead is None else [*maps, row.lead])
-            lead = Panel(empty) if row.lead is None else image_of(first, row.lead, limits, row.look, row.note)
-            panels = [lead, *images_of(cases, row.get, limits, row.look)]
-            lines.append(Line(f" \n{row.label}", panels, ratio, Bar(row.look, limits, row.unit)))
-    return lines
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A kind of map: what it is called and shows, and what stands before it in the first column."""
-
-    label: str
-    get: Callable[[Case], Floats | None]
-    look: str
-    unit: str
-    lead: Floats | None = None
-    note: str = ""
-
-
-def relative_weight(case: Case) -> Floats | None:
-    """The weight over its mean: a common factor only exchanges the data term for smoothness."""
-    if case.weight is None:
-        return None
-    weight = np.asarray(case.weight, dtype=float)
-    mean = float(weight.mean())
-    return np.asarray(weight / mean) if mean > 0 else weight
-
-
-def residual(fixed: Floats, moved: Floats) -> Floats:
-    """|fixed - moved|."""
-    return np.asarray(np.abs(np.asarray(fixed, dtype=float) - np.asarray(moved, dtype=float)))
+    fixed = image_of(first, first.fixed, grey, note="fixed")
+    rows = [PanelRow(f"{case_title(first)}\nmoved", [fixed, *moved], ratio)]
+    for key, label, note in NOISE_ROWS:
+        kind = MAP_KINDS[key]
+        limits = kind.scale(found)
+        if limits is None:
+            continue
+        known = [values for case in found if (values := kind.get_reference(case)) is not None]
+        lead = image_of(first, known[0], limits, kind.colours, note) if known else PrintPanel(empty)
+        panels = [lead, *images_of(cases, kind.get, limits, kind.colours)]
+        rows.append(PanelRow(f" \n{label}", panels, ratio, ColourBar(kind.colours, limits, kind.unit)))
+    return rows
 
 
 def _has_map(case: Case) -> bool:

@@ -1,4 +1,4 @@
-"""How a figure for print looks and is written: the widths of a journal's columns, small type, embedded fonts."""
+"""Style and files of the figures for print: widths of a journal's columns, small type, embedded fonts."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from heteroreg.report.style import styled
+from heteroreg.registration.plot.style import INK_COLOUR, styled
 from heteroreg.system.files import atomic_file
 
 MM = 1 / 25.4  # in inches
 COLUMN, PAGE = 85.0, 174.0  # mm: one column and two of a journal's page
-HEIGHT = 230.0  # mm: what a page leaves beside the caption
-DPI = 300
+HEIGHT = 230.0  # mm: height of a page without the caption
+PRINT_DPI = 300
 SMALL, TEXT = 7.0, 8.0  # points
 LINE = 0.9  # points
-INK = "#1b2127"
 
-PRINT: Any = {
+PRINT_STYLE: Any = {
     "font.size": SMALL,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
+    "text.color": INK_COLOUR,
+    "axes.labelcolor": INK_COLOUR,
+    "axes.edgecolor": INK_COLOUR,
     "axes.labelsize": SMALL,
     "axes.titlesize": TEXT,
     "axes.titleweight": "normal",
@@ -34,8 +33,8 @@ PRINT: Any = {
     "figure.facecolor": "white",
     "grid.linewidth": 0.4,
     "legend.fontsize": SMALL,
-    "xtick.color": INK,
-    "ytick.color": INK,
+    "xtick.color": INK_COLOUR,
+    "ytick.color": INK_COLOUR,
     "xtick.labelsize": SMALL,
     "ytick.labelsize": SMALL,
     "xtick.major.width": 0.5,
@@ -47,24 +46,24 @@ PRINT: Any = {
     "axes.labelpad": 2.0,
     "pdf.fonttype": 42,  # TrueType: journals refuse type 3
     "pdf.compression": 6,
-    "savefig.dpi": DPI,
+    "savefig.dpi": PRINT_DPI,
 }
 
 
 @contextmanager
 def printed() -> Iterator[None]:
-    """The style of print while a figure is made or saved."""
-    with styled(), mpl.rc_context(PRINT):
+    """Apply the style of print while a figure is made or saved."""
+    with styled(), mpl.rc_context(PRINT_STYLE):
         yield
 
 
-def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
-    """Writes a figure as `name.pdf` and `name.png`; the same figure gives the same bytes.
+def save_figure(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
+    """Write a figure as `name.pdf` and `name.png`. The same figure gives the same bytes.
 
     Args:
-        figure: The figure, at its size in print.
-        folder: Where to write.
-        name: The file's name without its ending.
+        figure: The figure at its size in print.
+        folder: Folder of the files.
+        name: File name without its ending.
 
     Returns:
         The two files.
@@ -77,5 +76,5 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     with printed():
         for path, metadata in zip(paths, nothing, strict=True):
             with atomic_file(path) as temporary:
-                figure.savefig(temporary, format=path.suffix[1:], metadata=metadata, dpi=DPI)
+                figure.savefig(temporary, format=path.suffix[1:], metadata=metadata, dpi=PRINT_DPI)
     return paths

@@ -1,4 +1,4 @@
-"""The figures of a comparison as files."""
+"""Draw and write the figures of a comparison for print."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from heteroreg.comparison import Comparison
-from heteroreg.report.paper.curves import sparsification
+from heteroreg.report.paper.curves import sparsification_figure
 from heteroreg.report.paper.dice import dice_plots
 from heteroreg.report.paper.material import MYOCARDIUM, pictured_pairs, shown_labels
 from heteroreg.report.paper.motion import displacement_uncertainty
 from heteroreg.report.paper.noise import noise_maps
-from heteroreg.report.paper.printing import save
+from heteroreg.report.paper.printing import save_figure
 from heteroreg.report.paper.warped import warped_labels
 from heteroreg.system.progress import progress, reported
 
 
 def figures_of(comparison: Comparison) -> dict[str, Figure]:
-    """The figures that can be made of a comparison, by the names of their files.
+    """Draw the figures of a comparison, by file name.
 
-    `warped-myocardium` (`warped-labels` where the labels are not a heart's), `noise-maps`, `sparsification`,
-    `displacement-uncertainty`, `dice`: those for which there is something to show.
+    These are `warped-myocardium` (`warped-labels` where the labels are not those of a heart), `noise-maps`,
+    `sparsification`, `displacement-uncertainty` and `dice`. Figures without data are left out.
     """
     scores = comparison.scores
     pairs, labels = pictured_pairs(scores), shown_labels(comparison)
@@ -31,7 +31,7 @@ def figures_of(comparison: Comparison) -> dict[str, Figure]:
             pairs, scores, labels
         ),
         "noise-maps": lambda: noise_maps(pairs, list(scores)),
-        "sparsification": lambda: sparsification(scores),
+        "sparsification": lambda: sparsification_figure(scores),
         "displacement-uncertainty": lambda: displacement_uncertainty(pairs, list(scores)),
         "dice": lambda: dice_plots(comparison, labels),
     }
@@ -41,15 +41,15 @@ def figures_of(comparison: Comparison) -> dict[str, Figure]:
 
 
 def write_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
-    """Writes figures as vector PDF and as PNG of 300 dpi.
+    """Write figures as vector PDF and as PNG with 300 dpi.
 
     Args:
-        figures: Name of the file without its ending → the figure.
-        folder: The folder for them; it is not made where there are none.
+        figures: File name without its ending → figure.
+        folder: Folder of the files. It is created only if there are figures.
 
     Returns:
         The files. The same figures give the same bytes.
     """
     with progress("writing the figures for print", len(figures)) as report:
         drawn = reported(figures.items(), report)
-        return [path for name, figure in drawn for path in save(figure, folder, name)]
+        return [path for name, figure in drawn for path in save_figure(figure, folder, name)]

@@ -1,5 +1,4 @@
-// The viewer of the page: a table of pairs, and the slices of the chosen one on a canvas. No library is needed;
-// NiiVue, where the page carries it, adds a view of volumes in three dimensions.
+// The viewer of the page: a table of pairs, and the slices of the chosen one on a canvas; of volumes three planes.
 "use strict";
 (() => {
   const $ = (id) => document.getElementById("v-" + id);
@@ -9,10 +8,13 @@
   const MOVING = "moving"; // in place of a method: the moving image as it was
   const NOTCH = 50; // how far a wheel turns for a slice: touchpads report a few pixels at a time
   const BEAT = 500; // ms between the two images of a flicker: one full change in a second
+  const DIFFERENCE = "difference"; // the one overlay that is computed here
+  const BESIDE = { noise_sd: "true_noise_sd", true_noise_sd: "noise_sd" }; // shown side by side
+  const PLANES = { canvas: [0, 1, 2], beside: [0, 1, 2], coronal: [0, 2, 1], sagittal: [1, 2, 0] }; // across, down, through
 
   const state = {
     pair: -1, slice: 0, method: "0", overlay: "", opacity: 0.5, fade: 0, contours: true, grid: false,
-    flicker: 0, second: false, sort: null, down: false, point: null,
+    flicker: 0, second: false, sort: null, down: false, point: null, cross: [0, 0],
   };
   let images = null; // of the chosen pair, as the page holds them
   let layers = null; // what is drawn, unpacked
@@ -50,27 +52,38 @@
     const count = content.shape[2];
     const width = content.shape[0];
     const moving = state.method === MOVING;
-    const overlay = own && own[state.overlay];
+    const beside = own && own[state.overlay] && own[BESIDE[state.overlay]];
     const found = await Promise.all([
       codes(content.images.fixed, width),
       codes(moving ? content.images.moving : own.moved, width),
       codes(content.images.fixed_labels, width),
       codes(moving ? content.images.moving_labels : own.moved_labels, width),
       codes(own && own.displacement, width),
-      codes(overlay, width),
+      codes(own && own[state.overlay], width),
+      codes(beside, width),
     ]);
     if (turn !== opening) return; // something else was chosen in the meantime
-    const [fixed, moved, fixedLabels, movedLabels, displacement, map] = found;
-    layers = { fixed, moved, fixedLabels, movedLabels, displacement, map, own, overlay };
+    const [fixed, moved, fixedLabels, movedLabels, displacement, values, second] = found;
+    layers = { fixed, moved, fixedLabels, movedLabels, displacement, own, map: null, beside: null };
+    if (state.overlay === DIFFERENCE) {
+      const [low, high] = content.images.fixed.limits;
+      layers.map = { values: fixed.map((value, index) => Math.abs(value - moved[index])), limits: [0, high - low] };
+    } else if (values) {
+      layers.map = { values, limits: own[state.overlay].limits };
+    }
+    if (second) layers.beside = { values: second, limits: beside.limits };
     const fresh = pair !== state.pair;
     images = content;
     state.pair = pair;
     state.slice = Math.max(0, Math.min(count - 1, slice === undefined ? Math.floor(count / 2) : slice));
-    if (fresh) state.point = null;
+    if (fresh) {
+      state.point = null;
+      state.cross = [Math.floor(width / 2), Math.floor(content.shape[1] / 2)];
+      numbers();
+    }
     controls();
     draw();
-    await space.show();
-    section.dataset.shown = `${pair} ${state.slice} ${state.method} ${state.overlay}`; // for whoever waits for it
+    section.dataset.shown = `${pair} ${state.slice} ${state.method} ${state.overlay}`;
   }
 
   const reopen = () => open(state.pair, state.slice);
@@ -80,7 +93,6 @@
     state.slice = Math.max(0, Math.min(last, slice));
     controls();
     draw();
-    space.follow();
   }
 
   function step(by) {
@@ -127,7 +139,7 @@
     $("fade").value = Math.round(100 * state.fade);
     $("fade").setAttribute("aria-valuetext", `${percent(1 - state.fade)} fixed, ${percent(state.fade)} ${methodName()}`);
     for (const option of $("method").options) option.disabled = option.value !== MOVING && !images.methods[option.value];
-    for (const option of $("overlay").options) option.disabled = option.value !== "" && !(layers.own && layers.own[option.value]);
+    for (const option of $("overlay").options) option.disabled = !["", DIFFERENCE].includes(option.value) && !(layers.own && layers.own[option.value]);
     $("method").value = state.method;
     $("overlay").value = state.overlay;
     $("absent").hidden = !state.overlay || !!layers.map;
@@ -176,27 +188,43 @@
   }
   const tables = Object.fromEntries(Object.entries(head.overlays).map(([key, entry]) => [key, lookup(entry.colours)]));
 
-  function blend(target) {
-    const [width, height] = images.shape;
-    const start = state.slice * width * height;
+  // One plane through the crosshair: its size, and the voxel behind each of its pixels.
+  function plane(name) {
+    const [a, b, through] = PLANES[name];
+    const { shape, spacing } = images;
+    const strides = [1, shape[0], shape[0] * shape[1]];
+    const place = [...state.cross, state.slice];
+    const start = place[through] * strides[through];
+    const [width, height] = [shape[a], shape[b]];
+    const row = (j) => (b === 2 ? height - 1 - j : j); // slices run upwards
+    return {
+      name, a, b, through, width, height, row, mm: [width * spacing[a], height * spacing[b]], cross: [place[a], row(place[b])],
+      at: (i, j) => start + i * strides[a] + row(j) * strides[b],
+    };
+  }
+
+  function blend(target, shown, map) {
     const share = fade();
-    const alpha = layers.map ? state.opacity : 0;
+    const alpha = map ? state.opacity : 0;
     const table = tables[state.overlay];
     let scale = 0;
     let shift = 0;
-    if (layers.map) {
-      const [low, high] = layers.overlay.limits;
+    if (map) {
+      const [low, high] = map.limits;
       const [first, last] = images.ranges[state.overlay];
       scale = (high - low) / (last - first);
       shift = 255 * (low - first) / (last - first);
     }
-    for (let i = 0; i < width * height; i++) {
-      const grey = (1 - share) * layers.fixed[start + i] + share * layers.moved[start + i];
-      const index = alpha ? 3 * Math.max(0, Math.min(255, Math.round(layers.map[start + i] * scale + shift))) : 0;
-      for (let channel = 0; channel < 3; channel++) {
-        target[4 * i + channel] = alpha ? (1 - alpha) * grey + alpha * table[index + channel] : grey;
+    for (let j = 0, pixel = 0; j < shown.height; j++) {
+      for (let i = 0; i < shown.width; i++, pixel += 4) {
+        const voxel = shown.at(i, j);
+        const grey = (1 - share) * layers.fixed[voxel] + share * layers.moved[voxel];
+        const index = alpha ? 3 * Math.max(0, Math.min(255, Math.round(map.values[voxel] * scale + shift))) : 0;
+        for (let channel = 0; channel < 3; channel++) {
+          target[pixel + channel] = alpha ? (1 - alpha) * grey + alpha * table[index + channel] : grey;
+        }
+        target[pixel + 3] = 255;
       }
-      target[4 * i + 3] = 255;
     }
   }
 
@@ -249,15 +277,14 @@
     return lines;
   }
 
-  function outline(context, labels, dashed, scale) {
+  function outline(context, labels, dashed, scale, shown) {
     if (!labels) return;
-    const [width, height] = images.shape;
-    const start = state.slice * width * height;
+    const { width, height } = shown;
     context.setLineDash(dashed ? [5 * scale.line, 4 * scale.line] : []);
-    const boxes = new Map(); // of the labels in this slice, with a voxel around them
+    const boxes = new Map(); // of the labels in this plane, with a voxel around them
     for (let y = 0; y < height; y++) {
       for (let x = 0; x < width; x++) {
-        const code = labels[start + y * width + x];
+        const code = labels[shown.at(x, y)];
         if (!code) continue;
         const box = boxes.get(code) || [x - 1, y - 1, x + 1, y + 1];
         boxes.set(code, [Math.min(box[0], x - 1), Math.min(box[1], y - 1), Math.max(box[2], x + 1), Math.max(box[3], y + 1)]);
@@ -265,7 +292,7 @@
     }
     // From the last to the first: of two labels that touch, the inner one is usually the first.
     for (const [code, box] of [...boxes].sort(([a], [b]) => b - a)) {
-      const mask = (x, y) => Number(x >= 0 && y >= 0 && x < width && y < height && labels[start + y * width + x] === code);
+      const mask = (x, y) => Number(x >= 0 && y >= 0 && x < width && y < height && labels[shown.at(x, y)] === code);
       stroke(context, joined(pieces(mask, box, 1, 0.5)), images.labels[code - 1][1], 1.8, scale);
     }
     context.setLineDash([]);
@@ -298,54 +325,101 @@
     context.stroke();
   }
 
+  function cross(context, shown, scale) {
+    const [x, y] = shown.cross;
+    const lines = [[[-0.5, y], [shown.width - 0.5, y]], [[x, -0.5], [x, shown.height - 0.5]]];
+    context.globalAlpha = 0.6;
+    stroke(context, lines, "#F0E442", 1, scale);
+    context.globalAlpha = 1;
+  }
+
+  // Draws one plane into its canvas, `size` pixels of the page to a millimetre.
+  function paint(shown, size, map) {
+    const target = $(shown.name);
+    const [across, down] = shown.mm.map((length) => Math.max(1, Math.floor(length * size)));
+    const dense = Math.max(1, devicePixelRatio || 1);
+    target.style.width = `${across}px`;
+    target.style.height = `${down}px`;
+    target.width = Math.round(across * dense);
+    target.height = Math.round(down * dense);
+    pixels.width = shown.width;
+    pixels.height = shown.height;
+    const small = pixels.getContext("2d");
+    const content = small.createImageData(shown.width, shown.height);
+    blend(content.data, shown, map);
+    small.putImageData(content, 0, 0);
+    const context = target.getContext("2d");
+    context.imageSmoothingEnabled = false;
+    context.drawImage(pixels, 0, 0, target.width, target.height);
+    const scale = { x: target.width / shown.width, y: target.height / shown.height, line: dense };
+    if (state.grid && layers.displacement && shown.through === 2) grid(context, scale);
+    if (state.contours) {
+      outline(context, layers.fixedLabels, true, scale, shown);
+      outline(context, layers.movedLabels, false, scale, shown);
+    }
+    if (images.volume) cross(context, shown, scale);
+  }
+
   function draw() {
     if (!layers) return;
-    const [width, height] = images.shape;
-    const ratio = width * images.spacing[0] / (height * images.spacing[1]);
-    const box = canvas.parentElement.clientWidth;
-    const across = Math.max(1, Math.floor(Math.min(box, ratio * Math.max(240, 0.72 * innerHeight))));
-    const down = Math.max(1, Math.round(across / ratio));
-    const dense = Math.max(1, devicePixelRatio || 1);
-    canvas.style.width = `${across}px`;
-    canvas.style.height = `${down}px`;
-    canvas.width = Math.round(across * dense);
-    canvas.height = Math.round(down * dense);
-    pixels.width = width;
-    pixels.height = height;
-    const small = pixels.getContext("2d");
-    const content = small.createImageData(width, height);
-    blend(content.data);
-    small.putImageData(content, 0, 0);
-    const context = canvas.getContext("2d");
-    context.imageSmoothingEnabled = false;
-    context.drawImage(pixels, 0, 0, canvas.width, canvas.height);
-    const scale = { x: canvas.width / width, y: canvas.height / height, line: dense };
-    if (state.grid && layers.displacement) grid(context, scale);
-    if (state.contours) {
-      outline(context, layers.fixedLabels, true, scale);
-      outline(context, layers.movedLabels, false, scale);
+    $("beside").hidden = !layers.beside;
+    $("planes").hidden = !images.volume;
+    const room = canvas.parentElement.clientWidth - 8; // the gap between two planes
+    const main = plane("canvas");
+    const [wide, tall] = main.mm;
+    const fit = (width, height, share) => Math.min(width, Math.max(240, share * innerHeight) / height);
+    if (images.volume) {
+      const others = [plane("coronal"), plane("sagittal")];
+      const size = fit(room / Math.max(wide + tall, layers.beside ? 2 * wide : 0), Math.max(tall, others[0].mm[1]), 0.45);
+      for (const one of [main, ...others]) paint(one, size, layers.map);
+      if (layers.beside) paint(plane("beside"), size, layers.beside);
+    } else {
+      const size = layers.beside ? fit(room / (2 * wide), tall, 0.72) : fit((room + 8) / wide, tall, 0.72);
+      paint(main, size, layers.map);
+      if (layers.beside) paint(plane("beside"), size, layers.beside);
     }
     canvas.setAttribute("aria-label", describe());
+    if (layers.beside) $("beside").setAttribute("aria-label", `${head.overlays[BESIDE[state.overlay]].name} of the same slice`);
     readout();
   }
 
   function readout() {
-    const [width, height] = images.shape;
     if (!state.point) {
       $("readout").textContent = "Point at the image to read its values.";
       return;
     }
-    const [x, y] = state.point;
-    const at = (state.slice * height + y) * width + x;
+    const { place, voxel } = state.point;
     const value = (code, limits) => number(limits[0] + code / 255 * (limits[1] - limits[0]));
     const grey = images.images.fixed.limits;
-    const parts = [`x ${x}, y ${y}`, `fixed ${value(layers.fixed[at], grey)}`,
-      `${state.method === MOVING ? "moving" : "moved"} ${value(layers.moved[at], grey)}`];
-    if (layers.map) {
-      const shown = head.overlays[state.overlay];
-      parts.push(`${shown.name} ${value(layers.map[at], layers.overlay.limits)} ${shown.unit}`);
+    const names = images.volume ? ["x", "y", "slice"] : ["x", "y"];
+    const parts = [names.map((name, axis) => `${name} ${place[axis]}`).join(", "), `fixed ${value(layers.fixed[voxel], grey)}`,
+      `${state.method === MOVING ? "moving" : "moved"} ${value(layers.moved[voxel], grey)}`];
+    for (const [key, map] of [[state.overlay, layers.map], [BESIDE[state.overlay], layers.beside]]) {
+      if (map) parts.push(`${head.overlays[key].name} ${value(map.values[voxel], map.limits)} ${head.overlays[key].unit}`);
     }
     $("readout").textContent = parts.join(" · ");
+  }
+
+  // The scores of the pair, a row for each method.
+  function numbers() {
+    const cell = (kind, content, scope) => {
+      const one = document.createElement(kind);
+      one.textContent = content;
+      if (scope) one.scope = scope;
+      return one;
+    };
+    const line = (...cells) => {
+      const row = document.createElement("tr");
+      row.append(...cells);
+      return row;
+    };
+    const metrics = head.metrics.slice(0, head.main);
+    const headings = metrics.map((one) => cell("th", one.unit ? `${one.name} (${one.unit})` : one.name, "col"));
+    $("metrics").replaceChildren(line(cell("th", "Evaluation", "col"), ...headings));
+    $("numbers").replaceChildren(...head.methods.map((method, index) => line(
+      cell("th", method.name, "row"),
+      ...metrics.map((one, place) => cell("td", text(head.scores[index][place][state.pair], one.digits))),
+    )));
   }
 
   // --- The table.
@@ -443,134 +517,16 @@
       stopFlicker();
     } else {
       state.second = false;
-      state.flicker = setInterval(() => { state.second = !state.second; draw(); space.mix(); }, BEAT);
+      state.flicker = setInterval(() => { state.second = !state.second; draw(); }, BEAT);
     }
     controls();
     draw();
-    space.mix();
+   
   }
 
   function stopFlicker() {
     clearInterval(state.flicker);
     state.flicker = 0;
-  }
-
-  // --- Volumes in three dimensions, by NiiVue.
-
-  const space = {
-    nv: null, opened: false, queue: Promise.resolve(),
-
-    async toggle() {
-      space.opened = !space.opened;
-      $("cube").setAttribute("aria-pressed", String(space.opened));
-      $("space").hidden = !space.opened;
-      await reopen();
-    },
-
-    async start() {
-      if (!document.createElement("canvas").getContext("webgl2")) throw new Error("this browser has no WebGL 2");
-      const source = new TextDecoder().decode(await inflate($("niivue").textContent));
-      const script = document.createElement("script");
-      script.textContent = source; // the page's policy knows its hash
-      document.head.append(script);
-      const nv = new niivue.Niivue({
-        dragAndDropEnabled: false, isOrientationTextVisible: false, isRadiologicalConvention: true,
-        backColor: [0, 0, 0, 1], crosshairColor: [0.94, 0.89, 0.26, 0.9], crosshairWidth: 0.2, loadingText: "",
-        multiplanarShowRender: 1, isNearestInterpolation: true, logLevel: "silent",
-      });
-      await nv.attachToCanvas($("space-canvas"));
-      nv.setSliceType(nv.sliceTypeMultiplanar);
-      for (const [key, table] of Object.entries(tables)) {
-        const pick = (channel) => [...Array(256).keys()].map((k) => table[3 * k + channel]);
-        nv.addColormap(`v-${key}`, { R: pick(0), G: pick(1), B: pick(2), A: Array(256).fill(255), I: [...Array(256).keys()] });
-      }
-      nv.onLocationChange = (where) => {
-        const slice = where.vox && Math.round(where.vox[2]);
-        if (where.vox && slice !== state.slice && slice >= 0 && slice < images.shape[2]) {
-          state.slice = slice;
-          controls();
-          draw();
-        }
-      };
-      space.nv = nv;
-    },
-
-    // One after the other, and only what is still wanted when its turn comes.
-    show() {
-      const turn = opening;
-      space.queue = space.queue.then(() => (turn === opening ? space.load() : null));
-      return space.queue;
-    },
-
-    async load() {
-      const button = $("cube");
-      if (!button) return;
-      button.disabled = !images.volume;
-      $("space").hidden = !space.opened || !images.volume;
-      if ($("space").hidden) return;
-      try {
-        if (!space.nv) await space.start();
-        const wanted = [["images", space.mixed(), "gray", 1, [0, 255]]];
-        if (layers.map) {
-          const [low, high] = layers.overlay.limits;
-          const [first, last] = images.ranges[state.overlay].map((value) => 255 * (value - low) / (high - low));
-          // NiiVue takes what is at the lower end for nothing and leaves it out.
-          wanted.push([state.overlay, layers.map, `v-${state.overlay}`, state.opacity, [first - 0.5, last]]);
-        }
-        for (const old of [...space.nv.volumes].reverse()) space.nv.removeVolume(old);
-        for (const [name, values, colormap, opacity, [low, high]] of wanted) {
-          await space.nv.addVolumeFromUrl({
-            url: `${name}.nii`, name: `${name}.nii`, buffer: nifti(values), colormap, opacity, cal_min: low, cal_max: high,
-          });
-        }
-        space.follow();
-      } catch (error) {
-        $("space").hidden = true;
-        $("cube").disabled = true;
-        $("space-note").textContent = `No view in three dimensions: ${error.message}.`;
-      }
-    },
-
-    // The two images as they are cross-faded, whole: as layers the darker one would not hide the brighter.
-    mixed() {
-      const share = fade();
-      return layers.fixed.map((value, index) => Math.round((1 - share) * value + share * layers.moved[index]));
-    },
-
-    mix() {
-      if (!space.nv || $("space").hidden || !space.nv.volumes.length) return;
-      space.nv.volumes[0].img.set(space.mixed());
-      if (layers.map) space.nv.volumes[1].opacity = state.opacity;
-      space.nv.updateGLVolume();
-    },
-
-    follow() {
-      if (!space.nv || $("space").hidden) return;
-      const [width, height] = images.shape;
-      const [x, y] = state.point || [Math.floor(width / 2), Math.floor(height / 2)];
-      space.nv.scene.crosshairPos = space.nv.vox2frac([x, y, state.slice]);
-      space.nv.drawScene();
-    },
-  };
-
-  // A volume as the bytes of a NIfTI file. x runs to the patient's left and y to the back, as it is shown.
-  function nifti(values) {
-    const buffer = new ArrayBuffer(352 + values.length);
-    const view = new DataView(buffer);
-    const [sx, sy, sz] = images.spacing;
-    view.setInt32(0, 348, true);
-    [3, ...images.shape, 1, 1, 1, 1].forEach((size, index) => view.setInt16(40 + 2 * index, size, true));
-    view.setInt16(70, 2, true); // unsigned bytes
-    view.setInt16(72, 8, true);
-    [1, sx, sy, sz, 0, 0, 0, 0].forEach((size, index) => view.setFloat32(76 + 4 * index, size, true));
-    view.setFloat32(108, 352, true);
-    view.setFloat32(112, 1, true);
-    view.setUint8(123, 2); // mm
-    view.setInt16(254, 1, true);
-    [-sx, 0, 0, 0, 0, -sy, 0, 0, 0, 0, sz, 0].forEach((value, index) => view.setFloat32(280 + 4 * index, value, true));
-    [0x6e, 0x2b, 0x31, 0].forEach((byte, index) => view.setUint8(344 + index, byte));
-    new Uint8Array(buffer, 352).set(values);
-    return buffer;
   }
 
   // --- Keys and pointers.
@@ -599,12 +555,26 @@
   }
 
   function pointAt(event) {
-    const box = canvas.getBoundingClientRect();
-    const [width, height] = images.shape;
-    const x = Math.floor((event.clientX - box.left) / box.width * width);
-    const y = Math.floor((event.clientY - box.top) / box.height * height);
-    state.point = x >= 0 && y >= 0 && x < width && y < height ? [x, y] : null;
+    if (!layers) return;
+    const shown = plane(event.currentTarget.id.slice(2));
+    const box = event.currentTarget.getBoundingClientRect();
+    const i = Math.floor((event.clientX - box.left) / box.width * shown.width);
+    const j = Math.floor((event.clientY - box.top) / box.height * shown.height);
+    state.point = null;
+    if (i >= 0 && j >= 0 && i < shown.width && j < shown.height) {
+      const place = [...state.cross, state.slice];
+      [place[shown.a], place[shown.b]] = [i, shown.row(j)];
+      state.point = { place, voxel: shown.at(i, j) };
+    }
     readout();
+  }
+
+  function moveCross(event) {
+    pointAt(event);
+    if (!images.volume || !state.point) return;
+    const [x, y, slice] = state.point.place;
+    state.cross = [x, y];
+    setSlice(slice);
   }
 
   function wheel(event) {
@@ -620,12 +590,8 @@
   // --- Start.
 
   const section = document.getElementById("viewer");
-  section.hidden = false;
-  for (const link of document.querySelectorAll("[data-needs-viewer]")) link.hidden = false;
-  if (typeof DecompressionStream === "undefined") {
-    $("browse").replaceChildren("This browser is too old for the viewer; the pictures below need nothing.");
-    return;
-  }
+  if (typeof DecompressionStream === "undefined") return; // an old browser shows the figures
+  section.hidden = false; // and hides the figures
   $("scores").addEventListener("change", table);
   $("all").addEventListener("change", table);
   $("download").addEventListener("click", download);
@@ -637,20 +603,21 @@
     state.fade = Number($("fade").value) / 100;
     controls();
     draw();
-    space.mix();
+   
   });
   $("flicker").addEventListener("click", flicker);
   $("method").addEventListener("change", () => { state.method = $("method").value; reopen(); });
   $("overlay").addEventListener("change", () => { state.overlay = $("overlay").value; reopen(); });
-  $("opacity").addEventListener("input", () => { state.opacity = Number($("opacity").value) / 100; controls(); draw(); space.mix(); });
+  $("opacity").addEventListener("input", () => { state.opacity = Number($("opacity").value) / 100; controls(); draw(); });
   $("contours").addEventListener("change", () => { state.contours = $("contours").checked; controls(); draw(); });
   $("grid").addEventListener("change", () => { state.grid = $("grid").checked; draw(); });
   $("keys").addEventListener("click", () => $("help").showModal());
   $("close").addEventListener("click", () => $("help").close());
-  if ($("cube")) $("cube").addEventListener("click", space.toggle);
   section.addEventListener("keydown", key);
-  canvas.addEventListener("pointermove", pointAt);
-  canvas.addEventListener("pointerdown", (event) => { pointAt(event); space.follow(); });
+  for (const name of Object.keys(PLANES)) {
+    $(name).addEventListener("pointermove", pointAt);
+    $(name).addEventListener("pointerdown", moveCross);
+  }
   canvas.addEventListener("wheel", wheel, { passive: false });
   new ResizeObserver(draw).observe(canvas.parentElement);
   table();

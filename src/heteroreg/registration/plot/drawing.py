@@ -1,6 +1,6 @@
-"""What is drawn into axes: images, outlines of labels, warped grids.
+"""Draw images, outlines of labels and warped grids into axes.
 
-Arrays are [x, y] and shown as is usual in radiology: x to the right, y down. Axes are in mm.
+Arrays are [x, y], shown with x to the right and y down, as in radiology. Axes are in mm.
 """
 
 from __future__ import annotations
@@ -15,29 +15,30 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap, ListedColormap, Normalize
 from scipy.ndimage import map_coordinates
 
-from heteroreg.report.style import label_colour
+from heteroreg.registration.plot.style import label_colour
 from heteroreg.system.arrays import Floats, Labels
 
-Limits = tuple[float, float]
+ColourLimits = tuple[float, float]
 Spacing = Sequence[float] | Floats
 
 SOLID = "solid"
 DASHED = (0, (3, 2))
-# Blue is certain, red is not. The ends of RdBu are too dark to be seen over an image.
-UNCERTAINTY = ListedColormap(mpl.colormaps["RdBu_r"](np.linspace(0.17, 0.83, 256)), name="uncertainty")
-DIMMED = 0.4  # the grey that white becomes under a coloured grid
-PIECES = 48  # how often a grid line may change its colour on its way through the image
+# Blue is certain, red is uncertain. The ends of RdBu are too dark over an image.
+UNCERTAINTY_COLOURS = ListedColormap(mpl.colormaps["RdBu_r"](np.linspace(0.17, 0.83, 256)), name="uncertainty")
+DIMMED = 0.4  # grey level of white under a coloured grid
+LONGEST_PANEL = 4.0  # longer images leave a part of their panel empty
+GRID_PIECES = 48  # changes of colour along a grid line
 
 
 def draw_image(
     axes: Axes,
     image: Floats,
     spacing: Spacing,
-    limits: Limits,
+    limits: ColourLimits,
     colour_map: str | Colormap,
     interpolation: str = "nearest",
 ) -> Any:
-    """An image that fills its axes, which must have the image's proportion already."""
+    """Draw an image that fills its axes; their aspect ratio must be that of the image."""
     left, top = -0.5 * spacing[0], -0.5 * spacing[1]
     right, bottom = (image.shape[0] - 0.5) * spacing[0], (image.shape[1] - 0.5) * spacing[1]
     return axes.imshow(
@@ -61,7 +62,7 @@ def draw_outline(
     width: float = 1.5,
     fill: float = 0.0,
 ) -> None:
-    """The outline of each label in its colour.
+    """Draw the outline of each label in its colour.
 
     Args:
         axes: Where to draw.
@@ -69,11 +70,11 @@ def draw_outline(
         spacing: Size of a pixel in mm.
         colours: Label → colour; other labels are not drawn.
         style: Matplotlib's line style.
-        width: Of the line, in points.
-        fill: How opaque the inside is painted in the same colour.
+        width: Width of the line in points.
+        fill: Opacity of the inside, in the same colour.
     """
     x, y = (spacing[axis] * np.arange(-1, size + 1) for axis, size in enumerate(labels.shape))
-    padded = np.pad(labels, 1)  # so that a label that touches the border has a closed outline
+    padded = np.pad(labels, 1)  # closes the outline of a label at the border
     for label, hue in colours.items():
         mask = (padded == label).T.astype(float)
         if mask.any():
@@ -83,10 +84,21 @@ def draw_outline(
     _frame(axes, labels.shape, spacing)
 
 
-def draw_grid(axes: Axes, displacement: Floats, spacing: Spacing, *, lines: int = 20) -> None:
-    """The grid that a straight grid on the moving image becomes: see `panels.grid_panel`."""
+def draw_grid(axes: Axes, displacement: Floats, spacing: Spacing, *, lines: int = 20, width: float = 0.9) -> None:
+    """Draw a straight grid on the moving image as it lies on the moved image.
+
+    The lines are level sets of φ(x) = x + u(x): along each line, the moving image is read along a straight line.
+    Lines that cross show folding.
+
+    Args:
+        axes: Where to draw.
+        displacement: u (2, x, y) in voxels.
+        spacing: Size of a pixel in mm along x and y.
+        lines: Number of lines along the longer side.
+        width: Width of the lines in points.
+    """
     for x, y, position, levels in _level_sets(displacement, spacing, lines):
-        axes.contour(x, y, position, levels=levels, colors="#56B4E9", linewidths=0.9, alpha=0.9)
+        axes.contour(x, y, position, levels=levels, colors="#56B4E9", linewidths=width, alpha=0.9)
     _frame(axes, displacement.shape[1:], spacing)
 
 
@@ -96,14 +108,14 @@ def draw_uncertain_grid(
     displacement: Floats,
     sd: Floats,
     spacing: Spacing,
-    grey: Limits,
-    limits: Limits,
+    grey: ColourLimits,
+    limits: ColourLimits,
     *,
     lines: int = 20,
     width: float = 1.4,
     interpolation: str = "nearest",
 ) -> None:
-    """The warped grid over a dimmed image, each piece of line in the colour of the uncertainty there.
+    """Draw the warped grid over a dimmed image, coloured by the uncertainty of the displacement.
 
     Args:
         axes: Where to draw.
@@ -112,15 +124,15 @@ def draw_uncertain_grid(
         sd: σ̂_z [x, y] in mm.
         spacing: Size of a pixel in mm.
         grey: Intensities shown as black and white where nothing is dimmed.
-        limits: The σ̂_z of the most certain blue and of the most uncertain red.
-        lines: How many lines to draw along the longer side.
-        width: Of the lines, in points.
-        interpolation: Of the image.
+        limits: σ̂_z shown in the most certain blue and in the most uncertain red.
+        lines: Number of lines along the longer side.
+        width: Width of the lines in points.
+        interpolation: Interpolation of the image.
     """
     dimmed = (grey[0], grey[0] + (grey[1] - grey[0]) / DIMMED)
     draw_image(axes, image, spacing, dimmed, "gray", interpolation)
     pieces: list[Floats] = []
-    stride = max(max(sd.shape) // PIECES, 1)
+    stride = max(max(sd.shape) // GRID_PIECES, 1)
     for x, y, position, levels in _level_sets(displacement, spacing, lines):
         contours = axes.contour(x, y, position, levels=levels, linewidths=0)
         for level in contours.allsegs:
@@ -131,15 +143,15 @@ def draw_uncertain_grid(
     if pieces:
         middles = np.array([piece[len(piece) // 2] for piece in pieces]).T / np.reshape(spacing, (2, 1))
         values = map_coordinates(np.asarray(sd, dtype=float), middles, order=1, mode="nearest")
-        grid = LineCollection(pieces, cmap=UNCERTAINTY, norm=Normalize(*limits), linewidths=width)
+        grid = LineCollection(pieces, cmap=UNCERTAINTY_COLOURS, norm=Normalize(*limits), linewidths=width)
         grid.set_array(values)
         grid.set_capstyle("round")
         axes.add_collection(grid, autolim=False)
     _frame(axes, sd.shape, spacing)
 
 
-def percentile_limits(images: Sequence[Floats], low: float = 0.5, high: float = 99.5) -> Limits:
-    """Limits of intensity that hold for several images together, blind to a few extreme voxels."""
+def percentile_limits(images: Sequence[Floats], low: float = 0.5, high: float = 99.5) -> ColourLimits:
+    """Return limits of intensity for several images together, robust to a few extreme voxels."""
     values = np.concatenate([np.asarray(image, dtype=float).ravel() for image in images])
     values = values[np.isfinite(values)]
     if not values.size:
@@ -148,16 +160,16 @@ def percentile_limits(images: Sequence[Floats], low: float = 0.5, high: float = 
     return (bottom, top) if top > bottom else (bottom - 0.5, bottom + 0.5)
 
 
-def from_zero(maps: Sequence[Floats]) -> Limits:
-    """From 0 to the 99.5th percentile of all maps together."""
+def from_zero(maps: Sequence[Floats]) -> ColourLimits:
+    """Return 0 and the 99.5th percentile of all maps together."""
     high = percentile_limits(maps)[1]
     return (0.0, high) if high > 0 else (0.0, 1.0)
 
 
-def uncertainty_limits(maps: Sequence[Floats]) -> Limits:
-    """From the 0.5th to the 99.5th percentile of all maps together; from 0 where they are nearly constant.
+def uncertainty_limits(maps: Sequence[Floats]) -> ColourLimits:
+    """Return the 0.5th and 99.5th percentiles of all maps together.
 
-    A spread of a hundredth of the value is no difference in certainty, and is not shown as one.
+    Where these differ by less than 1 %, the scale begins at 0: so small a difference in certainty is not shown.
     """
     low, high = percentile_limits(maps)
     if low < 0.99 * high:
@@ -167,13 +179,19 @@ def uncertainty_limits(maps: Sequence[Floats]) -> Limits:
 
 
 def label_colours(maps: Sequence[Labels]) -> dict[int, str]:
-    """A colour for each label that occurs in any of the maps; 0 is background."""
+    """Return a colour for each label in any of the maps; 0 is background."""
     found = sorted({int(label) for array in maps for label in np.unique(array)} - {0})
     return {label: label_colour(index) for index, label in enumerate(found)}
 
 
+def height_over_width(shape: Sequence[int], spacing: Spacing) -> float:
+    """Return the aspect ratio of an image's panel, at most LONGEST_PANEL to 1."""
+    ratio = float(shape[1] * spacing[1] / (shape[0] * spacing[0]))
+    return min(max(ratio, 1 / LONGEST_PANEL), LONGEST_PANEL)
+
+
 def _level_sets(displacement: Floats, spacing: Spacing, lines: int) -> list[tuple[Floats, Floats, Floats, Floats]]:
-    """For each axis: coordinates x and y in mm, φ(x) = x + u(x) as Matplotlib wants it, and levels to draw."""
+    """Return for each axis the coordinates x and y in mm, φ(x) = x + u(x) transposed, and the levels to draw."""
     shape = displacement.shape[1:]
     if min(shape) < 2:
         return []  # a single line of pixels has no contours
