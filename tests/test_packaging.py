@@ -34,7 +34,7 @@ def test_the_wheel_holds_the_package_whole_and_nothing_else(wheel: zipfile.ZipFi
     source = ROOT / "src"
     files = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
     ours = {name for name in files if "__pycache__" not in name and ".egg-info/" not in name}
-    assert {"heteroreg/py.typed", "heteroreg/elastix/bspline.txt", "heteroreg/report/templates/page.css"} <= ours
+    assert {"heteroreg/py.typed", "heteroreg/registration/bspline.txt", "heteroreg/report/templates/page.css"} <= ours
     assert {name for name in wheel.namelist() if ".dist-info/" not in name} == ours
     for name in ours:
         assert wheel.read(name) == (source / name).read_bytes()
@@ -47,7 +47,7 @@ def test_the_wheel_says_what_it_is(wheel: zipfile.ZipFile) -> None:
     assert metadata["License-Expression"] == "Apache-2.0"
     folder = about.rpartition("/")[0]
     assert f"{folder}/licenses/LICENSE" in wheel.namelist()
-    assert "heteroreg = heteroreg.cli.app:main" in wheel.read(f"{folder}/entry_points.txt").decode()
+    assert "heteroreg = heteroreg.cli:main" in wheel.read(f"{folder}/entry_points.txt").decode()
 
 
 def test_there_is_one_version() -> None:

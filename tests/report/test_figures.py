@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from heteroreg.report.embed import data_uri, inline_svg
-from heteroreg.report.figures import Curve, box_plot, shorten, sparsification_curves
+from heteroreg.report.figures import box_plot, shorten, sparsification_plot
+from heteroreg.report.sparsification import SparsificationCurve
 
 
 def test_box_plot_shows_every_patient_and_the_mean() -> None:
@@ -30,15 +31,18 @@ def test_an_evaluation_without_values_is_named() -> None:
 
 def test_sparsification_curves() -> None:
     fraction = np.array([0.0, 0.5, 0.9])
-    curve = Curve(fraction, np.array([4e-3, 2e-3, 1e-3]), np.array([4e-3, 1e-3, 0.0]), "1.20 ×10⁻⁴")
-    figure = sparsification_curves({"hetero": curve})
+    error, oracle = np.array([4e-3, 2e-3, 1e-3]), np.array([4e-3, 1e-3, 0.0])
+    figure = sparsification_plot([SparsificationCurve("hetero", 1, fraction, error, oracle, 1.2e-4)])
     solid, dashed = figure.axes[0].lines[:2]
     # the largest error is 4e-3: shown in thousandths, against the percentage removed
     assert np.allclose(solid.get_xdata(), [0, 50, 90])
     assert np.allclose(solid.get_ydata(), [4, 2, 1])
     assert np.allclose(dashed.get_ydata(), [4, 1, 0])
     assert figure.axes[0].get_ylabel() == "MSE of the rest (×10⁻³)"
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["hetero · AUSE 1.20 ×10⁻⁴", "oracle"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "hetero · AUSE 1.20 ×10⁻⁴",
+        "oracle",
+    ]
 
 
 def test_matplotlib_settings_stay_as_they_were() -> None:
@@ -63,8 +67,8 @@ def test_numbers_and_ids_within_texts_are_left_alone() -> None:
     assert name in inline_svg(box_plot({name: [1.0]}), "p", "")
 
 
-def test_data_uri_is_a_png() -> None:
-    assert data_uri(box_plot({"a": [1.0]})).startswith("data:image/png;base64,iVBORw0KGgo")
+def test_data_uri_is_a_webp_picture() -> None:
+    assert data_uri(box_plot({"a": [1.0]})).startswith("data:image/webp;base64,UklGR")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ from heteroreg.comparison import compare
 from heteroreg.evaluation.stack import Stack
 from heteroreg.registration.maps import Maps
 from heteroreg.report import write_report
-from heteroreg.report.niivue import NiiVue
 from heteroreg.report.page import PAGE_BYTES, render_page
 from heteroreg.report.viewer import packed, within_budget
 
@@ -164,27 +163,25 @@ def test_what_is_left_out_is_said(evaluation: Evaluate, view: MakeMaps, tmp_path
     folder = evaluation("a", [0.7, 0.8, 0.9], stacks=(stack,))
     page = Scripts(write_report([folder], tmp_path / "report", figures=False).read_text(encoding="utf-8"))
     assert "1 of 3 pairs are kept here" in page.text
-    assert "cropped to the labels" in page.text
+    assert "cropped to a region around the labels" in page.text
     assert "To keep this page small" not in page.text
 
 
-@pytest.mark.parametrize("niivue", [None, NiiVue("packed", "'sha256-0'", "permission is granted")])
-def test_volumes_are_shown_with_niivue_where_it_was_built_in(
-    evaluation: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, niivue: NiiVue | None
-):
-    monkeypatch.setattr("heteroreg.report.page.load_niivue", lambda: niivue)
-    pages = []
-    for slices in (3, 16):
+def test_a_pair_is_a_volume_where_three_planes_are_worth_having(evaluation: Evaluate, tmp_path: Path):
+    for slices, volume in ((3, False), (16, True)):
         folder = evaluation(f"run{slices}", [0.7], stacks=tuple(big(1, slices)))
         text = write_report([folder], tmp_path / f"report{slices}", figures=False).read_text(encoding="utf-8")
-        pages.append(Scripts(text))
-    flat, deep = pages
-    assert "NiiVue" not in flat.text
-    carried = [content for attributes, content in deep.scripts if attributes.get("id") == "v-niivue"]
-    assert carried == ([] if niivue is None else ["packed"])
-    assert ("permission is granted" in deep.text) == (niivue is not None)
-    assert ("without NiiVue" in deep.text) == (niivue is None)
-    assert ("'sha256-0'" in deep.policy) == (niivue is not None)
+        assert json.loads(Scripts(text).scripts[1][1])["volume"] is volume
+
+
+def test_the_colours_of_the_difference_hold_that_before_registration(evaluation: Evaluate, tmp_path: Path):
+    (stack,) = big(1, 2)
+    flat = np.full(stack.shape, 100, np.uint8)
+    stack = replace(stack, images={**stack.images, "fixed": flat, "moving": flat + 51})
+    folder = evaluation("run", [0.7], stacks=(replace(stack, limits=dict.fromkeys(stack.images, (0.0, 10.0))),))
+    text = write_report([folder], tmp_path / "report", figures=False).read_text(encoding="utf-8")
+    # 51 of 255 codes that reach from 0 to 10
+    assert json.loads(Scripts(text).scripts[1][1])["ranges"]["difference"] == [0, 2]
 
 
 def test_every_plot_gives_its_numbers(evaluation: Evaluate, tmp_path: Path):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from heteroreg.system.files import atomic_folder, write_text
 from heteroreg.system.progress import progress, reported
 from heteroreg.uncertainty.label_sizes import MEASURES, LabelSamples, labels_of, size
 from heteroreg.uncertainty.posterior import Posterior, standard_deviation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, repr=False)
@@ -147,6 +150,12 @@ class Registration:
             return None
         with progress("sampling the labels", self.samples) as report:
             return LabelSamples.of(self.moving_labels, reported(self.sample(self.samples), report), self.grid)
+
+    def plot(self, slice: int | None = None) -> Figure:  # noqa: A002 - the natural name
+        """Return a Matplotlib figure: images, displacement as a grid, and maps; see `plot_registration`."""
+        from heteroreg.registration.plot import plot_registration  # Matplotlib is slow to import
+
+        return plot_registration(self, slice)
 
     def save(self, folder: str | Path) -> None:
         """Write the registration as a folder, atomically.

@@ -19,8 +19,7 @@ from heteroreg.comparison import compare
 from heteroreg.evaluation import Case, Scores
 from heteroreg.evaluation.metrics import metric
 from heteroreg.report.paper import figures_of, write_figures
-from heteroreg.report.paper.curves import sparsification
-from heteroreg.report.paper.noise import relative_weight
+from heteroreg.report.paper.curves import sparsification_figure
 
 Evaluate = Callable[..., Path]
 MakeCase = Callable[..., Case]
@@ -95,7 +94,6 @@ def test_the_residual_and_its_scale(evaluation: Evaluate, case: MakeCase) -> Non
     before, after = np.abs(one.fixed - one.moving), np.abs(one.fixed - one.moved)
     assert any(np.array_equal(array, before.T) for array in shown)
     assert any(np.array_equal(array, after.T) for array in shown)
-    np.testing.assert_allclose(np.mean(relative_weight(replace(one, weight=3.0 * np.eye(4)))), 1.0)
 
 
 def test_the_grid_has_the_colours_of_the_uncertainty(evaluation: Evaluate, case: MakeCase) -> None:
@@ -122,7 +120,7 @@ def test_without_the_truth_no_error(evaluation: Evaluate, case: MakeCase) -> Non
 def test_the_legend_has_the_ause_of_the_summary(evaluation: Evaluate) -> None:
     folder = evaluation("hetero", BETTER)
     scores = Scores.read(folder)
-    figure = sparsification({"hetero": scores})
+    figure = sparsification_figure({"hetero": scores})
     assert figure is not None
     mean = scores.summary["metrics"]["ause"]["mean"]
     assert f"hetero · AUSE {metric('ause').format(mean, unit=True)}" in texts(figure)
@@ -137,7 +135,7 @@ def test_the_foreground_where_it_is_not_all(evaluation: Evaluate, factor: float,
     table = scores.sparsification.assign(
         **{f"{key}_foreground": factor * scores.sparsification[key] for key in ("mse", "oracle", "random")}
     )
-    figure = sparsification({"hetero": replace(scores, sparsification=table)})
+    figure = sparsification_figure({"hetero": replace(scores, sparsification=table)})
     assert figure is not None
     assert len(figure.axes) == plots
     assert figure.get_figwidth() * 25.4 == pytest.approx(85 if plots == 1 else 174)
@@ -149,7 +147,7 @@ def test_curves_that_differ_much_have_a_logarithmic_axis(evaluation: Evaluate, f
     assert scores.sparsification is not None
     # error = 2e-3 (1 - fraction): from 1 to 0.1 of it up to a fraction of 0.9, within a factor of 20
     table = scores.sparsification.assign(mse=factor * scores.sparsification["mse"])
-    figure = sparsification({"a": scores, "b": replace(scores, sparsification=table)})
+    figure = sparsification_figure({"a": scores, "b": replace(scores, sparsification=table)})
     assert figure is not None
     assert figure.axes[0].get_yscale() == scale
 

@@ -5,27 +5,35 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from heteroreg.report.paper.layout import Bar, Line, Panel, arrange, largest, picture_grid, wrap
+from heteroreg.report.paper.layout import (
+    ColourBar,
+    PanelRow,
+    PrintPanel,
+    arrange_panels,
+    largest,
+    picture_grid,
+    wrap,
+)
 from heteroreg.report.paper.printing import HEIGHT
 
 
-def rows(count: int, columns: int, ratio: float = 1.0, *, bar: bool = False) -> list[Line]:
-    panel = Panel(lambda axes: axes.imshow(np.eye(4)), "1")
+def rows(count: int, columns: int, ratio: float = 1.0, *, bar: bool = False) -> list[PanelRow]:
+    panel = PrintPanel(lambda axes: axes.imshow(np.eye(4)), "1")
     return [
-        Line(f"case {k}", [panel] * columns, ratio, Bar("viridis", (0.0, 1.0), "mm") if bar else None)
+        PanelRow(f"case {k}", [panel] * columns, ratio, ColourBar("viridis", (0.0, 1.0), "mm") if bar else None)
         for k in range(count)
     ]
 
 
 def test_few_columns_take_one_column_of_a_journal() -> None:
-    place = arrange(["a", "b", "c"], rows(2, 3))
+    place = arrange_panels(["a", "b", "c"], rows(2, 3))
     # 85 mm less 3.4 for a line of labels and three gaps of 0.8, shared by three
     assert (place.width, place.blocks) == (85.0, 1)
     assert place.panel == pytest.approx((85 - 3.4 - 3 * 0.8) / 3)
 
 
 def test_more_columns_take_two() -> None:
-    place = arrange(list("abcdef"), rows(4, 6, bar=True))
+    place = arrange_panels(list("abcdef"), rows(4, 6, bar=True))
     # 174 mm less 3.4 for the labels, six gaps and 12 for the colour bars
     assert (place.width, place.columns, place.blocks) == (174.0, 6, 1)
     assert place.panel == pytest.approx((174 - 3.4 - 6 * 0.8 - 12) / 6)
@@ -33,7 +41,7 @@ def test_more_columns_take_two() -> None:
 
 def test_thirteen_methods_and_four_cases_fit_on_a_page() -> None:
     # In one block a panel would have (174 - 3.4 - 15 · 0.8) / 15 = 10.6 mm: too small, so eight and seven.
-    place = arrange(["Moving", "Fixed", *(f"method {k}" for k in range(13))], rows(4, 15), legend=True)
+    place = arrange_panels(["Moving", "Fixed", *(f"method {k}" for k in range(13))], rows(4, 15), legend=True)
     assert (place.columns, place.blocks) == (8, 2)
     assert place.panel > 17
     assert place.height <= HEIGHT
@@ -42,7 +50,7 @@ def test_thirteen_methods_and_four_cases_fit_on_a_page() -> None:
 
 @pytest.mark.parametrize(("columns", "count", "ratio"), [(40, 4, 1.0), (15, 4, 4.0), (1, 4, 4.0), (3, 16, 0.25)])
 def test_nothing_is_taller_than_a_page(columns: int, count: int, ratio: float) -> None:
-    place = arrange([f"m{k}" for k in range(columns)], rows(count, columns, ratio))
+    place = arrange_panels([f"m{k}" for k in range(columns)], rows(count, columns, ratio))
     assert place.height <= HEIGHT + 1e-6
 
 

@@ -1,14 +1,25 @@
-"""Pictures: where a pixel lands, in which proportion, and where contours and grid lines run."""
+"""Where pixels, contours and grid lines are drawn."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from heteroreg.report.drawing import label_colours, percentile_limits
-from heteroreg.report.panels import grid_panel, image_panel, map_panel
+from heteroreg.registration.plot.drawing import (
+    DASHED,
+    SOLID,
+    draw_grid,
+    draw_image,
+    draw_outline,
+    height_over_width,
+    label_colours,
+    percentile_limits,
+)
 
 
 def pixels(figure: Figure) -> np.ndarray:
@@ -16,6 +27,15 @@ def pixels(figure: Figure) -> np.ndarray:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3] / 255.0
+
+
+def canvas(draw: Callable[..., Any], *arguments: Any, **settings: Any) -> np.ndarray:
+    """The pixels of square axes that are filled by one drawing."""
+    figure = Figure(figsize=(4, 4), dpi=100, facecolor="black")
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.set_axis_off()
+    draw(axes, *arguments, **settings)
+    return pixels(figure)
 
 
 def centroid(mask: np.ndarray) -> tuple[float, float]:
@@ -28,7 +48,7 @@ def centroid(mask: np.ndarray) -> tuple[float, float]:
 def test_the_first_axis_runs_to_the_right_and_the_second_down() -> None:
     image = np.zeros((16, 10))
     image[12, 2] = 1.0
-    shown = pixels(image_panel(image, (1.0, 1.0), (0.0, 1.0)))[..., 0] > 0.5
+    shown = canvas(draw_image, image, (1.0, 1.0), (0.0, 1.0), "gray")[..., 0] > 0.5
     # The centre of pixel 12 of 16 lies at 12.5 / 16, that of pixel 2 of 10 at 2.5 / 10.
     assert centroid(shown) == pytest.approx((12.5 / 16, 2.5 / 10), abs=0.01)
 
@@ -40,17 +60,17 @@ def test_the_first_axis_runs_to_the_right_and_the_second_down() -> None:
         ((40, 20), (1.0, 1.0), 2.0),
         ((32, 32), (1.0, 3.0), 1 / 3),
         ((20, 40), (2.0, 1.0), 1),
+        ((10, 200), (1.0, 1.0), 1 / 4),  # longer images leave a part of their panel empty
     ],
 )
 def test_true_proportions(shape: tuple[int, int], spacing: tuple[float, float], ratio: float) -> None:
-    height, width = pixels(image_panel(np.eye(*shape), spacing)).shape[:2]
-    assert width / height == pytest.approx(ratio, rel=0.02)
+    assert 1 / height_over_width(shape, spacing) == pytest.approx(ratio)
 
 
 def test_outlines_lie_on_the_border_of_a_label() -> None:
     labels = np.zeros((20, 20), dtype=int)
     labels[8:16, 2:10] = 5
-    shown = pixels(image_panel(np.zeros((20, 20)), (1.0, 1.0), (0.0, 1.0), labels=labels, colours={5: "#ff0000"}))
+    shown = canvas(draw_outline, labels, (1.0, 1.0), {5: "#ff0000"})
     red = (shown[..., 0] > 0.6) & (shown[..., 1] < 0.4)
     rows, columns = np.nonzero(red)
     scale = shown.shape[0] / 20
@@ -61,12 +81,10 @@ def test_outlines_lie_on_the_border_of_a_label() -> None:
     assert rows.max() / scale == pytest.approx(10, abs=0.2)
 
 
-def test_the_true_outline_is_dashed() -> None:
+def test_a_dashed_outline() -> None:
     labels = np.zeros((20, 20), dtype=int)
     labels[4:16, 4:16] = 1
-    empty, colours = np.zeros((20, 20)), {1: "#ff0000"}
-    solid = pixels(image_panel(empty, (1.0, 1.0), (0.0, 1.0), labels=labels, colours=colours))
-    dashed = pixels(image_panel(empty, (1.0, 1.0), (0.0, 1.0), true_labels=labels, colours=colours))
+    solid, dashed = (canvas(draw_outline, labels, (1.0, 1.0), {1: "#ff0000"}, style) for style in (SOLID, DASHED))
     drawn, gaps = (int((shown[..., 0] > 0.5).sum()) for shown in (solid, dashed))
     assert 0.4 * drawn < gaps < 0.8 * drawn  # dashes of 3 and gaps of 2: three fifths
 
@@ -74,8 +92,8 @@ def test_the_true_outline_is_dashed() -> None:
 def test_grid_lines_are_the_level_sets_of_the_moving_position() -> None:
     # u = -3 along x: the line at moving position p is seen at fixed x = p + 3.
     displacement = np.stack([np.full((40, 40), -3.0), np.zeros((40, 40))])
-    still = pixels(grid_panel(np.zeros((40, 40)), np.zeros((2, 40, 40)), (1.0, 1.0), (0.0, 1.0), lines=4))
-    moved = pixels(grid_panel(np.zeros((40, 40)), displacement, (1.0, 1.0), (0.0, 1.0), lines=4))
+    still = canvas(draw_grid, np.zeros((2, 40, 40)), (1.0, 1.0), lines=4)
+    moved = canvas(draw_grid, displacement, (1.0, 1.0), lines=4)
 
     def columns(shown: np.ndarray) -> np.ndarray:
         bright = np.nonzero(shown[..., 2].mean(axis=0) > 0.5)[0] * 40 / shown.shape[1]
@@ -84,17 +102,6 @@ def test_grid_lines_are_the_level_sets_of_the_moving_position() -> None:
     # A line every 10 pixels; pixel centre p lies at p + 0.5 from the left edge.
     assert columns(still) == pytest.approx([10.5, 20.5, 30.5], abs=0.2)
     assert columns(moved) == pytest.approx([3.5, 13.5, 23.5, 33.5], abs=0.2)
-
-
-def test_a_map_with_a_colour_bar_is_higher_by_it() -> None:
-    values = np.indices((30, 30))[0].astype(float)
-    bare = pixels(map_panel(values, (1.0, 1.0), (0.0, 29.0)))
-    barred = map_panel(values, (1.0, 1.0), (0.0, 29.0), label="noise (intensity units)")
-    assert pixels(barred).shape[0] > bare.shape[0]
-    assert barred.axes[1].get_xlabel() == "noise (intensity units)"
-    # viridis: dark violet at the low end on the left, yellow at the high end on the right
-    assert bare[5, 5] == pytest.approx((0.267, 0.005, 0.329), abs=0.01)
-    assert bare[5, -5] == pytest.approx((0.993, 0.906, 0.144), abs=0.01)
 
 
 @pytest.mark.parametrize(
