@@ -34,7 +34,8 @@ def test_the_wheel_holds_the_package_whole_and_nothing_else(wheel: zipfile.ZipFi
     source = ROOT / "src"
     files = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
     ours = {name for name in files if "__pycache__" not in name and ".egg-info/" not in name}
-    assert {"heteroreg/py.typed", "heteroreg/registration/bspline.txt", "heteroreg/report/templates/page.css"} <= ours
+    data = ("py.typed", "registration/bspline.txt", "report/templates/page.css")
+    assert {f"heteroreg/{name}" for name in data} <= ours
     assert {name for name in wheel.namelist() if ".dist-info/" not in name} == ours
     for name in ours:
         assert wheel.read(name) == (source / name).read_bytes()

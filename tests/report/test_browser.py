@@ -200,11 +200,11 @@ def test_a_score_sorts_the_pairs_by_click_and_key(visit: Visit):
     page = visit.page
     column = page.locator("#v-table thead th").nth(1)
     assert column.inner_text().replace("\n", " ").startswith("Dice, label 2")
-    assert visit.values(NUMBERS) == ["75.0", "90.0", "60.0"]
+    assert visit.values(NUMBERS) == ["75.00", "90.00", "60.00"]
     column.locator("button").click()
-    assert (column.get_attribute("aria-sort"), visit.values(NUMBERS)) == ("ascending", ["60.0", "75.0", "90.0"])
+    assert (column.get_attribute("aria-sort"), visit.values(NUMBERS)) == ("ascending", ["60.00", "75.00", "90.00"])
     page.keyboard.press("Enter")  # the focus has stayed there
-    assert (column.get_attribute("aria-sort"), visit.values(NUMBERS)) == ("descending", ["90.0", "75.0", "60.0"])
+    assert (column.get_attribute("aria-sort"), visit.values(NUMBERS)) == ("descending", ["90.00", "75.00", "60.00"])
     assert page.locator("#v-table [aria-sort]").count() == 1
     page.locator("#v-table tbody button").first.click()
     visit.shown(pair=1)
@@ -449,10 +449,10 @@ def test_the_difference_to_the_fixed_image(visit: Visit):
 def test_the_scores_of_the_pair_are_beside_it(visit: Visit):
     page = visit.page
     assert visit.values("#v-numbers th") == ["a", "b"]
-    assert visit.values("#v-numbers td:nth-child(2)") == ["75.0", "75.0"]
+    assert visit.values("#v-numbers td:nth-child(2)") == ["75.00", "75.00"]
     page.locator("#v-table tbody button").nth(1).click()
     visit.shown(pair=1)
-    assert visit.values("#v-numbers td:nth-child(2)") == ["90.0", "90.0"]
+    assert visit.values("#v-numbers td:nth-child(2)") == ["90.00", "90.00"]
 
 
 def test_print_shows_the_figures_and_the_screen_the_viewer(
