@@ -1,4 +1,4 @@
-"""Deep registration of noisy medical images, with calibrated estimates of noise and error.
+"""Deep registration of noisy medical images that says where it may be wrong.
 
 Everything a user calls is here:
 
@@ -13,6 +13,8 @@ import sys
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from heteroreg._version import __version__
 
 if TYPE_CHECKING:
     from heteroreg import losses as losses
@@ -50,8 +52,6 @@ if TYPE_CHECKING:
 
     phantom, study, warp = write_phantom, run_study, warp_image
 
-
-__version__ = "0.1.0"
 
 # Each name is imported on first use, since PyTorch takes seconds and `heteroreg --help` does without it.
 # Name → module; `module:name` if it has another name there; None for a module of this package.

@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from heteroreg import __version__
+from heteroreg._version import __version__
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.phantom import write_phantom
 from heteroreg.evaluation import evaluate

@@ -11,7 +11,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from heteroreg import __version__
+from heteroreg._version import __version__
 from heteroreg.cli import completion
 from heteroreg.cli.errors import Commands, one_line_errors
 from heteroreg.cli.options import CohortPath, Confine, Model, Out, Refine, Session, Threads, command

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from heteroreg import __version__
+from heteroreg._version import __version__
 from heteroreg.data.samples.preparation import PERCENTILES, SMALLEST_AXIS
 from heteroreg.export.graph import MEANING, Graph
 from heteroreg.spatial.fields import INTERPOLATION

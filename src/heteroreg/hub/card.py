@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from heteroreg import __version__
+from heteroreg._version import __version__
 from heteroreg.comparison.escape import escaped
 from heteroreg.comparison.numbers import mean_and_sd
 from heteroreg.data.cohort import Cohort

@@ -12,7 +12,7 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from heteroreg import __version__
+from heteroreg._version import __version__
 from heteroreg.comparison import Comparison
 from heteroreg.evaluation.metrics import metric
 from heteroreg.evaluation.scores import Scores
