@@ -24,7 +24,7 @@ from heteroreg.data.samples.preparation import resample, scale_of
 from heteroreg.evaluation.overlap import dice
 from heteroreg.registration.elastix import align
 from heteroreg.spatial import warp_labels
-from heteroreg.spatial.regularity import determinant, folding_percent
+from heteroreg.spatial.regularity import folding_percent
 
 MYOCARDIUM = 2
 ALONE = {"Registration": "MultiResolutionRegistration", "Metric": "AdvancedMeanSquares"}
@@ -93,7 +93,7 @@ def scored(
     moving, fixed, moving_labels, fixed_labels = arrays
     began = time.process_time()
     displacement = align(moving, fixed, spacing, settings=settings, threads=threads)
-    values = {"seconds": time.process_time() - began, "folding": folding_percent(determinant(displacement))}
+    values = {"seconds": time.process_time() - began, "folding": folding_percent(displacement)}
     labels = torch.from_numpy(moving_labels.astype(np.int64))[None, None]
     moved = warp_labels(labels, torch.from_numpy(displacement)[None])[0, 0].numpy()
     for label in sorted(set(np.unique(moving_labels)) & set(np.unique(fixed_labels)) - {0}):

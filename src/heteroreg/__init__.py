@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from heteroreg.data.readers import import_cohort as import_cohort
     from heteroreg.evaluation import Scores as Scores
     from heteroreg.evaluation import evaluate as evaluate
+    from heteroreg.evaluation.overlap import dice as dice
+    from heteroreg.evaluation.overlap import jaccard as jaccard
+    from heteroreg.evaluation.surface import average_surface_distance as average_surface_distance
+    from heteroreg.evaluation.surface import hausdorff as hausdorff
+    from heteroreg.evaluation.surface import hausdorff95 as hausdorff95
     from heteroreg.export import export as export
     from heteroreg.hub.pull import pull as pull
     from heteroreg.hub.push import push as push
@@ -44,6 +49,8 @@ if TYPE_CHECKING:
     from heteroreg.registration.result import Registration as Registration
     from heteroreg.spatial.field import Field as Field
     from heteroreg.spatial.field import warp_image
+    from heteroreg.spatial.regularity import folding_percent as folding_percent
+    from heteroreg.spatial.regularity import sd_log_jacobian as sd_log_jacobian
     from heteroreg.study import run_study
     from heteroreg.system.errors import UserError as UserError
     from heteroreg.training import Config as Config
@@ -68,11 +75,17 @@ _PUBLIC = {
     "Run": "heteroreg.training",
     "Scores": "heteroreg.evaluation",
     "UserError": "heteroreg.system.errors",
+    "average_surface_distance": "heteroreg.evaluation.surface",
     "check": "heteroreg.data.check",
     "compare": "heteroreg.comparison",
+    "dice": "heteroreg.evaluation.overlap",
     "evaluate": "heteroreg.evaluation",
     "export": "heteroreg.export",
+    "folding_percent": "heteroreg.spatial.regularity",
+    "hausdorff": "heteroreg.evaluation.surface",
+    "hausdorff95": "heteroreg.evaluation.surface",
     "import_cohort": "heteroreg.data.readers",
+    "jaccard": "heteroreg.evaluation.overlap",
     "load": "heteroreg.registration.load",
     "losses": None,
     "methods": None,
@@ -84,6 +97,7 @@ _PUBLIC = {
     "read_labels": "heteroreg.data.image",
     "register": "heteroreg.registration.register",
     "register_cohort": "heteroreg.registration.cohort",
+    "sd_log_jacobian": "heteroreg.spatial.regularity",
     "study": "heteroreg.study:run_study",
     "train": "heteroreg.training",
     "warp": "heteroreg.spatial.field:warp_image",

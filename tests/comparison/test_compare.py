@@ -200,7 +200,7 @@ def test_a_folder_that_holds_something_else_stays(write, tmp_path):
     ("changes", "message"),
     [
         ({"ids": list("abcde")}, r"not of the same pairs \(10 differ"),
-        ({"mode": "reference"}, "--metrics"),
+        ({"mode": "reference"}, r"scored in different modes \(`metrics`\)"),
         ({"slices": [0, 1, 2, 3, 4]}, "other rows"),
     ],
 )
@@ -332,8 +332,8 @@ def test_what_cannot_be_one_row(write, tmp_path):
         compare([one, other])
     with pytest.raises(UserError, match="not of different seeds"):
         compare([one, again])
-    assert compare({"mse": [one], "nll": [other]}).rows == ["mse", "nll"]
-    with pytest.raises(UserError, match="mse: has no folder"):
+    assert compare({"mse": [one], "nll": other}).rows == ["mse", "nll"]
+    with pytest.raises(UserError, match="folders: the row mse has no folder"):
         compare({"mse": []})
     with pytest.raises(UserError, match="named twice"):
         compare({"mse": [one], "nll": [one]})

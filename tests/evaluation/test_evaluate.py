@@ -278,6 +278,13 @@ def test_a_column_named_like_a_score_is_refused(make):
         evaluate(Shift(), make(count=1, dice_1="0.5"))
 
 
+def test_names_and_paths_are_loaded(cohort_2d):
+    pd.testing.assert_frame_equal(
+        evaluate("undeformed", cohort_2d.name).table.drop(columns="seconds"),
+        evaluate(Undeformed(), cohort_2d).table.drop(columns="seconds"),
+    )
+
+
 def test_an_empty_cohort_is_refused():
     with pytest.raises(UserError, match="no pairs"):
         evaluate(Shift(), Cohort(()))
@@ -354,7 +361,7 @@ SOUND = {
         ("scores.csv", "id,patient,slice,dice_1,dice_1\na,a,,1,1\n", "more than once"),
         ("sparsification.csv", "fraction,mse\n0,1\n", "no sparsification curves"),
         ("sparsification.csv", "fraction,mse,oracle,random\n0,1,,1\n", "a curve has a gap"),
-        ("sparsification.csv", "fraction,mse,oracle,random\n0,1,x,1\n", "holds what is no number"),
+        ("sparsification.csv", "fraction,mse,oracle,random\n0,1,x,1\n", "holds cells that are not numbers"),
     ],
 )
 def test_what_others_rely_on_is_checked(make, tmp_path, file, text, message):

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from heteroreg.data.image import Image
 from heteroreg.evaluation.overlap import dice, jaccard
 
 EMPTY, FULL = [0, 0, 0, 0], [1, 1, 1, 1]
@@ -43,3 +44,14 @@ def test_jaccard_follows_from_dice():
 def test_shapes_that_differ_are_not_broadcast(function):
     with pytest.raises(ValueError, match="same shape"):
         function(np.ones((3, 3)), np.ones((3, 1)))
+
+
+def test_one_label_of_images():
+    a, b = (Image.from_array(np.array(values)[None], 2.0) for values in ([1, 2, 2, 0], [1, 1, 2, 0]))
+    # Label 2: 2 and 1 voxels, 1 of them shared; without a label 3 and 3, all shared.
+    assert dice(a, b, label=2) == pytest.approx(2 / 3)
+    assert jaccard(a, b, label=2) == pytest.approx(1 / 2)
+    assert dice(a, b) == 1
+    assert math.isnan(dice(a, b, label=7))
+    with pytest.raises(ValueError, match="different grids"):
+        dice(a, Image.from_array(b.array, 1.0))

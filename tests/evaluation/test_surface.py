@@ -4,7 +4,14 @@ import time
 import numpy as np
 import pytest
 
-from heteroreg.evaluation.surface import surface, surface_distances
+from heteroreg.data.image import Image
+from heteroreg.evaluation.surface import (
+    average_surface_distance,
+    hausdorff,
+    hausdorff95,
+    surface,
+    surface_distances,
+)
 
 
 def mask(shape, *indices):
@@ -118,3 +125,14 @@ def test_two_hundred_slices_of_three_labels_take_seconds():
         for k in range(3):
             assert surface_distances(discs[k], discs[k + 1], (1.25, 1.25)).hd > 0
     assert time.perf_counter() - start < 10
+
+
+def test_distances_of_images_are_in_mm():
+    # Along an axis of 1.5 mm: columns 0 and 1 against column 0 alone; distances 0 and 1.5 one way, 0 the other.
+    a, b = (Image.from_array(np.array([values]), (1.0, 1.5)) for values in ([2, 2, 0, 1], [2, 0, 0, 1]))
+    assert hausdorff(a, b, 2) == 1.5
+    assert hausdorff95(a, b, 2) == pytest.approx(0.95 * 1.5)
+    assert average_surface_distance(a, b, 2) == 0.75
+    assert average_surface_distance(a, b, 2, symmetric=True) == 0.5
+    assert hausdorff(a.array, b.array, 2) == 1.0
+    assert np.isnan(hausdorff(a, b, 7))

@@ -5,10 +5,10 @@ from scipy import ndimage, stats
 from heteroreg.data.grid import Grid
 from heteroreg.evaluation.truth import (
     displacement_agreement,
+    displacement_sd_size,
     end_point_error,
     expected_noise_sd,
     noise_agreement,
-    spread,
 )
 
 
@@ -98,11 +98,11 @@ def test_an_uncertainty_without_voxels_or_errors_is_not_scored():
     assert all(np.isnan(value) for value in displacement_agreement(np.zeros(0), np.zeros(0), 2).values())
     assert np.isnan(displacement_agreement(np.ones(3), np.zeros(3), 2)["displacement_sd_ratio"])
     assert np.isnan(displacement_agreement(np.ones(3), np.arange(3.0), 2)["displacement_sd_correlation"])
-    assert all(np.isnan(value) for value in spread(np.zeros(0)).values())
+    assert all(np.isnan(value) for value in displacement_sd_size(np.zeros(0)).values())
 
 
 def test_spread_by_hand():
     # Mean 2, standard deviation 1: half of it. A constant map has none, a map of zeros no mean to compare with.
-    assert spread(np.array([1.0, 3.0])) == {"displacement_sd_mean": 2, "displacement_sd_cv": 0.5}
-    assert spread(np.full(4, 3.0))["displacement_sd_cv"] == 0
-    assert np.isnan(spread(np.zeros(4))["displacement_sd_cv"])
+    assert displacement_sd_size(np.array([1.0, 3.0])) == {"displacement_sd_mean": 2, "displacement_sd_cv": 0.5}
+    assert displacement_sd_size(np.full(4, 3.0))["displacement_sd_cv"] == 0
+    assert np.isnan(displacement_sd_size(np.zeros(4))["displacement_sd_cv"])

@@ -6,15 +6,15 @@ from heteroreg.evaluation.uncertainty import (
     FRACTIONS,
     coverage,
     expected_calibration_error,
-    foreground,
-    gaussian_nll,
-    sparsification,
+    foreground_mask,
+    noise_nll,
+    sparsification_curve,
 )
 
 
 def test_curves_of_four_pixels_by_hand():
     # Errors 4, 1, 3, 0 with uncertainty 4, 3, 2, 1: removed in that order.
-    curve = sparsification(np.array([[4.0, 1.0], [3.0, 0.0]]), np.array([[4.0, 3.0], [2.0, 1.0]]))
+    curve = sparsification_curve(np.array([[4.0, 1.0], [3.0, 0.0]]), np.array([[4.0, 3.0], [2.0, 1.0]]))
     at = {round(float(f), 2): i for i, f in enumerate(curve.fraction)}
     # All: 8/4. Without the first: (1 + 3 + 0)/3. Without two: (3 + 0)/2. The last one: 0.
     assert curve.mse[[at[0.0], at[0.25], at[0.5], at[0.75]]] == pytest.approx([2, 4 / 3, 1.5, 0])
@@ -30,7 +30,7 @@ def test_against_removal_by_a_loop():
     error, sd = random.random(257), random.random(257)
     order = np.argsort(-sd)
     expected = [error[order[round(f * 257) :]].mean() for f in FRACTIONS]
-    curve = sparsification(error, sd)
+    curve = sparsification_curve(error, sd)
     np.testing.assert_allclose(curve.mse, expected)
     # Trapezoids by hand: the ends count half.
     gap = curve.mse - curve.oracle
@@ -40,34 +40,34 @@ def test_against_removal_by_a_loop():
 
 def test_the_true_error_as_uncertainty_is_the_oracle():
     error = np.random.default_rng(1).random(500)
-    curve = sparsification(error, np.sqrt(error))
+    curve = sparsification_curve(error, np.sqrt(error))
     assert curve.ause == pytest.approx(0, abs=1e-12)
     assert curve.aurg > 0
 
 
 def test_a_constant_uncertainty_is_the_random_line_exactly():
     # Whatever order the pixels happen to lie in: here sorted, where a plain argsort would look like an oracle.
-    curve = sparsification(np.arange(1000.0), np.full(1000, 0.3))
+    curve = sparsification_curve(np.arange(1000.0), np.full(1000, 0.3))
     np.testing.assert_allclose(curve.mse, 499.5)
     assert curve.aurg == pytest.approx(0, abs=1e-9)
 
 
 def test_ties_count_with_their_mean():
     # Uncertainty 1, 1, 2, 2 and errors 0, 2, 1, 5. Without one: of the tied 1 and 5 either goes: mean 3 stays.
-    curve = sparsification(np.array([0.0, 2, 1, 5]), np.array([1.0, 1, 2, 2]))
+    curve = sparsification_curve(np.array([0.0, 2, 1, 5]), np.array([1.0, 1, 2, 2]))
     assert curve.mse[25] == pytest.approx((0 + 2 + 3) / 3)
     assert curve.mse[50] == pytest.approx((0 + 2) / 2)
 
 
 def test_the_worst_order_gains_less_than_nothing():
     error = np.arange(100.0)
-    assert sparsification(error, -error).aurg < 0
+    assert sparsification_curve(error, -error).aurg < 0
 
 
 def test_no_pixels_no_curve():
-    assert sparsification(np.empty(0), np.empty(0)) is None
+    assert sparsification_curve(np.empty(0), np.empty(0)) is None
     assert np.isnan(coverage(np.empty(0), np.empty(0), 0.9))
-    assert np.isnan(gaussian_nll(np.empty(0), np.empty(0)))
+    assert np.isnan(noise_nll(np.empty(0), np.empty(0)))
     assert np.isnan(expected_calibration_error(np.empty(0), np.empty(0)))
 
 
@@ -95,12 +95,12 @@ def test_a_right_sd_is_calibrated_and_a_wrong_one_is_not():
 
 def test_nll_is_that_of_the_normal_distribution():
     residual, sd = np.array([0.5, -1.0, 2.0]), np.array([1.0, 0.3, 4.0])
-    assert gaussian_nll(residual, sd) == pytest.approx(-stats.norm.logpdf(residual, scale=sd).mean())
+    assert noise_nll(residual, sd) == pytest.approx(-stats.norm.logpdf(residual, scale=sd).mean())
 
 
 def test_nll_of_a_zero_sd_is_finite():
-    assert np.isfinite(gaussian_nll(np.array([0.0, 0.1]), np.zeros(2)))
+    assert np.isfinite(noise_nll(np.array([0.0, 0.1]), np.zeros(2)))
 
 
 def test_foreground_is_where_either_is_not_zero():
-    assert foreground(np.array([0, 1, 0, -2]), np.array([0, 0, 3, 1])).tolist() == [False, True, True, True]
+    assert foreground_mask(np.array([0, 1, 0, -2]), np.array([0, 0, 3, 1])).tolist() == [False, True, True, True]

@@ -1,4 +1,4 @@
-"""Evaluations of one cohort side by side."""
+"""Comparison of evaluations of one cohort."""
 
 from heteroreg.comparison.compare import Comparison, compare
 

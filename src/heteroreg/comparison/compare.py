@@ -1,4 +1,4 @@
-"""Evaluations of one cohort side by side: means over patients, intervals, paired tests."""
+"""Comparison of evaluations of one cohort: means over patients, intervals, paired tests."""
 
 from __future__ import annotations
 
@@ -46,22 +46,24 @@ class Comparison(ComparisonTable):
 
 
 def compare(folders: Groups, *, baseline: str | Path | None = None, out: str | Path | None = None) -> Comparison:
-    """Compares evaluations of the same cohort.
+    """Compare evaluations of the same cohort.
 
-    The unit is the patient: scores are averaged within a patient, over the seeds of a row too, then tested in
-    pairs over patients. So the tests say whether a difference would hold for other patients; whether it would
-    hold for other seeds is what `sd_seeds` is for.
+    The unit is the patient: scores are averaged within a patient and over the seeds of a row, then tested in pairs
+    over patients. The tests tell whether a difference would hold for other patients. `sd_seeds` tells how much it
+    varies with the seed of the training.
 
-    A metric is compared on the rows (slices or pairs) where every evaluation that has the metric at all defines
-    it, so that a method gains nothing by losing a label where it is hard; how many rows that leaves out is
-    reported. Dice needs none of it: a lost label counts 0 there.
+    A metric is compared on the slices or pairs where every evaluation that has the metric defines it, so that a
+    method gains nothing by losing a label where it is hard. Dice is always defined: a lost label counts 0.
 
     Args:
-        folders: Folders that `evaluate` wrote. Those whose names differ in their ending `-seed<n>` alone are the
-            seeds of one row. Or the rows by name, each with the folders of its seeds.
-        baseline: The one to test the others against, by its name or one of its folders; the first where none is
-            named. A folder that is not among the others becomes the first row.
+        folders: Folders that `evaluate` wrote; those whose names differ only in their ending `-seed<n>` are the
+            seeds of one row. Or a mapping from the name of each row to its folder, or to the folders of its seeds.
+        baseline: The row that the others are tested against, by its name or one of its folders; the first row if
+            None. A folder that is not among the others becomes the first row.
         out: Folder for the tables.
+
+    Returns:
+        The comparison.
 
     Raises:
         UserError: A folder is no evaluation, or the evaluations are not of the same pairs, mode and kind of

@@ -1,4 +1,4 @@
-"""Which evaluations make up which row of a comparison."""
+"""Groups of evaluations: the rows of a comparison."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from heteroreg.evaluation.scores import Scores
 from heteroreg.system.errors import UserError
 
-Groups = Sequence[str | Path] | Mapping[str, Sequence[str | Path]]
-SEED = re.compile(r"-seed\d+$")
+Groups = Sequence[str | Path] | Mapping[str, str | Path | Sequence[str | Path]]
+SEED_ENDING = re.compile(r"-seed\d+$")
 
 
 def parse_groups(texts: Sequence[str]) -> Groups:
-    """Folders as they are given on the command line: plain ones, or rows as `NAME=DIR,DIR,…`.
+    """Parse the folders of the command line: plain ones, or rows as `NAME=DIR,DIR,…`.
 
-    A folder that exists is taken as it is, whatever characters its name holds.
+    A text that is the name of an existing folder is that folder, even if it contains `=`.
 
     Raises:
         UserError: A row is named twice or has no folder.
@@ -45,7 +45,7 @@ def parse_groups(texts: Sequence[str]) -> Groups:
 
 
 def gather(folders: Groups, baseline: str | Path | None) -> tuple[dict[str, list[Path]], str]:
-    """The rows with their folders, and the name of the baseline.
+    """Return the rows with their folders, and the name of the baseline.
 
     Args:
         folders: As in `compare`.
@@ -55,24 +55,24 @@ def gather(folders: Groups, baseline: str | Path | None) -> tuple[dict[str, list
         UserError: There is no folder, a row has none, or one is named twice.
     """
     if isinstance(folders, Mapping):
-        groups = {str(name): [Path(path) for path in paths] for name, paths in folders.items()}
+        groups = {str(name): _paths(folders_of) for name, folders_of in folders.items()}
         empty = [name for name, paths in groups.items() if not paths]
         if empty:
-            raise UserError(f"{empty[0]}: has no folder; name those that 'evaluate' wrote")
+            raise UserError(f"folders: the row {empty[0]} has no folder", argument="folders")
     else:
         groups = by_seed([Path(folder) for folder in folders])
     if baseline is not None:
         groups = _with_baseline(groups, baseline)
     if not groups:
-        raise UserError("compare: name at least one folder that 'evaluate' wrote")
+        raise UserError("folders: name at least one folder that `evaluate` wrote", argument="folders")
     _require_once([path for paths in groups.values() for path in paths])
     return groups, next(iter(groups)) if baseline is None else _find(groups, baseline) or next(iter(groups))
 
 
 def by_seed(paths: Sequence[Path]) -> dict[str, list[Path]]:
-    """Rows of folders: those in one place whose names differ in the ending `-seed<n>` alone are one row.
+    """Group folders into rows: those in one place whose names differ only in the ending `-seed<n>` are one row.
 
-    A row is called after what its folders have in common; a single folder keeps its whole name.
+    The name of a row is the common part of its folders' names; a single folder keeps its whole name.
 
     Raises:
         UserError: A folder is named twice.
@@ -81,8 +81,8 @@ def by_seed(paths: Sequence[Path]) -> dict[str, list[Path]]:
     stems: dict[Path, list[Path]] = {}
     for path in paths:
         whole = path.resolve()
-        # What has no seed in its name keeps to itself: `mse` and `mse-seed1` are two rows.
-        stem = whole.with_name(SEED.sub("-seeds", whole.name))
+        # A folder without a seed in its name is a row of its own: `mse` and `mse-seed1` are two rows.
+        stem = whole.with_name(SEED_ENDING.sub("-seeds", whole.name))
         stems.setdefault(stem, []).append(path)
     plain = {path.resolve() for path in paths}
     named = []
@@ -93,7 +93,7 @@ def by_seed(paths: Sequence[Path]) -> dict[str, list[Path]]:
 
 
 def row_names(paths: Sequence[Path]) -> list[str]:
-    """The names of folders, with as many of their parents as make them unique.
+    """Return the names of folders, with as many parents as make them unique.
 
     Raises:
         UserError: A folder is named twice.
@@ -110,7 +110,7 @@ def row_names(paths: Sequence[Path]) -> list[str]:
 
 
 def check_fit(groups: Mapping[str, Sequence[Path]], repeats: Mapping[str, Sequence[Scores]]) -> None:
-    """Checks that evaluations can stand side by side, and those of a row for one another.
+    """Check that evaluations can be compared, and that those of a row are repetitions of each other.
 
     Raises:
         UserError: They are not of the same pairs, mode and kind of rows; or one row holds different methods or
@@ -127,11 +127,11 @@ def check_fit(groups: Mapping[str, Sequence[Path]], repeats: Mapping[str, Sequen
                 "evaluate both on the same cohort and split"
             )
         if one.summary["mode"] != base.summary["mode"]:
-            raise UserError(f"{where} differ in --metrics; evaluate both with the same")
+            raise UserError(f"{where} were scored in different modes (`metrics`); evaluate both in the same")
         if one.slicewise != base.slicewise or len(one.table) != len(base.table):
             raise UserError(
                 f"{where} have other rows (one by slices, one by whole images); "
-                "evaluate both the same way (slicewise=True or False)"
+                "evaluate both with the same `slicewise`"
             )
     for row, paths in groups.items():
         _check_row(row, paths, repeats[row])
@@ -145,7 +145,7 @@ def _check_row(row: str, paths: Sequence[Path], scores: Sequence[Scores]) -> Non
         if odd is not None:
             raise UserError(
                 f"{paths[odd]}: is of the {key} {found[odd]}, and {paths[0]} of {found[0]}: they cannot be seeds "
-                f"of one row, {row}; write NAME=DIR to keep them apart"
+                f"of one row, {row}; give each a row with a name of its own"
             )
     seeds = [info["seed"] for info in infos if "seed" in info]
     if len(set(seeds)) < len(seeds):
@@ -158,16 +158,20 @@ def _with_baseline(groups: dict[str, list[Path]], baseline: str | Path) -> dict[
     paths = [Path(baseline), *(paths[0] for paths in groups.values())]
     name = row_names(paths)[0]
     if name in groups:
-        raise UserError(f"{baseline}: has the name of a row, {name}; write NAME=DIR for one of them")
+        raise UserError(f"{baseline}: has the name of a row, {name}; give one of them another name")
     return {name: [Path(baseline)], **groups}
 
 
 def _find(groups: Mapping[str, Sequence[Path]], wanted: str | Path) -> str | None:
-    """The row of that name, or with that folder."""
+    """Return the row of this name or with this folder."""
     if str(wanted) in groups:
         return str(wanted)
     place = Path(wanted).resolve()
     return next((row for row, paths in groups.items() if place in [path.resolve() for path in paths]), None)
+
+
+def _paths(folders: str | Path | Sequence[str | Path]) -> list[Path]:
+    return [Path(path) for path in ([folders] if isinstance(folders, str | Path) else folders)]
 
 
 def _folders(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Arrays by name in one compressed `.npz`, without pickles, and none larger than its file can hold."""
+"""Named arrays in one compressed `.npz`, without pickles and with size limits."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from heteroreg.system.limits import ARCHIVE_BYTES
 
 
 def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Writes the arrays, atomically."""
+    """Write the arrays atomically."""
     with atomic_file(path) as temporary, temporary.open("wb") as handle:
         np.savez_compressed(handle, **arrays)
 
 
 def read_arrays(path: Path) -> dict[str, Array]:
-    """Reads what `save_arrays` wrote; half precision comes back as single.
+    """Read arrays that `save_arrays` wrote; half precision comes back as single.
 
     Raises:
-        ValueError: An array declares more than the file holds of it, is of objects, or of another version.
+        ValueError: An array declares more than the file holds, contains objects, or has another format version.
             NumPy and zipfile raise many other kinds on damaged files.
     """
     arrays = {}

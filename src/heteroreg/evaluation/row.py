@@ -1,4 +1,4 @@
-"""The scores of one maps: one row of the table."""
+"""The scores of one row of the table."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from numpy.typing import NDArray
 from heteroreg.evaluation import learn2reg
 from heteroreg.evaluation.overlap import dice, jaccard
 from heteroreg.evaluation.surface import surface_distances
-from heteroreg.evaluation.truth import displacement_agreement, noise_agreement, spread
+from heteroreg.evaluation.truth import displacement_agreement, displacement_sd_size, noise_agreement
 from heteroreg.evaluation.uncertainty import (
     Sparsification,
     coverage,
     expected_calibration_error,
-    foreground,
-    gaussian_nll,
-    sparsification,
+    foreground_mask,
+    noise_nll,
+    sparsification_curve,
 )
 from heteroreg.registration.maps import Maps
 from heteroreg.spatial import warp
-from heteroreg.spatial.regularity import determinant, folding_percent, sd_log_jacobian
+from heteroreg.spatial.regularity import determinant, percent_folded, sd_of_log
 
-Mode = Literal["standard", "reference", "learn2reg"]
+ScoringMode = Literal["standard", "reference", "learn2reg"]
 COVERAGES = (50, 68, 90, 95)
-# A displacement of 0 read in floating point spills this little over to the neighbours.
+# Rounding moves at most this much of a voxel to its neighbours.
 ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
-class Row:
-    """The scores of one maps.
+class RowScores:
+    """The scores of the maps of a pair, or of one of its slices.
 
     Attributes:
-        values: Metric → number; what is not defined is not there, or NaN.
-        present: Labels that lie in both label maps.
-        missed: Those of them that the warp lost: Dice 0, no distance.
-        one_sided: Labels that lie in the moving or the fixed label map alone: no score.
-        curve: Sparsification over all pixels, where a noise was predicted.
-        curve_foreground: The same over the foreground.
+        values: Metric → value; metrics that are not defined are missing or NaN.
+        present: Labels of both label maps.
+        missed: Labels of both maps that the warp lost: Dice 0, no distance.
+        one_sided: Labels of the moving or the fixed label map only: no score.
+        curve: Sparsification over all pixels; None without a noise map.
+        curve_foreground: Sparsification over the foreground.
     """
 
     values: dict[str, float]
@@ -53,7 +53,9 @@ class Row:
     curve_foreground: Sparsification | None = None
 
 
-def score(maps: Maps, labels: Collection[int] | None, mode: Mode, intensity_range: float | None = None) -> Row:
+def score(
+    maps: Maps, labels: Collection[int] | None, mode: ScoringMode, intensity_range: float | None = None
+) -> RowScores:
     """Score the maps of a registration, or of one slice of it.
 
     A label is scored where both the moving and the fixed label map have it.
@@ -72,13 +74,13 @@ def score(maps: Maps, labels: Collection[int] | None, mode: Mode, intensity_rang
             the maps, which may be one slice.
     """
     jacobian = determinant(maps.displacement)
-    spread_of = learn2reg.sd_log_jacobian if mode == "learn2reg" else sd_log_jacobian
-    values = {"folding_percent": folding_percent(jacobian), "sd_log_jacobian": spread_of(jacobian)}
+    spread_of = learn2reg.sd_shifted_log_jacobian if mode == "learn2reg" else sd_of_log
+    values = {"folding_percent": percent_folded(jacobian), "sd_log_jacobian": spread_of(jacobian)}
     in_moving, in_fixed = _labels(maps.moving_labels, labels), _labels(maps.fixed_labels, labels)
     present = in_moving & in_fixed
     scored, missed = _scores_of_labels(maps, present, mode)
     curve, curve_foreground, noise = _noise(maps, intensity_range)
-    return Row(
+    return RowScores(
         values | scored | noise | _displacement_uncertainty(maps) | _truth(maps, in_fixed),
         frozenset(present),
         frozenset(missed),
@@ -88,7 +90,7 @@ def score(maps: Maps, labels: Collection[int] | None, mode: Mode, intensity_rang
     )
 
 
-def _scores_of_labels(maps: Maps, present: set[int], mode: Mode) -> tuple[dict[str, float], set[int]]:
+def _scores_of_labels(maps: Maps, present: set[int], mode: ScoringMode) -> tuple[dict[str, float], set[int]]:
     """The scores of the labels that both label maps have, and those of them that the warp lost."""
     if mode == "learn2reg" and maps.moving_labels is not None and maps.fixed_labels is not None:
         moved_labels = learn2reg.warp_nearest(maps.moving_labels, maps.displacement)
@@ -109,7 +111,7 @@ def _labels(array: NDArray[Any] | None, wanted: Collection[int] | None) -> set[i
     return found if wanted is None else found & set(wanted)
 
 
-def _moved_mask(maps: Maps, label: int, mode: Mode) -> NDArray[np.bool_]:
+def _moved_mask(maps: Maps, label: int, mode: ScoringMode) -> NDArray[np.bool_]:
     if mode == "standard":
         return np.asarray(maps.moved_labels == label)
     mask = torch.from_numpy(np.asarray(maps.moving_labels == label, dtype=np.float64))
@@ -146,15 +148,15 @@ def _noise(
         return None, None, {}
     residual = (maps.fixed.astype(np.float64) - maps.moved) / span
     sd = maps.noise_sd.astype(np.float64) / span
-    inside = foreground(maps.moved, maps.fixed)
-    curve = sparsification(residual**2, sd)
-    curve_foreground = sparsification(residual[inside] ** 2, sd[inside])
+    inside = foreground_mask(maps.moved, maps.fixed)
+    curve = sparsification_curve(residual**2, sd)
+    curve_foreground = sparsification_curve(residual[inside] ** 2, sd[inside])
     values: dict[str, float] = {}
     for suffix, one in (("", curve), ("_foreground", curve_foreground)):
         if one is not None:
             values |= {f"ause{suffix}": one.ause, f"aurg{suffix}": one.aurg}
     residual, sd = residual[inside], sd[inside]
-    values |= {"ece": expected_calibration_error(residual, sd), "nll": gaussian_nll(residual, sd)}
+    values |= {"ece": expected_calibration_error(residual, sd), "nll": noise_nll(residual, sd)}
     values |= {f"coverage_{level}": coverage(residual, sd, level / 100) for level in COVERAGES}
     return curve, curve_foreground, values
 
@@ -163,9 +165,9 @@ def _displacement_uncertainty(maps: Maps) -> dict[str, float]:
     """Scores of σ̂_z over the foreground: a background has no motion to be uncertain of."""
     if maps.displacement_sd is None:
         return {}
-    inside = foreground(maps.moved, maps.fixed)
+    inside = foreground_mask(maps.moved, maps.fixed)
     sd = maps.displacement_sd[inside]
-    values = spread(sd)
+    values = displacement_sd_size(sd)
     if maps.end_point_error is not None:
         values |= displacement_agreement(sd, maps.end_point_error[inside], len(maps.displacement))
     return values
@@ -178,6 +180,6 @@ def _truth(maps: Maps, in_fixed: set[int]) -> dict[str, float]:
         for label in in_fixed:
             values[f"epe_{label}"] = float(maps.end_point_error[maps.fixed_labels == label].mean())
     if maps.true_noise_sd is not None and maps.noise_sd is not None:
-        inside = foreground(maps.moved, maps.fixed)
+        inside = foreground_mask(maps.moved, maps.fixed)
         values |= noise_agreement(maps.noise_sd[inside], maps.true_noise_sd[inside])
     return values

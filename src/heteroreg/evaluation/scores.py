@@ -1,4 +1,4 @@
-"""The outcome of an evaluation: a table, what it comes to, curves, and a few cases to look at."""
+"""The outcome of an evaluation: a table, a summary, curves, and a few registrations to look at."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from pydantic import BaseModel, Field, ValidationError
 
 from heteroreg.evaluation.gallery import Case, read_gallery, save_gallery
 from heteroreg.evaluation.metrics import is_metric
-from heteroreg.evaluation.row import Mode
+from heteroreg.evaluation.row import ScoringMode
 from heteroreg.evaluation.stack import Stack, read_stacks, save_stacks
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_folder, write_text
 from heteroreg.system.text import read_json, read_table
 
-MARKER = "scores.csv"
-CURVES = ("fraction", "mse", "oracle", "random")
-# No score is anywhere near, and sums of squares of what is above leave the range of numbers.
-LARGEST = 1e100
+SCORES_FILE = "scores.csv"
+CURVE_NAMES = ("mse", "oracle", "random")
+# No score comes near, and the squares of larger numbers overflow.
+LARGEST_SCORE = 1e100
 
 
 class _Counts(BaseModel):
-    """Of a summary: what was evaluated."""
+    """Numbers of what was evaluated, in a summary."""
 
     pairs: int = Field(ge=0)
     patients: int = Field(ge=0)
@@ -36,17 +36,17 @@ class _Counts(BaseModel):
 
 
 class _LabelCounts(BaseModel):
-    """Of a summary: what became of a label."""
+    """Numbers of rows with a label, in a summary."""
 
     rows: int = Field(ge=0)
     missed: int = Field(ge=0)
 
 
 class _Summary(BaseModel):
-    """What others rely on in a summary."""
+    """The entries of a summary that other modules rely on."""
 
     kind: Literal["evaluation"]
-    mode: Mode
+    mode: ScoringMode
     counts: _Counts
     labels: dict[int, _LabelCounts]
 
@@ -62,8 +62,8 @@ class Scores:
         summary: What was evaluated, and for each metric mean and sd over patients.
         sparsification: The mean curves, where a noise was predicted: `fraction`, `mse`, `oracle`, `random`,
             and the three with `_foreground`.
-        cases: A few registrations, spread over the cohort.
-        stacks: Up to a hundred of them whole, for the viewer of the page.
+        cases: One slice each of a few registrations, spread over the cohort.
+        stacks: Up to a hundred registrations with all their slices, for the viewer of the page.
     """
 
     table: pd.DataFrame
@@ -81,26 +81,26 @@ class Scores:
 
     @property
     def metrics(self) -> list[str]:
-        """The columns of the table that hold metrics."""
+        """The metrics that the table has."""
         return [str(column) for column in self.table.columns if is_metric(str(column))]
 
     @property
     def slicewise(self) -> bool:
-        """Whether rows are slices."""
+        """True if rows are slices."""
         return bool(self.table["slice"].notna().any())
 
     def per_patient(self) -> pd.DataFrame:
-        """For each patient (index) the mean of each metric over the rows that have it."""
+        """Return for each patient (index) the mean of each metric over the rows that have it."""
         return self.table.groupby("patient")[self.metrics].mean()
 
     def save(self, folder: str | Path) -> None:
-        """Writes `scores.csv`, `summary.json`, `sparsification.csv`, `gallery/` and `viewer/`, whole or not at all.
+        """Write `scores.csv`, `summary.json`, `sparsification.csv`, `gallery/` and `viewer/`, whole or not at all.
 
         Raises:
             UserError: The folder exists and holds something else.
         """
-        with atomic_folder(Path(folder), marker=MARKER) as temporary:
-            write_text(temporary / MARKER, self.table.to_csv(index=False, lineterminator="\n"))
+        with atomic_folder(Path(folder), marker=SCORES_FILE) as temporary:
+            write_text(temporary / SCORES_FILE, self.table.to_csv(index=False, lineterminator="\n"))
             write_text(temporary / "summary.json", json.dumps(self.summary, indent=2, allow_nan=False) + "\n")
             if self.sparsification is not None:
                 text = self.sparsification.to_csv(index=False, lineterminator="\n")
@@ -110,13 +110,13 @@ class Scores:
 
     @classmethod
     def read(cls, folder: str | Path) -> Scores:
-        """Reads a folder that `save` wrote.
+        """Read a folder that `save` wrote.
 
         Raises:
             UserError: It is missing, damaged, or no evaluation.
         """
         folder = Path(folder)
-        for name in (MARKER, "summary.json"):
+        for name in (SCORES_FILE, "summary.json"):
             if not (folder / name).is_file():
                 raise UserError(f"{folder}: no evaluation (no {name}); name a folder that 'evaluate' wrote")
         summary = read_json(folder / "summary.json")
@@ -131,7 +131,7 @@ class Scores:
         curve = folder / "sparsification.csv"
         sparsification = _read_curve(curve) if curve.is_file() else None
         return cls(
-            _read_scores(folder / MARKER), summary, sparsification, read_gallery(folder), read_stacks(folder)
+            _read_scores(folder / SCORES_FILE), summary, sparsification, read_gallery(folder), read_stacks(folder)
         )
 
 
@@ -154,10 +154,10 @@ def _read_scores(path: Path) -> pd.DataFrame:
 
 def _read_curve(path: Path) -> pd.DataFrame:
     columns, rows = read_table(path, ("fraction",))
-    groups = [[f"{name}{suffix}" for name in CURVES[1:]] for suffix in ("", "_foreground")]
+    groups = [[f"{name}{suffix}" for name in CURVE_NAMES] for suffix in ("", "_foreground")]
     whole = [name for group in groups if group[0] in columns for name in group]
     if not rows or not set(whole) <= set(columns):
-        raise UserError(f"{path}: no sparsification curves ({', '.join(CURVES)}); evaluate again")
+        raise UserError(f"{path}: no sparsification curves (fraction, {', '.join(CURVE_NAMES)}); evaluate again")
     table = pd.DataFrame([row for _, row in rows], columns=columns, dtype=str)
     table = table.apply(lambda column: _numbers(path, column))
     if table.isna().any(axis=None):
@@ -166,18 +166,18 @@ def _read_curve(path: Path) -> pd.DataFrame:
 
 
 def _numbers(path: Path, column: pd.Series[str]) -> pd.Series[float]:
-    """A column as numbers, NaN where a cell is empty."""
+    """Return a column as numbers, NaN where a cell is empty."""
     try:
         numbers = pd.to_numeric(column).astype(float)
     except (ValueError, TypeError, OverflowError) as error:
-        raise UserError(f"{path}: the column '{column.name}' holds what is no number ({error})") from error
-    if (np.abs(numbers) > LARGEST).any():
+        raise UserError(f"{path}: the column '{column.name}' holds cells that are not numbers ({error})") from error
+    if (np.abs(numbers) > LARGEST_SCORE).any():
         raise UserError(f"{path}: the column '{column.name}' holds {numbers.abs().max():g}, which is no score")
     return numbers
 
 
 def over_patients(table: pd.DataFrame, metrics: list[str]) -> dict[str, dict[str, float | int | None]]:
-    """For each metric the mean and the sample sd over patients, each patient being the mean of its rows.
+    """Return for each metric the mean and the sample sd over patients, whose values are means over their rows.
 
     Returns:
         Metric → `mean`, `sd` (None for fewer than two patients), `patients` (those who have the metric).

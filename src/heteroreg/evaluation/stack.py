@@ -1,4 +1,4 @@
-"""Registrations kept whole for the page's viewer: slices of 8 bits, small enough to keep a hundred pairs."""
+"""Whole registrations for the viewer of the page, in 8 bits."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ REGION_MARGIN = 0.25  # of the size of the labelled region, kept around it on ea
 
 @dataclass(frozen=True)
 class Stack:
-    """The slices of one registration, on the fixed grid.
+    """The maps of one registration in 8 bits, cropped or coarsened where they are large.
 
     Attributes:
-        id: The pair.
-        slices: Index of each slice along the last axis; None where the pair is one 2D image.
-        spacing: Of the voxels as kept, in mm, (3,).
-        origin: The first voxel of the fixed image that is kept, (3,).
-        step: How many voxels of the fixed image became one, along each axis.
+        id: Id of the pair.
+        slices: Index of each slice along the last axis; None for a 2D image.
+        spacing: Size of the kept voxels in mm, (3,).
+        origin: First voxel of the fixed image that is kept, (3,).
+        step: Number of voxels of the fixed image that make a kept one, along each axis.
         full: Size of the fixed image, (3,).
-        labels: The label that each code of a label map stands for, from code 1 on.
-        images: Codes by name, uint8 (x, y, slices): `fixed`, `moving`, `moved`, label maps, maps; and
-            `displacement`, (2, x, y, slices), in mm along x and y.
-        limits: For each image and map the values of the codes 0 and 255.
+        labels: The labels that the codes 1, 2, … of a label map stand for.
+        images: The arrays of `Maps` by name as codes, uint8 (x, y, slices); the displacement is
+            (2, x, y, slices), in mm along x and y.
+        limits: The values of the codes 0 and 255, for each array but the label maps.
     """
 
     id: str
@@ -59,7 +59,7 @@ class Stack:
 
     @classmethod
     def of(cls, pair_id: str, maps: Maps, voxels: int = STACK_VOXELS) -> Stack:
-        """The slices of a maps, coarser where it has more than so many voxels."""
+        """Return the maps of a pair in 8 bits, with at most `voxels` voxels."""
         images: dict[str, Codes] = {}
         limits: dict[str, ValueRange] = {}
         grey = _limits([maps.fixed, maps.moving])
@@ -94,25 +94,25 @@ class Stack:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """x, y, slices."""
+        """Number of voxels along x and y, and of slices."""
         x, y, slices = self.images["fixed"].shape
         return x, y, slices
 
     @property
     def voxels(self) -> int:
-        """How many voxels each image has."""
+        """Number of voxels of each array."""
         return int(np.prod(self.shape))
 
     @property
     def frame(self) -> tuple[int, ...]:
-        """What two stacks of a pair must share to be laid over each other."""
+        """Shape, origin and step: stacks with the same frame can be laid over each other."""
         return (*self.shape, *self.origin.tolist(), *self.step.tolist())
 
     def within(self, voxels: int) -> Stack:
-        """The stack with at most so many voxels.
+        """Return the stack with at most `voxels` voxels.
 
-        First what is far from the labels is left out, where there are any; then neighbours are averaged, more
-        and more of them along the axis that is finest. Label maps keep the voxel in the middle.
+        The stack is cropped to the labels, if there are any. Then neighbouring voxels are averaged, along the axis
+        that is finest at each step. Label maps keep the voxel in the middle.
 
         Raises:
             ValueError: `voxels` is not positive.
@@ -145,8 +145,8 @@ class Stack:
         )
 
     def _region(self) -> tuple[Array, Array]:
-        """First voxel and the one after the last of the labels and what is around them; all where none are."""
-        # Not those that were moved: all methods must keep the same region, to be laid over each other.
+        """Return the first voxel of the labelled region with its margin, and the one after its last."""
+        # Without the moved labels: all methods must keep the same region, to be laid over each other.
         masks = [self.images[name] > 0 for name in ("fixed_labels", "moving_labels") if name in self.images]
         whole = np.zeros(3, int), np.array(self.shape)
         if not any(mask.any() for mask in masks):
@@ -157,7 +157,7 @@ class Stack:
         return np.maximum(low - margin, whole[0]), np.minimum(high + margin, whole[1])
 
     def save(self, path: str | Path) -> None:
-        """Writes the stack as a compressed `.npz`, atomically; no pickles in it."""
+        """Write the stack atomically as a compressed `.npz` without pickles."""
         head = {"id": self.id, "labels": self.labels} | {name: getattr(self, name) for name in PLACEMENT}
         if self.slices is not None:
             head["slices"] = self.slices
@@ -166,7 +166,7 @@ class Stack:
 
     @classmethod
     def read(cls, path: str | Path) -> Stack:
-        """Reads a stack that `save` wrote.
+        """Read a stack that `save` wrote.
 
         Raises:
             UserError: The file is missing, damaged, or no stack.
@@ -187,7 +187,7 @@ class Stack:
         return stack
 
     def _check(self) -> None:
-        """Raises ValueError unless the arrays are those of one registration."""
+        """Raise ValueError unless the arrays are those of one registration."""
         if not self.id or has_controls(self.id):
             raise ValueError("the id is no name")
         shape = self.shape
@@ -222,7 +222,7 @@ PLACEMENT = ("spacing", "origin", "step", "full")
 
 
 class Stacks(Sequence[Stack]):
-    """The stacks of an evaluation's folder, each read when it is asked for."""
+    """The stacks of an evaluation's folder, each read on access."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = tuple(paths)
@@ -234,31 +234,31 @@ class Stacks(Sequence[Stack]):
     def __getitem__(self, index: slice) -> Stacks: ...
 
     def __getitem__(self, index: int | slice) -> Stack | Stacks:
-        """One of them, or some of them still unread."""
+        """Read one stack, or select several without reading them."""
         return Stacks(self._paths[index]) if isinstance(index, slice) else Stack.read(self._paths[index])
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Number of stacks."""
         return len(self._paths)
 
     def __iter__(self) -> Iterator[Stack]:
-        """Reads one after the other."""
+        """Read one after the other."""
         return map(Stack.read, self._paths)
 
 
 def save_stacks(stacks: Sequence[Stack], folder: Path) -> None:
-    """Writes the stacks into `viewer/` of an evaluation's folder, numbered in their order."""
+    """Write the stacks into `viewer/` of an evaluation's folder, numbered in their order."""
     for number, stack in enumerate(stacks):
         stack.save(folder / STACKS / f"{number:03d}.npz")
 
 
 def read_stacks(folder: Path) -> Stacks:
-    """The stacks of an evaluation's folder, in their order; none where it keeps none."""
+    """Return the stacks of an evaluation's folder in their order."""
     return Stacks(sorted((folder / STACKS).glob("*.npz")))
 
 
 def _limits(images: Sequence[Array], percentiles: ValueRange = (0.5, 99.5)) -> ValueRange:
-    """Blind to a few extreme voxels, as eight bits have to be."""
+    """Return percentiles of several images together, so that a few extreme voxels do not use up the codes."""
     low, high = np.percentile(np.concatenate([np.ravel(image) for image in images]).astype(float), percentiles)
     return (float(low), float(high)) if high > low else (float(low) - 0.5, float(low) + 0.5)
 
@@ -272,14 +272,14 @@ def _codes(values: Array, limits: ValueRange) -> Codes:
 
 
 def _label_codes(values: Array, labels: Array) -> Codes:
-    """0 for the background and, beyond the first 255 labels, for what has no code."""
+    """Return the code of each voxel's label; 0 for the background and for labels beyond the first 255."""
     table = np.append(labels, np.iinfo(np.int64).max)
     place = np.searchsorted(table, values)
     return np.where(table[place] == values, place + 1, 0).astype(np.uint8)
 
 
 def _averaged(codes: Codes, count: Array, step: Array) -> Codes:
-    """Means over blocks of `step` voxels along the last three axes."""
+    """Average blocks of `step` voxels along the last three axes."""
     lead = codes.shape[:-3]
     blocks = codes.reshape(*lead, *np.stack([count, step], axis=1).ravel())
     axes = tuple(len(lead) + axis for axis in (1, 3, 5))

@@ -1,4 +1,4 @@
-"""Scores that need the known truth of a phantom."""
+"""Scores of the displacement and of the predicted maps, with and without a known truth."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from heteroreg.data.grid import Grid
 from heteroreg.spatial import warp
 from heteroreg.system.arrays import Doubles
 
-DISPLACEMENT_COVERAGES = (68, 95)
+DISPLACEMENT_LEVELS = (68, 95)
 
 
 def end_point_error(displacement: NDArray[Any], true_displacement: NDArray[Any], grid: Grid) -> Doubles:
-    """|u(x) - u*(x)| in mm, for each voxel.
+    """Return |u(x) - u*(x)| in mm for each voxel.
 
-    All axes count, also the one across the slices where a model moves voxels only within them.
+    All axes count, even the one across slices for a model that moves voxels only within them.
 
     Args:
         displacement: u (d, *shape) in voxels of the grid.
@@ -38,11 +38,10 @@ def end_point_error(displacement: NDArray[Any], true_displacement: NDArray[Any],
 def expected_noise_sd(
     fixed_sd: NDArray[Any], moving_sd: NDArray[Any] | None, displacement: NDArray[Any]
 ) -> NDArray[np.float64]:
-    """The standard deviation of the noise in fixed - moved, were the registration perfect.
+    """Return the standard deviation of the noise in fixed - moved for a perfect registration.
 
-    The noises of both images are independent: √(σ_f(x)² + σ_m(x + u(x))²), with the map of the moving image
-    read at the displaced place, linear between voxels. Interpolating the moving image itself averages its
-    noise a little, which is left out.
+    The noises of both images are independent: √(σ_f(x)² + σ_m(x + u(x))²), with linear interpolation of the moving
+    image's map. The smoothing of the noise by the interpolation of the moving image is neglected.
 
     Args:
         fixed_sd: σ_f (*shape), true noise of the fixed image.
@@ -57,7 +56,7 @@ def expected_noise_sd(
 
 
 def noise_agreement(predicted: NDArray[Any], true: NDArray[Any]) -> dict[str, float]:
-    """How far a predicted standard deviation of the noise agrees with the true one.
+    """Compare a predicted standard deviation of the noise with the true one.
 
     Args:
         predicted: One value for each pixel, any shape.
@@ -79,7 +78,7 @@ def noise_agreement(predicted: NDArray[Any], true: NDArray[Any]) -> dict[str, fl
 
 
 def displacement_agreement(sd: NDArray[Any], error: NDArray[Any], dims: int) -> dict[str, float]:
-    """How far a predicted standard deviation of the displacement agrees with its true error.
+    """Compare a predicted standard deviation of the displacement with its true error.
 
     Taken as that of a Gaussian error, equal along each of d axes, σ̂_z (an RMS length) says |e|² ~ σ̂_z²/d · χ²_d. So
     |e| ≤ σ̂_z·√(q/d) with q the quantile of χ²_d holds for the share of voxels that the level names, if it is right.
@@ -102,22 +101,22 @@ def displacement_agreement(sd: NDArray[Any], error: NDArray[Any], dims: int) -> 
         "displacement_sd_correlation": _pearson(sd, error),
         "displacement_sd_ratio": _rms(sd) / true if true > 0 else math.nan,
     }
-    for level in DISPLACEMENT_COVERAGES:
+    for level in DISPLACEMENT_LEVELS:
         bound = sd * math.sqrt(stats.chi2.ppf(level / 100, dims) / dims)
         inside = float(np.mean(error <= bound)) if error.size else math.nan
         values[f"displacement_coverage_{level}"] = inside
     return values
 
 
-def spread(sd: NDArray[Any]) -> dict[str, float]:
-    """How large a predicted standard deviation of the displacement is, and whether it differs from place to place.
+def displacement_sd_size(sd: NDArray[Any]) -> dict[str, float]:
+    """Return the mean of a predicted standard deviation of the displacement, and its coefficient of variation.
 
     Args:
         sd: σ̂_z in mm, any shape.
 
     Returns:
-        `displacement_sd_mean`, in mm. `displacement_sd_cv`: standard deviation of the map over its mean; near 0 it
-        is constant, and tells nothing of places. NaN where there are no voxels, or the mean is 0.
+        `displacement_sd_mean`, in mm. `displacement_sd_cv`: standard deviation of the map over its mean; near 0
+        the map is constant and does not localise errors. NaN without voxels, or with a mean of 0.
     """
     sd = np.asarray(sd, dtype=np.float64).ravel()
     mean = float(sd.mean()) if sd.size else math.nan

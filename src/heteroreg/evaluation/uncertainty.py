@@ -1,4 +1,4 @@
-"""How well a predicted noise tells where the residual is large."""
+"""Scores of a noise map: sparsification and calibration."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from heteroreg.system.arrays import Doubles
 
 FRACTIONS: Doubles = np.arange(100) / 100
 LEVELS: Doubles = np.arange(1, 20) / 20
-SMALLEST_SD = 1e-6
+SMALLEST_NOISE_SD = 1e-6
 
 
 @dataclass(frozen=True)
 class Sparsification:
-    """Mean squared error of the pixels that are left once a share of them is removed.
+    """Mean squared error of the pixels that remain after a share of them is removed.
 
     Attributes:
         fraction: The share removed, 0 to 0.99.
-        mse: The most uncertain removed first.
-        oracle: The largest true error removed first: no order can do better.
-        random: Removed at random, in expectation: the same at every share.
+        mse: The most uncertain pixels are removed first.
+        oracle: The largest true errors are removed first: no order does better.
+        random: Expectation for removal at random: the same at every share.
     """
 
     fraction: Doubles
@@ -45,19 +45,18 @@ class Sparsification:
         return float(trapezoid(self.random - self.mse, self.fraction))
 
 
-def sparsification(squared_error: NDArray[Any], uncertainty: NDArray[Any]) -> Sparsification | None:
-    """The sparsification curve of a predicted uncertainty (Ilg et al., ECCV 2018), in units of squared error.
+def sparsification_curve(squared_error: NDArray[Any], uncertainty: NDArray[Any]) -> Sparsification | None:
+    """Return the sparsification curve of a predicted uncertainty (Ilg et al., ECCV 2018), as squared errors.
 
-    At the share f, round(f·n) of n pixels are removed, at most n - 1. Pixels of equal uncertainty have no
-    order: they count with their mean error, which is the expectation over all orders. A constant uncertainty
-    thus gives exactly the random line.
+    At the share f, round(f·n) of n pixels are removed, at most n - 1. Pixels of equal uncertainty count with their
+    mean error, the expectation over all their orders. A constant uncertainty gives exactly the random line.
 
     Args:
         squared_error: The true squared error of each pixel, any shape.
         uncertainty: The predicted uncertainty of each, the same shape; only its order counts.
 
     Returns:
-        The curves at the shares 0, 0.01, …, 0.99; None where there are no pixels.
+        The curves at the shares 0, 0.01, …, 0.99; None without pixels.
     """
     error = np.asarray(squared_error, dtype=np.float64).ravel()
     if error.size == 0:
@@ -71,24 +70,24 @@ def sparsification(squared_error: NDArray[Any], uncertainty: NDArray[Any]) -> Sp
 
 
 def _left(ascending: Doubles) -> Doubles:
-    """Mean of what is left when the last of the errors are removed, at each fraction."""
+    """Return the mean of the errors that remain when the last of them are removed, at each fraction."""
     n = ascending.size
     left = np.maximum(n - np.round(FRACTIONS * n).astype(int), 1)
     return np.asarray(np.cumsum(ascending)[left - 1] / left)
 
 
 def coverage(residual: NDArray[Any], sd: NDArray[Any], level: float) -> float:
-    """The share of residuals inside the central interval that a Gaussian noise of this sd predicts.
+    """Return the share of residuals inside the central interval that a Gaussian noise of this sd predicts.
 
     |r| ≤ z·σ with z = Φ⁻¹((1 + level) / 2). A calibrated sd gives back the level.
 
     Args:
-        residual: Of each pixel.
-        sd: The predicted standard deviation of each, in the same unit.
+        residual: The residual of each pixel.
+        sd: The predicted standard deviation of each pixel, in the same unit.
         level: 0 to 1.
 
     Returns:
-        0 to 1; NaN where there are no pixels.
+        0 to 1; NaN without pixels.
     """
     if residual.size == 0:
         return math.nan
@@ -96,21 +95,21 @@ def coverage(residual: NDArray[Any], sd: NDArray[Any], level: float) -> float:
 
 
 def expected_calibration_error(residual: NDArray[Any], sd: NDArray[Any]) -> float:
-    """Mean over the levels 5, 10, …, 95 % of |coverage(level) - level| (after Kuleshov et al., ICML 2018)."""
+    """Return the mean of |coverage(level) - level| over the levels 5, 10, …, 95 % (Kuleshov et al., ICML 2018)."""
     return float(np.mean([abs(coverage(residual, sd, level) - level) for level in LEVELS]))
 
 
-def gaussian_nll(residual: NDArray[Any], sd: NDArray[Any]) -> float:
-    """Mean of ½ (log 2πσ² + r²/σ²), the negative log-likelihood of the residuals, in nats.
+def noise_nll(residual: NDArray[Any], sd: NDArray[Any]) -> float:
+    """Return the mean of ½ (log 2πσ² + r²/σ²), the negative log-likelihood of the residuals, in nats.
 
-    It depends on the unit of the residual. An sd below 1e-6 is taken as 1e-6, so that the value is finite.
+    The value depends on the unit of the residual. An sd below 1e-6 is taken as 1e-6, so that it is finite.
     """
     if residual.size == 0:
         return math.nan
-    sd = np.maximum(np.asarray(sd, dtype=np.float64), SMALLEST_SD)
+    sd = np.maximum(np.asarray(sd, dtype=np.float64), SMALLEST_NOISE_SD)
     return float(np.mean(0.5 * np.log(2 * np.pi * sd**2) + 0.5 * (residual / sd) ** 2))
 
 
-def foreground(moved: NDArray[Any], fixed: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where either image is not zero."""
+def foreground_mask(moved: NDArray[Any], fixed: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return the voxels where either image is not zero."""
     return np.asarray((moved != 0) | (fixed != 0))

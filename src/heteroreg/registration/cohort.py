@@ -16,7 +16,7 @@ from heteroreg.data.image import read_image, read_labels
 from heteroreg.registration.load import Loadable, as_registrar
 from heteroreg.registration.model import ModelRegistrar
 from heteroreg.registration.result import Registrar
-from heteroreg.spatial.regularity import determinant, folding_percent
+from heteroreg.spatial.regularity import folding_percent
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import require_free, write_text
 from heteroreg.system.names import folder_names
@@ -98,7 +98,7 @@ def _register(registrar: Registrar, pair: Pair, folder: Path) -> Outcome:
     except (UserError, OSError) as error:
         return Outcome({}, str(UserError(f"pair {pair.id}: {error}")))
     seconds = round(time.perf_counter() - began, 4)
-    folding = folding_percent(determinant(registration.displacement))
+    folding = folding_percent(registration.displacement)
     extra = {"id": pair.id, "registrar": _identity(registrar), "folding_percent": folding, "seconds": seconds}
     registration = replace(registration, info={**registration.info, **extra})
     registration.save(folder)

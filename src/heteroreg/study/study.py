@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from heteroreg.data.cohort import Cohort
-from heteroreg.evaluation.scores import MARKER, Scores
+from heteroreg.evaluation.scores import SCORES_FILE, Scores
 from heteroreg.report import write_report
 from heteroreg.study.choice import Choice, choose, chosen_table
 from heteroreg.study.jobs import Job, Local, Runner
@@ -269,7 +269,7 @@ def _name(place: Place, folder: Path) -> str:
 
 def _is_scored(folder: Path, model: str, cohort: Cohort) -> bool:
     """Whether a folder holds the scores of a run, or of a registrar, on these pairs."""
-    if not (folder / MARKER).is_file():
+    if not (folder / SCORES_FILE).is_file():
         return False
     scores = Scores.read(folder)
     made_by = scores.summary["info"].get("model") or scores.summary["registrar"]
