@@ -120,6 +120,7 @@ def test_a_name_stands_for_a_registrar_and_a_path_for_a_cohort(cohort_2d: hr.Coh
     by_object = hr.evaluate(hr.load("undeformed"), cohort_2d)
     columns = [name for name in by_object.table if name != "seconds"]
     assert by_name.table[columns].equals(by_object.table[columns])
+    assert hr.check(cohort_2d.name) == hr.check(cohort_2d)
     table = hr.register_cohort("undeformed", Path(cohort_2d.name).parent, tmp_path / "out")
     assert table["id"].tolist() == [pair.id for pair in cohort_2d]
 

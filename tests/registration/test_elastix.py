@@ -94,7 +94,7 @@ def test_failures_are_told_with_the_reason_that_elastix_gives(tmp_path: Path) ->
     with pytest.raises(UserError, match=r"gone\.txt: no such file"):
         align(fixed, fixed, (1.0, 1.0), parameters=tmp_path / "gone.txt")
     (tmp_path / "bad.txt").write_text("(Metric no quotes\n")
-    with pytest.raises(UserError, match=r"bad\.txt: is no parameter file of elastix"):
+    with pytest.raises(UserError, match=r"bad\.txt: is not a parameter file of elastix"):
         align(fixed, fixed, (1.0, 1.0), parameters=tmp_path / "bad.txt")
 
 

@@ -407,7 +407,7 @@ def test_who_knows_no_uncertainty_says_who_does(flat, run_2d, cohort_2d):
     image = picture(Grid.of_shape((32, 32), 1.5))
     registration = flat.register(image, image)
     assert registration.displacement_sd is None
-    able = "says nothing of the displacement's uncertainty; train with hetero-z or sigma-z or vxm-diff"
+    able = "has no displacement uncertainty; train with hetero-z or sigma-z or vxm-diff"
     with pytest.raises(UserError, match=f"hetero {able}"):
         registration.sample(3)
     with pytest.raises(UserError, match=f"hetero {able}"):
@@ -419,8 +419,8 @@ def test_who_knows_no_uncertainty_says_who_does(flat, run_2d, cohort_2d):
 
 
 def test_too_few_samples_are_refused(uncertain):
-    with pytest.raises(UserError, match="1 samples: a standard deviation needs at least 2"):
+    with pytest.raises(UserError, match="samples: 1 is too few; give at least 2"):
         hr.load(uncertain.run.folder, samples=1)
     image = picture(Grid.of_shape((32, 32), 1.5))
-    with pytest.raises(UserError, match="0 samples: draw at least 1"):
+    with pytest.raises(UserError, match="n: 0 is too few samples; draw at least 1"):
         uncertain.register(image, image).sample(0)

@@ -110,7 +110,7 @@ def test_the_command(run_2d: Run, cohort_2d: Cohort, tmp_path, monkeypatch: pyte
 
 
 def test_what_cannot_be_refined(run_2d: Run) -> None:
-    with pytest.raises(UserError, match="--refine: undeformed has no network to begin from"):
+    with pytest.raises(UserError, match="refine: undeformed has no network to begin from"):
         load("undeformed", refine=3)
     with pytest.raises(UserError, match="whole number from 0 up"):
         hr.load(run_2d.folder, refine=-1)

@@ -298,19 +298,13 @@ def _register_pair(
     moving_labels: Path | None,
     initial: Path | None,
 ) -> None:
-    from heteroreg.data.inputs import as_image
-    from heteroreg.data.io.affine import read_affine
-    from heteroreg.registration.alignment import Aligned
-    from heteroreg.registration.load import load, remarks
+    from heteroreg.registration.load import remarks
+    from heteroreg.registration.register import register as run
     from heteroreg.system.files import require_free
     from heteroreg.uncertainty.label_sizes import in_words
 
     require_free(out, "summary.json")
-    registrar = load(model, **options)
-    if initial is not None:
-        registrar = Aligned(registrar, read_affine(initial))
-    labels = None if moving_labels is None else as_image(moving_labels, labels=True)
-    registration = registrar.register(as_image(moving), as_image(fixed), labels)
+    registration = run(moving, fixed, model, moving_labels=moving_labels, initial=initial, **options)
     registration.save(out)
     summary = registration.summary()
     moved = summary["displacement_mm"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from heteroreg.data.cohort import Cohort, Pair
+from heteroreg.data.cohort import Cohort, Pair, as_cohort
 from heteroreg.data.image import Image
 from heteroreg.data.io.frames import split_frame
 from heteroreg.data.samples.dataset import ImageCache
@@ -35,17 +36,17 @@ class Finding:
     text: str
 
 
-def check(cohort: Cohort, report: Callable[[int], None] = lambda _: None) -> list[Finding]:
-    """Reads every file of a cohort and looks for what would go wrong.
+def check(cohort: Cohort | str | Path, report: Callable[[int], None] = lambda _: None) -> list[Finding]:
+    """Read every file of a cohort and find problems.
 
     Args:
-        cohort: The pairs.
-        report: Is called with the number of pairs done.
+        cohort: The cohort, or its path.
+        report: Called with the number of pairs done.
 
     Returns:
         The findings, those about the cohort first.
     """
-    cache = ImageCache()
+    cohort, cache = as_cohort(cohort), ImageCache()
     findings = [*_splits(cohort), *_leaks(cohort)]
     for number, pair in enumerate(cohort, start=1):
         findings += _pair(pair, cache)

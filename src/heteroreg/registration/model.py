@@ -92,7 +92,7 @@ class ModelRegistrar(BaseRegistrar):
             raise UserError(f"refine: {refine} is negative; give a whole number from 0 up", argument="refine")
         self.refine = refine
         if samples is not None and not find_method(run.config.method).uncertain:
-            raise no_uncertainty(str(run.folder), run.config.method)
+            raise no_uncertainty(f"{run.folder}: {run.config.method}", argument="samples")
         if samples is not None and samples < 2:
             raise UserError(f"samples: {samples} is too few; give at least 2", argument="samples")
         self.samples = DEFAULT_SAMPLES[run.config.preparation.dims] if samples is None else samples

@@ -123,7 +123,7 @@ class Registration:
             UserError: The model has no displacement uncertainty, or `n` is too small.
         """
         if self.posterior is None:
-            raise no_uncertainty(f"registration of {self.moving.name}", self.info.get("method", "its registrar"))
+            raise no_uncertainty(f"registration of {self.moving.name}: {self.info.get('method', 'its registrar')}")
         if n < 1:
             raise UserError(f"n: {n} is too few samples; draw at least 1", argument="n")
         return self.posterior.sample(n, seed)
@@ -217,13 +217,11 @@ class Registration:
         return sizes
 
 
-def no_uncertainty(where: str, method: str) -> UserError:
+def no_uncertainty(what: str, argument: str | None = None) -> UserError:
     """Return the error for samples of a model without displacement uncertainty."""
     able = sorted(name for name, one in METHODS.items() if one.uncertain)
-    return UserError(
-        f"samples: {where}: {method} has no displacement uncertainty; train with {' or '.join(able)}",
-        argument="samples",
-    )
+    text = f"{what} has no displacement uncertainty; train with {' or '.join(able)}"
+    return UserError(f"{argument}: {text}" if argument else text, argument=argument)
 
 
 class Registrar(Protocol):

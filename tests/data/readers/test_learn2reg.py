@@ -127,7 +127,7 @@ class TestSubmission:
         table = registered / "registrations.csv"
         text = table.read_text()
         for old, new, message in (
-            ("0004_0004,", "heart,", "'heart' is no id of Learn2Reg"),
+            ("0004_0004,", "heart,", "'heart' is not an id of Learn2Reg"),
             (text.splitlines()[1], text.splitlines()[1] + "it broke", "failed \\(it broke\\)"),
         ):
             table.write_text(text.replace(old, new, 1))
