@@ -250,9 +250,9 @@ def test_names_of_no_repository(text: str) -> None:
 def test_names_of_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "me" / "here").mkdir(parents=True)
-    assert not shared.is_folder("me/there")
+    assert not shared.names_folder("me/there")
     for name in ("me/here", "./me/there", "/x", "~/x", Path("me/there")):
-        assert shared.is_folder(name)
+        assert shared.names_folder(name)
     with pytest.raises(UserError, match="revision: me/here is a folder"):
         pull("me/here", tmp_path / "model", revision="main")
     with pytest.raises(UserError, match="no such folder"):

@@ -1,4 +1,4 @@
-"""A trained model as one file that needs neither this package nor PyTorch."""
+"""Trained models as single files that need neither this package nor PyTorch."""
 
 from heteroreg.export.onnx import FORMATS, export
 

@@ -1,4 +1,4 @@
-"""All that a model says of a pair, from tensors to named tensors: what an exported file computes."""
+"""The computation of an exported file: everything a model estimates for a pair, from tensors to named tensors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from heteroreg.networks import Displacement, DisplacementNetwork, UNet
 from heteroreg.networks.displacement import correlated, reparameterised
 from heteroreg.spatial import integrate, resize_displacement, warp
 
-MEANING = {
+OUTPUTS = {
     "moved": "the moving image on the grid, (N, 1, *grid), in [0, 1]",
     "displacement": "u (N, d, *grid) in voxels, channel i along axis i: moved(x) = moving(x + u(x))",
     "inverse_displacement": "the displacement from moved back to moving, (N, d, *grid) in voxels",
@@ -25,18 +25,18 @@ MEANING = {
 
 
 class Graph(nn.Module):
-    """The displacement, the moved image, and what the objective says of the noise.
+    """The displacement, the moved image, and the noise and weight maps of the objective.
 
-    Copies of the networks are taken, in evaluation mode and with their weights fixed.
+    It holds copies of the networks, in evaluation mode and with fixed weights.
 
     Args:
         network: The displacement estimator.
-        objective: As a method makes it.
+        objective: The objective of a method.
 
     Attributes:
         dims: 2 or 3.
-        outputs: The names of what `forward` gives, in its order.
-        sampled: Whether `forward` takes noise, of which it makes samples of the displacement.
+        outputs: Names of the tensors that `forward` returns, in order.
+        sampled: True if `forward` takes noise, from which it draws displacement samples.
     """
 
     def __init__(self, network: DisplacementNetwork, objective: Objective) -> None:
@@ -57,15 +57,15 @@ class Graph(nn.Module):
             "weight": self._weighted,
             "displacement_sd": self.sampled,
         }
-        self.outputs = tuple(name for name in MEANING if conditions.get(name, True))
+        self.outputs = tuple(name for name in OUTPUTS if conditions.get(name, True))
 
     def forward(self, moving: Tensor, fixed: Tensor, noise: Tensor | None = None) -> tuple[Tensor, ...]:
-        """The tensors that `outputs` names; see `MEANING`.
+        """Return the tensors that `outputs` names; see `OUTPUTS`.
 
         Args:
             moving: (N, 1, *grid) in [0, 1], 16 voxels or more along each axis.
-            fixed: Likewise.
-            noise: Standard normal numbers (samples, N, d, *grid), two samples or more; where `sampled`.
+            fixed: The same for the fixed image.
+            noise: Standard normal numbers (samples, N, d, *grid), two samples or more; only if `sampled`.
         """
         displacement: Displacement = self.network(moving, fixed)
         moved = warp(moving, displacement.forward)
@@ -79,23 +79,23 @@ class Graph(nn.Module):
         return tuple(results)
 
     def exact(self) -> Graph:
-        """A copy that computes in float64."""
+        """Return a copy that computes in float64."""
         graph = copy.deepcopy(self).double()
         graph._keep_kernels()
         return graph
 
     def _keep_kernels(self) -> None:
-        """What is made of the weights of a U-Net alone is made once, and need not be part of the graph."""
+        """Compute once what depends on the weights of a U-Net alone, so that the graph need not hold it."""
         for module in self.modules():
             if isinstance(module, UNet):
                 module.keep_kernels()
 
     def _spread(self, displacement: Displacement, noise: Tensor) -> Tensor:
-        """The standard deviation (N, d, *grid) of samples, as the registrar draws them but for the numbers."""
+        """Return the standard deviation (N, d, *grid) of samples, drawn from the noise as the registrar does."""
         mean, log_variance = displacement.velocity, displacement.velocity_log_variance
         assert log_variance is not None
         shape = displacement.forward.shape[2:]
-        if self._halved:  # every second number along each axis: as many as the velocity has
+        if self._halved:  # the velocity has half as many voxels along each axis
             every_second: list[Any] = [..., *[slice(None, None, 2)] * self.dims]
             noise = noise[tuple(every_second)]
         alike = correlated(noise, [self.network.correlation] * self.dims)

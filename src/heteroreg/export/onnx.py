@@ -1,4 +1,4 @@
-"""The graph of a model as an ONNX file, checked before it is written."""
+"""Write a model as an ONNX file, checked first."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from heteroreg._version import __version__
 from heteroreg.data.samples.preparation import PERCENTILES, SMALLEST_AXIS
-from heteroreg.export.graph import MEANING, Graph
+from heteroreg.export.graph import OUTPUTS, Graph
 from heteroreg.spatial.fields import INTERPOLATION
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_file
@@ -30,11 +30,11 @@ from heteroreg.training.run import Run
 
 FORMATS = ("onnx",)
 OPSET = 20  # the first whose GridSample takes volumes
-METADATA = "heteroreg"
-TOLERANCE = 1e-4
-TRACED = (40, 52, 36)
-CHECKED = ((1, (16, 16, 16)), (3, (33, 47, 29)))  # batch, grid
-SAMPLES = 3
+METADATA_KEY = "heteroreg"
+LARGEST_DIFFERENCE = 1e-4
+TRACED_GRID = (40, 52, 36)
+CHECKED_SIZES = ((1, (16, 16, 16)), (3, (33, 47, 29)))  # batch, grid
+CHECKED_SAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class Exported:
     """An exported file.
 
     Attributes:
-        path: Where it is.
-        inputs: Their names.
-        outputs: Their names.
-        difference: The largest between onnxruntime and PyTorch, relative to the largest value of an output where
-            that is above 1; None where onnxruntime is not installed and nothing could be checked.
+        path: The file.
+        inputs: Names of the inputs.
+        outputs: Names of the outputs.
+        difference: Largest difference between onnxruntime and PyTorch, relative to the largest value of an output
+            if that is above 1; None if it was not checked because onnxruntime is not installed.
     """
 
     path: Path
@@ -55,49 +55,51 @@ class Exported:
     difference: float | None
 
 
-def export(folder: str | Path, out: str | Path, checkpoint: str = "best") -> Exported:
-    """Writes a run's model as an ONNX file for images of any size, with the warp included.
+def export(run: Run | str | Path, out: str | Path, *, checkpoint: str = "best") -> Exported:
+    """Write a run's model as an ONNX file for images of any size, including the warp.
 
-    The file is run by onnxruntime, where that is installed, on images of two sizes other than the one that the
-    graph was traced with; it is written only if all outputs are PyTorch's within 1e-4. How images have to be
-    prepared is in its metadata, as JSON under the key `heteroreg`.
+    If onnxruntime is installed, it runs the model on images of two sizes other than the traced one, and the file is
+    written only if all outputs agree with PyTorch to 1e-4. The metadata of the file say how to prepare images, as
+    JSON under the key `heteroreg`.
 
     Args:
-        folder: The run.
+        run: The run, or its folder.
         out: The file to write, `.onnx`.
         checkpoint: `best` or `last`.
 
     Raises:
         UserError: The folder is no run; `out` has another ending; onnx is not installed; the network cannot be
-            exported, or its export computes something else.
+            exported, or its export gives different results.
     """
     out = Path(out)
     if out.suffix.lower() != ".onnx":
         raise UserError(f"{out}: name a file that ends in .onnx")
     if out.is_dir():
         raise UserError(f"{out}: is a folder; name a file")
-    run = Run.read(folder)
+    run = run if isinstance(run, Run) else Run.read(run)
     onnx = _installed("onnx")
     graph = Graph(*run.modules(checkpoint)).eval()
     inputs = ("moving", "fixed", "noise") if graph.sampled else ("moving", "fixed")
     try:
         content = _traced(graph, inputs)
-    # What an operator without a counterpart raises has no common class.
+    # Operators that ONNX lacks raise errors without a common class.
     except (RuntimeError, TypeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
-        raise UserError(f"{folder}: the network {run.config.network} cannot be exported ({reason})") from error
+        raise UserError(f"{run.folder}: the network {run.config.network} cannot be exported ({reason})") from error
     model = onnx.load_from_string(content)
-    model.metadata_props.add(key=METADATA, value=json.dumps(description(run, graph, inputs), ensure_ascii=False))
+    model.metadata_props.add(
+        key=METADATA_KEY, value=json.dumps(description(run, graph, inputs), ensure_ascii=False)
+    )
     model.producer_name, model.producer_version = "heteroreg", __version__
     onnx.checker.check_model(model)
     content = model.SerializeToString()
     difference = None
     if find_spec("onnxruntime"):
         difference = largest_difference(content, graph, inputs)
-        if not difference <= TOLERANCE:
+        if not difference <= LARGEST_DIFFERENCE:
             raise UserError(
-                f"{folder}: onnxruntime computes something else than PyTorch of the exported network (by "
-                f"{difference:.1e}, more than {TOLERANCE:.0e}); nothing was written. Try another version of torch"
+                f"{run.folder}: onnxruntime and PyTorch differ by {difference:.1e} on the exported network, more "
+                f"than {LARGEST_DIFFERENCE:.0e}; nothing was written. Try another version of torch"
             )
     with atomic_file(out) as temporary:
         temporary.write_bytes(content)
@@ -105,7 +107,7 @@ def export(folder: str | Path, out: str | Path, checkpoint: str = "best") -> Exp
 
 
 def description(run: Run, graph: Graph, inputs: Sequence[str]) -> dict[str, Any]:
-    """What someone has to know who has the file alone: how to prepare images, and what comes out."""
+    """Return the metadata of the file: how to prepare images, and the meaning of inputs and outputs."""
     config = run.config
     shape = {"moving": "(N, 1, *grid)", "fixed": "(N, 1, *grid)", "noise": "(samples, N, d, *grid)"}
     return {
@@ -119,27 +121,26 @@ def description(run: Run, graph: Graph, inputs: Sequence[str]) -> dict[str, Any]
             "spacing_mm": None if config.spacing is None else list(config.spacing),
             "smallest": SMALLEST_AXIS,
             "multiple": 1,  # padding is part of the graph
-            "slices": "with dims 2 each slice along z is one of the batch",
+            "slices": "with dims 2, the slices along z form the batch",
             "intensity": config.intensity,
             "percentiles": list(PERCENTILES[config.intensity]),
             "scale": "(image - low) / (high - low), clipped to [0, 1]; low and high: its own percentiles",
         },
         "inputs": {name: f"{shape[name]}, float32" for name in inputs},
-        "outputs": {name: MEANING[name] for name in graph.outputs},
+        "outputs": {name: OUTPUTS[name] for name in graph.outputs},
     }
 
 
 def largest_difference(content: bytes, graph: Graph, inputs: Sequence[str]) -> float:
-    """The largest difference of any output between onnxruntime and PyTorch in float64, on images of two sizes.
+    """Return the largest difference of any output between onnxruntime and PyTorch, on images of two sizes.
 
-    Not in float32, in which PyTorch itself may be off by more than the tolerance: 3e-4 voxels of a 3D `transmorph`.
-
-    It is relative to the largest value of an output where that is above 1: a displacement of 30 voxels has fewer
-    digits behind the point than one of 1.
+    PyTorch computes in float64: in float32 its own error may exceed the tolerance (3e-4 voxels for a 3D
+    `transmorph`). The difference is relative to the largest value of an output if that is above 1, since float32
+    resolves a displacement of 30 voxels less finely than one of 1.
     """
     session = _installed("onnxruntime").InferenceSession(content, providers=["CPUExecutionProvider"])
     largest, exact = 0.0, graph.exact()
-    for seed, (batch, grid) in enumerate(CHECKED):
+    for seed, (batch, grid) in enumerate(CHECKED_SIZES):
         example = examples(batch, grid[: graph.dims], inputs, seed)
         with torch.no_grad():
             expected = exact(*(tensor.double() for tensor in example))
@@ -154,19 +155,19 @@ def largest_difference(content: bytes, graph: Graph, inputs: Sequence[str]) -> f
 
 
 def examples(batch: int, grid: Sequence[int], inputs: Sequence[str], seed: int) -> list[Tensor]:
-    """Smooth random images of that size, as smooth as real ones are, and noise where it is an input."""
+    """Return random images as smooth as real ones, and noise if it is an input."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(2 * batch, 1, *[max(4, n // 6) for n in grid], generator=generator)
     images = F.interpolate(coarse, size=tuple(grid), mode=INTERPOLATION[len(grid)], align_corners=True)
     tensors = list(images.chunk(2))
     if "noise" in inputs:
-        tensors.append(torch.randn(SAMPLES, batch, len(grid), *grid, generator=generator))
+        tensors.append(torch.randn(CHECKED_SAMPLES, batch, len(grid), *grid, generator=generator))
     return tensors
 
 
 def _traced(graph: Graph, inputs: Sequence[str]) -> bytes:
-    """The graph as an ONNX model whose batch, grid and samples are open."""
-    example = examples(2, TRACED[: graph.dims], inputs, seed=99)
+    """Return the graph as an ONNX model with dynamic batch, grid and samples."""
+    example = examples(2, TRACED_GRID[: graph.dims], inputs, seed=99)
     grid = [f"n{axis}" for axis in range(graph.dims)]
     image = dict(enumerate(["batch", None, *grid]))
     names = {"moving": image, "fixed": image, "noise": dict(enumerate(["samples", "batch", None, *grid]))}
@@ -174,11 +175,11 @@ def _traced(graph: Graph, inputs: Sequence[str]) -> bytes:
     axes |= {name: {0: "batch", **{axis + 2: label for axis, label in enumerate(grid)}} for name in graph.outputs}
     with TemporaryDirectory() as folder, warnings.catch_warnings():
         file = Path(folder) / "model.onnx"
-        # The tracer warns of every size that is looked at; whether sizes are open is found by trying some.
+        # The tracer warns at every use of a size; running other sizes afterwards shows that they are dynamic.
         warnings.simplefilter("ignore")
-        # PyTorch 2.4 traces anyway, and knows no such keyword.
+        # PyTorch 2.4 always traces and does not know this keyword.
         tracing: dict[str, Any] = {"dynamo": False} if "dynamo" in signature(torch.onnx.export).parameters else {}
-        # By tracing: PyTorch's other exporter cannot solve for the sizes of a Swin transformer (2.13).
+        # Traced, because PyTorch's other exporter fails on the dynamic sizes of a Swin transformer (as of 2.13).
         torch.onnx.export(
             graph,
             tuple(example),

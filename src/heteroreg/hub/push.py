@@ -18,7 +18,7 @@ from heteroreg.registration.shared import (
     TENSOR_FILES,
     hub_api,
     hub_errors,
-    is_folder,
+    names_folder,
 )
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_folder, write_text
@@ -59,7 +59,7 @@ def push(
             another run; the folder is not empty; the repository's name is wrong or it cannot be reached.
     """
     run = run.run if isinstance(run, ModelRegistrar) else run if isinstance(run, Run) else Run.read(run)
-    local = is_folder(name)
+    local = names_folder(name)
     if local:
         require_empty(Path(name).expanduser())
     best = run.checkpoint("best")

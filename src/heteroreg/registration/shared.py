@@ -53,7 +53,7 @@ def fetch(name: str | Path, *, revision: str | None = None) -> Path:
         UserError: The model does not exist or cannot be reached; a file is missing, damaged, too large or a link;
             or its configuration names code outside this package.
     """
-    local = is_folder(name)
+    local = names_folder(name)
     folder = _local(Path(name).expanduser(), revision) if local else _download(str(name), revision)
     for file, limit in shared_files(folder):
         if local and file.is_symlink():
@@ -93,7 +93,7 @@ def shared_files(folder: Path) -> Iterator[tuple[Path, int]]:
             yield file, limit
 
 
-def is_folder(name: str | Path) -> bool:
+def names_folder(name: str | Path) -> bool:
     """Return True if a name means a folder: a path, a text that begins with `.`, `/` or `~`, or an existing folder.
 
     Raises:
