@@ -23,8 +23,11 @@ from heteroreg.data.samples.samples import Samples
 from heteroreg.registration.model import Estimate, ModelRegistrar
 from heteroreg.training.config import Config
 from heteroreg.training.finite import FiniteCheck
-from heteroreg.training.loop import _update, set_up, train
+from heteroreg.training.loop import train
+from heteroreg.training.parts import Parts
 from heteroreg.training.schedule import phase
+from heteroreg.training.state import set_up
+from heteroreg.training.update import update
 
 # It would say for every variant which precision it has.
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
@@ -74,13 +77,13 @@ class Step:
         torch.manual_seed(0)
         self.fabric = Fabric(accelerator="cpu", devices=1, precision=precision)  # type: ignore[arg-type]
         self.fabric.launch()
-        self.state = set_up(self.fabric, self.config)
+        self.state = set_up(self.fabric, Parts.of(self.config, "the benchmark"))
         self.watch = FiniteCheck(self.fabric.device)
 
     def __call__(self) -> None:
         """Makes an update."""
         stage = phase(self.config, self.state.step)
-        _update(self.fabric, self.state, self.samples, self.config, stage, self.watch)
+        update(self.fabric, self.state, self.samples, self.config, stage, self.watch)
         self.state.step += 1
 
     def check(self) -> None:

@@ -414,3 +414,5 @@ def _signature(function: Callable[..., Any]) -> Mapping[str, Parameter]:
         return signature(function, eval_str=True).parameters
     except NameError:  # a type that is imported for type checkers only
         return signature(function).parameters
+    except ValueError:  # a class written in C has none that can be read
+        return {}

@@ -25,7 +25,7 @@ from heteroreg.export.graph import Graph
 from heteroreg.export.onnx import _traced, examples, largest_difference
 from heteroreg.system.errors import UserError
 from heteroreg.training import Config, Run
-from heteroreg.training.run import build
+from heteroreg.training.parts import Parts
 
 GUIDE = Path(__file__).parents[2] / "docs" / "export.md"
 
@@ -34,7 +34,7 @@ def graph_of(network: str, dims: int, method: str, **settings: Any) -> tuple[Gra
     """An untrained model that moves voxels, and the names of its inputs."""
     torch.manual_seed(1)
     config = Config.build({"network": network, "dims": dims, "method": method, "head_sd": 0.02, **settings})
-    graph = Graph(*build(config)).eval()
+    graph = Graph(*Parts.of(config, "the test").build()).eval()
     return graph, ("moving", "fixed", "noise")[: 3 if graph.sampled else 2]
 
 
@@ -65,7 +65,7 @@ def test_the_graph_is_the_networks() -> None:
     """Displacement, moved image, noise and weight by the parts that training calls."""
     torch.manual_seed(2)
     config = Config.build({"dims": 2, "method": "hetero", "head_sd": 0.1})
-    network, objective = (module.eval() for module in build(config))
+    network, objective = (module.eval() for module in Parts.of(config, "the test").build())
     graph = Graph(network, objective).eval()
     moving, fixed = examples(2, (30, 41), ("moving", "fixed"), seed=3)
     found = dict(zip(graph.outputs, graph(moving, fixed), strict=True))

@@ -19,6 +19,7 @@ from unittest.mock import patch
 import torch
 
 from heteroreg.data.samples.samples import Samples
+from heteroreg.losses import total
 from heteroreg.training import loop
 
 # Moments in which something is written, so that a full disk shows.
@@ -125,7 +126,7 @@ def watched(seen: Seen, moment: Callable[[str], None], fetched=None) -> Iterator
             seen.batches.setdefault(seen.step, set()).update(ids)
         return fetched(images()) if fetched else images()
 
-    def update(fabric, state, *args, inner=loop._update):
+    def update(fabric, state, *args, inner=loop.update):
         seen.step = state.step + 1
         now("update")
         figures = inner(fabric, state, *args)
@@ -143,7 +144,7 @@ def watched(seen: Seen, moment: Callable[[str], None], fetched=None) -> Iterator
             (Path, "mkdir", around(Path.mkdir, "mkdir", "made")),
             (Path, "unlink", around(Path.unlink, "unlink", "unlinked")),
             (loop, "validate", around(loop.validate, "validate", "validated")),
-            (loop, "_update", update),
+            (loop, "update", update),
         ):
             stack.enter_context(patch.object(owner, name, replacement))
         stack.enter_context(fetching(fetch))
@@ -247,7 +248,7 @@ def _nan(fault: Fault, seen: Seen) -> Iterator[None]:
             images[0, 0, 5, 7] = math.nan
         return images
 
-    def smoothness(velocity, weight, inner=loop.smoothness):
+    def smoothness(velocity, weight, inner=total.smoothness):
         value = inner(velocity, weight)
         if here("gradient") and velocity.requires_grad:
             return value + (velocity - velocity.detach()).abs().mean().sqrt()  # 0, with a gradient of 0·∞
@@ -271,11 +272,11 @@ def _nan(fault: Fault, seen: Seen) -> Iterator[None]:
 
     updates, watched_update = [0], []
     with ExitStack() as stack:
-        stack.enter_context(patch.object(loop, "smoothness", smoothness))
+        stack.enter_context(patch.object(total, "smoothness", smoothness))
         stack.enter_context(patch.object(loop, "validate", validate))
         stack.enter_context(watched(seen, lambda _name: None, fetched))
-        watched_update.append(loop._update)
-        stack.enter_context(patch.object(loop, "_update", update))
+        watched_update.append(loop.update)
+        stack.enter_context(patch.object(loop, "update", update))
         yield
 
 

@@ -29,8 +29,8 @@ from heteroreg.report.page import render_page
 from heteroreg.report.paper import figures_of
 from heteroreg.system.errors import UserError
 from heteroreg.training.config import Config, read_settings
-from heteroreg.training.loop import State
 from heteroreg.training.run import Run
+from heteroreg.training.state import State
 
 PREPARATION = Preparation(2, (1.5, 1.5))
 
@@ -114,7 +114,7 @@ def run(path: Path, number: int) -> None:
     if list(objective.parameters()):
         optimizers["variance"] = torch.optim.Adam(objective.parameters())
     random = torch.get_rng_state()
-    state = State(network, objective, optimizers)
+    state = State(network, objective, optimizers, found.parts().total_loss())
     state.restore(found)
     torch.set_rng_state(random)
     assert isinstance(state.step, int)

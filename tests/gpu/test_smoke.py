@@ -19,6 +19,7 @@ from heteroreg.evaluation import evaluate
 from heteroreg.methods import METHODS
 from heteroreg.registration.load import load
 from heteroreg.training import Run, loop, train
+from heteroreg.training.state import State
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that CUDA knows")
 
@@ -38,9 +39,9 @@ def float32() -> Iterator[None]:
 def test_trains_without_waiting_registers_and_evaluates(
     method: str, cohort_2d: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    update, watched = loop._update, []
+    update, watched = loop.update, []
 
-    def strict(fabric: Any, state: loop.State, *rest: Any) -> dict[str, Tensor]:
+    def strict(fabric: Any, state: State, *rest: Any) -> dict[str, Tensor]:
         """Any operation that waits for the GPU is an error."""
         assert fabric.device.type == "cuda"
         if state.step < WARM:
@@ -54,7 +55,7 @@ def test_trains_without_waiting_registers_and_evaluates(
         watched.append(state.step)
         return figures
 
-    monkeypatch.setattr(loop, "_update", strict)
+    monkeypatch.setattr(loop, "update", strict)
     settings = {"steps": 12, "batch_size": 4, "accumulate": 2, "log_every": 1, "validate_every": 6}
     run = train(cohort_2d, tmp_path / "run", method=method, **settings)
     assert watched == list(range(WARM, 12))
@@ -74,16 +75,16 @@ def test_resumes(cohort_2d: Cohort, tmp_path: Path) -> None:
     class Interrupt(Exception):
         pass
 
-    save = loop.State.save
+    save = State.save
 
-    def once(self: loop.State, run: Run) -> None:
+    def once(self: State, run: Run) -> None:
         save(self, run)
         stopped["count"] += 1
         if stopped["count"] == 1:
             raise Interrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop.State, "save", once)
+        patch.setattr(State, "save", once)
         with pytest.raises(Interrupt):
             train(cohort_2d, tmp_path / "run", **settings)
     run = train(cohort_2d, tmp_path / "run", resume=True)

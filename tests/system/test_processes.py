@@ -25,7 +25,7 @@ from heteroreg.system import lost_process as lost
 from heteroreg.system.errors import StoppedError, UserError
 from heteroreg.system.processes import start
 from heteroreg.training import Run, checkpoint, train
-from heteroreg.training.loop import State
+from heteroreg.training.state import State
 
 FLOAT = {"precision": "32-true", "log_every": 1}
 SETTINGS = {**FLOAT, "method": "hetero", "steps": 4, "batch_size": 4}

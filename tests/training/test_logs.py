@@ -1,11 +1,11 @@
 import errno
 import os
+import time
 from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from heteroreg.training import logs
 from heteroreg.training.logs import Log
 
 COLUMNS = ["loss", "seconds", "val_loss"]
@@ -39,6 +39,8 @@ def test_tensorboard_shows_it_and_leaves_out_what_was_done_anew(tmp_path):
         first.write(step, {"loss": 1.0, "val_loss": 2.0})
     second = Log(tmp_path, COLUMNS, 20)
     second.write(30, {"loss": 7.0})
+    first.flush()
+    second.flush()
     shown = EventAccumulator(str(tmp_path)).Reload()
     assert sorted(shown.Tags()["scalars"]) == ["loss", "validation/loss"]
     assert [(event.step, event.value) for event in shown.Scalars("loss")] == [(10, 1), (20, 1), (30, 7)]
@@ -46,7 +48,7 @@ def test_tensorboard_shows_it_and_leaves_out_what_was_done_anew(tmp_path):
 
 
 def test_two_logs_in_a_second_have_files_of_their_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(logs.time, "time", lambda: 1_700_000_000.0)
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_000.0)
     for step in (0, 1, 2):
         Log(tmp_path, COLUMNS, step)
     assert len(list(tmp_path.glob("events.out.tfevents.1700000000.*"))) == 3

@@ -12,7 +12,7 @@ from heteroreg.losses import Losses, MeanSquaredError
 from heteroreg.methods import METHODS, Method
 from heteroreg.system.errors import UserError
 from heteroreg.training import Run, checkpoint, loop, train
-from heteroreg.training.loop import State
+from heteroreg.training.state import State
 
 SHORT = {"steps": 6, "batch_size": 4, "log_every": 2}
 

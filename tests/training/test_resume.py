@@ -151,17 +151,17 @@ def test_random_numbers_go_on_where_they_were(cohort_2d, tmp_path, monkeypatch):
 def test_every_method_goes_on_bit_for_bit(method, cohort_2d, tmp_path, monkeypatch):
     settings = {"method": method, "steps": 4, "batch_size": 2, "log_every": 1, "validate_every": 4}
     whole = train(cohort_2d, tmp_path / "whole", checkpoint_every=2, **settings)
-    update = loop._update
+    update = loop.update
 
     def cut(fabric, state, *others):
         if state.step == 3:
             raise CrashError
         return update(fabric, state, *others)
 
-    monkeypatch.setattr(loop, "_update", cut)
+    monkeypatch.setattr(loop, "update", cut)
     with pytest.raises(CrashError):
         train(cohort_2d, tmp_path / "cut", checkpoint_every=2, **settings)
-    monkeypatch.setattr(loop, "_update", update)
+    monkeypatch.setattr(loop, "update", update)
     assert_same(whole, train(cohort_2d, tmp_path / "cut", resume=True))
 
 

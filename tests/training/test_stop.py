@@ -142,10 +142,10 @@ def test_a_training_in_another_thread(cohort_2d, tmp_path):
     ("name", "call", "step"),
     [
         ("progress", 1, 1),  # before the first step
-        ("_update", 1, 1),
-        ("_update", 5, 5),
+        ("update", 1, 1),
+        ("update", 5, 5),
         ("validate", 1, 5),  # after step 4: one more step
-        ("_update", 8, 8),
+        ("update", 8, 8),
     ],
 )
 def test_a_stop_saves_the_step(number, name, call, step, cohort_2d, tmp_path, monkeypatch):
@@ -169,7 +169,7 @@ def test_a_stop_in_the_last_validation_ends_what_follows(cohort_2d, tmp_path, mo
 
 
 def test_the_second_ctrl_c_in_a_training(cohort_2d, tmp_path, monkeypatch):
-    at(monkeypatch, "_update", 6, lambda: [signal.raise_signal(signal.SIGINT) for _ in range(2)])
+    at(monkeypatch, "update", 6, lambda: [signal.raise_signal(signal.SIGINT) for _ in range(2)])
     with pytest.raises(KeyboardInterrupt):
         train(cohort_2d, tmp_path / "run", **SETTINGS)
     assert last(tmp_path / "run") == 4
@@ -179,7 +179,7 @@ def test_handlers_are_restored_after_a_fault(cohort_2d, tmp_path, monkeypatch):
     def fail():
         raise ValueError("a fault")
 
-    at(monkeypatch, "_update", 3, fail)
+    at(monkeypatch, "update", 3, fail)
     with pytest.raises(ValueError, match="a fault"):
         train(cohort_2d, tmp_path / "run", **SETTINGS)
 
@@ -192,7 +192,7 @@ def command(monkeypatch, capsys, *arguments):
 
 
 def test_the_command_says_so(cohort_2d, tmp_path, monkeypatch, capsys):
-    at(monkeypatch, "_update", 3, ask(signal.SIGTERM))
+    at(monkeypatch, "update", 3, ask(signal.SIGTERM))
     code, text = command(monkeypatch, capsys, "train", cohort_2d.name, "--out", tmp_path / "run", "--steps", 8)
     assert code == 143
     assert text == f"heteroreg: {tmp_path / 'run'}: stopped and saved after step 3 of 8; go on with --resume\n"
@@ -220,7 +220,7 @@ def test_a_command_outside_of_training(number, code, cohort_2d, tmp_path, monkey
 def test_a_demo(where, tmp_path, monkeypatch, capsys):
     out = tmp_path / "demo"
     if where == "train":
-        at(monkeypatch, "_update", 3, ask(signal.SIGINT))
+        at(monkeypatch, "update", 3, ask(signal.SIGINT))
         line = f"{out}: the demo was stopped; the same command begins it anew"
     else:
         monkeypatch.setattr(demo, "evaluate", lambda *_, **__: signal.raise_signal(signal.SIGINT))

@@ -19,6 +19,7 @@ from heteroreg.system.processes import start
 from heteroreg.training import loop
 from heteroreg.training.config import Config
 from heteroreg.training.finite import FiniteCheck
+from heteroreg.training.parts import Parts
 from heteroreg.training.schedule import Phase
 
 # What brings values to the processor, or takes them from it: on a GPU each of them waits.
@@ -70,14 +71,14 @@ def waits_of_a_step(
     config = Config.build({"method": method, "dims": 2, "size": (32, 48), "batch_size": 2} | settings)
     fabric = start("bf16-mixed")
     samples = load_samples(cohort, config.preparation, config.size or ())
-    state = loop.set_up(fabric, config)
+    state = loop.set_up(fabric, Parts.of(config, "the test"))
     waits = Waits()
 
     def begin(*_: Any) -> None:
         waits.__enter__()
 
     state.network.register_forward_pre_hook(begin)
-    figures = loop._update(fabric, state, samples, config, stage, Window(waits))
+    figures = loop.update(fabric, state, samples, config, stage, Window(waits))
     assert math.isfinite(float(figures["loss"]))
     return waits.found
 

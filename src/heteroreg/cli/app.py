@@ -226,15 +226,14 @@ def train(
     from heteroreg.training.config import read_settings
 
     named = {
-        "method": method, "network": network, "dims": dims, "steps": steps, "seed": seed, "precision": precision,
+        "dims": dims, "steps": steps, "seed": seed, "precision": precision,
     }  # fmt: skip
     settings = {**(read_settings(config) if config else {}), **_settings(set_ or [])}
     settings |= {key: value for key, value in named.items() if value is not None}
-    _find_own_modules(method, network)
     with showing(is_shown() and not _is_follower()):
         run(
-            Cohort.read(cohort, confine=confine), out, config=settings, resume=resume, devices=devices, nodes=nodes,
-            strategy=strategy, show=is_shown(),
+            Cohort.read(cohort, confine=confine), out, method=method, network=network, config=settings,
+            resume=resume, devices=devices, nodes=nodes, strategy=strategy, show=is_shown(),
         )  # fmt: skip
     if is_first():
         say(f"trained; the run is in {out}")
@@ -619,12 +618,6 @@ def say(text: str) -> None:
 def _is_follower() -> bool:
     """Return True if another process started this one to train together."""
     return any(os.environ.get(name, "0") not in ("", "0") for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
-
-
-def _find_own_modules(*names: str | None) -> None:
-    """Let Python find the user's modules of `package.module:name` in the working folder, as `python -m` does."""
-    if any(name is not None and ":" in name for name in names) and "" not in sys.path:
-        sys.path.insert(0, "")
 
 
 def _settings(pairs: list[str], option: str = "--set") -> dict[str, Any]:

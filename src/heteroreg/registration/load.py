@@ -15,6 +15,7 @@ from heteroreg.registration.result import Registrar, Registration
 from heteroreg.registration.shared import may_be_shared
 from heteroreg.system.errors import UserError
 from heteroreg.system.run_files import CONFIG
+from heteroreg.training.parts import MethodLike, NetworkLike
 from heteroreg.training.run import Run
 
 Loadable: TypeAlias = "str | Path | Run"
@@ -31,6 +32,8 @@ def load(
     samples: int | None = None,
     refine: int = 0,
     threads: int | None = None,
+    method: MethodLike = None,
+    network: NetworkLike = None,
 ) -> BaseRegistrar:
     """Load a registrar.
 
@@ -45,6 +48,9 @@ def load(
             3D network.
         refine: Steps of instance optimisation for each pair, from the model's estimate; see `refinement.refine`.
         threads: Threads of elastix for one pair; 1 by default.
+        method: The method of a run that was trained with one from outside heteroreg: the object, or its import path
+            `package.module:name`. What a run names is never imported by itself.
+        network: Likewise the network.
 
     Raises:
         UserError: There is no such registrar; its checkpoint is damaged or of a newer version; elastix is not
@@ -60,6 +66,9 @@ def load(
     if threads is not None and what != "elastix":
         raise UserError(f"threads: is for elastix, not for {_name(what)}", argument="threads")
     if what in ("elastix", "undeformed"):
+        for argument, own in (("method", method), ("network", network)):
+            if own is not None:
+                raise UserError(f"{argument}: is for a run, not for {what}", argument=argument)
         if samples is not None:
             raise UserError(f"samples: {what} has no displacement uncertainty", argument="samples")
         if refine:
@@ -70,6 +79,7 @@ def load(
         return Elastix(threads or 1)
     options: dict[str, Any] = {
         "checkpoint": checkpoint, "device": device, "precision": precision, "samples": samples, "refine": refine,
+        "method": method, "network": network,
     }  # fmt: skip
     if isinstance(what, Run):
         return ModelRegistrar(what, **options)

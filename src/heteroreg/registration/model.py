@@ -15,7 +15,6 @@ from torch import Tensor
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
 from heteroreg.data.samples.preparation import SMALLEST_AXIS, Scale, resample, scale_of, slices_of
-from heteroreg.methods import find_method
 from heteroreg.registration.base import BaseRegistrar
 from heteroreg.registration.refinement import refine
 from heteroreg.registration.result import Registration, no_uncertainty
@@ -26,7 +25,8 @@ from heteroreg.spatial.grids import resample_map
 from heteroreg.system.errors import UserError
 from heteroreg.system.precision import autocast
 from heteroreg.system.progress import progress
-from heteroreg.training.run import Run, total_loss
+from heteroreg.training.parts import MethodLike, NetworkLike
+from heteroreg.training.run import Run
 from heteroreg.uncertainty.posterior import VelocityPosterior, whole
 
 SLICES_AT_ONCE = 16
@@ -70,6 +70,8 @@ class ModelRegistrar(BaseRegistrar):
             default 32 for a 2D and 16 for a 3D network.
         refine: Steps of instance optimisation for each pair, from the network's estimate; see `refinement.refine`.
         name: Name in tables; that of the run's folder by default.
+        method: The method, if the run was trained with one from outside heteroreg: the object, or its import path.
+        network: Likewise the network.
 
     Raises:
         UserError: The checkpoint cannot be used; `samples` is below 2, or the model has no displacement
@@ -85,19 +87,24 @@ class ModelRegistrar(BaseRegistrar):
         samples: int | None = None,
         refine: int = 0,
         name: str | None = None,
+        *,
+        method: MethodLike = None,
+        network: NetworkLike = None,
     ) -> None:
         self.run = run
         self._name = name or run.folder.resolve().name
+        parts = run.parts(method=method, network=network)
         if refine < 0:
             raise UserError(f"refine: {refine} is negative; give a whole number from 0 up", argument="refine")
         self.refine = refine
-        if samples is not None and not find_method(run.config.method).uncertain:
+        if samples is not None and not parts.method.uncertain:
             raise no_uncertainty(f"{run.folder}: {run.config.method}", argument="samples")
         if samples is not None and samples < 2:
             raise UserError(f"samples: {samples} is too few; give at least 2", argument="samples")
         self.samples = DEFAULT_SAMPLES[run.config.preparation.dims] if samples is None else samples
         self.precision = precision
-        self.network, self.objective = run.modules(checkpoint)
+        self.total = parts.total_loss()
+        self.network, self.objective = run.modules(checkpoint, method=method, network=network)
         self.to(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
 
     @classmethod
@@ -237,7 +244,7 @@ class ModelRegistrar(BaseRegistrar):
         with progress("estimating the displacement", None), autocast(self.precision, self.device):
             displacement = self.network(moving, fixed)
         if self.refine:
-            total, int_steps = total_loss(self.run.config), self.network.int_steps
+            total, int_steps = self.total, self.network.int_steps
             displacement = refine(
                 displacement, moving, fixed, self.objective, total, int_steps, self.refine, self.precision
             )

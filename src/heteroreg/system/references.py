@@ -74,5 +74,8 @@ def takes(function: Callable[..., Any], keyword: str) -> bool:
     constructor = getattr(function, "__init__", None) if isinstance(function, type) else None
     if getattr(constructor, "__module__", None) == "torch.nn.modules.module":
         return False  # a module without its own constructor takes nothing, whatever its signature says
-    parameters = signature(function).parameters
+    try:
+        parameters = signature(function).parameters
+    except ValueError:  # a class written in C has none that can be read
+        return False
     return keyword in parameters or any(one.kind is Parameter.VAR_KEYWORD for one in parameters.values())

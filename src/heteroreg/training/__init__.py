@@ -1,4 +1,4 @@
-"""Training: the configuration, the loop, and what a run leaves."""
+"""Training: the configuration, the loop, and the run that it leaves."""
 
 from __future__ import annotations
 

@@ -3,44 +3,53 @@
 from __future__ import annotations
 
 import csv
-import io
-import itertools
-import os
-import socket
-import time
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.record_writer import RecordWriter
+from typing import Self
 
 from heteroreg.system.files import append, flush, write_text
 from heteroreg.system.run_files import METRICS
 
-_FILES = itertools.count()
-
 
 class Log:
-    """Writes a row of figures per logged step.
+    """Writer of the figures of each logged step.
+
+    TensorBoard writes in a thread of its own, which `flush` waits for. A fault of that thread is raised by the
+    next `write` or `flush`.
 
     Args:
-        folder: Of the run.
-        columns: Of `metrics.csv`, beside `step`.
-        step: The step that the run goes on from; rows of later steps, which a killed run may have left, go.
+        folder: Folder of the run.
+        columns: Columns of `metrics.csv`, beside `step`.
+        step: The step that the run goes on from. Rows of later steps, which a killed run may have left, are
+            removed, and TensorBoard leaves them out.
 
     Attributes:
-        seconds: The time of training up to the row that the run goes on from.
+        seconds: Time of training up to the row that the run goes on from.
     """
 
     def __init__(self, folder: Path, columns: Sequence[str], step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # takes a second, which only a training needs
+
         self._path = folder / METRICS
         self._columns = ["step", *columns]
         rows = self._rows(step)
         at = self._columns.index("seconds") if "seconds" in columns else None
         self.seconds = float(rows[-1][at]) if rows and at is not None and rows[-1][at] else 0.0
         write_text(self._path, "\n".join(",".join(row) for row in [self._columns, *rows]) + "\n")
-        self._events = Events(folder, step)
+        with _named(folder):
+            self._events = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+
+    @classmethod
+    @contextmanager
+    def open(cls, folder: Path, columns: Sequence[str], step: int) -> Iterator[Self]:
+        """Open a log for the time of a block; see the class."""
+        with _quiet_writer_thread():
+            log = cls(folder, columns, step)
+            yield log
+            with _named(folder):  # after a fault there is nothing more to write
+                log._events.close()
 
     def _rows(self, step: int) -> list[list[str]]:
         if not self._path.is_file():
@@ -51,44 +60,47 @@ class Log:
         return [row for row in rows if len(row) == len(self._columns) and int(row[0]) <= step]
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
-        """Adds the row of a step; columns without a figure stay empty."""
+        """Add the row of a step; columns without a figure stay empty."""
         cells = [str(step), *(f"{figures[name]:.6g}" if name in figures else "" for name in self._columns[1:])]
         append(self._path, (",".join(cells) + "\n").encode())
-        self._events.write(step, {name.replace("val_", "validation/", 1): value for name, value in figures.items()})
+        with _named(self._path.parent):
+            for name, value in figures.items():
+                self._events.add_scalar(name.replace("val_", "validation/", 1), value, step)
 
     def flush(self) -> None:
-        """Brings the rows to the disk, so that a checkpoint is never ahead of them."""
+        """Bring the rows and events to the disk, so that a checkpoint is never ahead of them."""
         flush(self._path)
+        with _named(self._path.parent):
+            self._events.flush()
 
 
-class Events:
-    """A file of TensorBoard events.
+@contextmanager
+def _named(folder: Path) -> Iterator[None]:
+    """Name the folder in an error that does not name its file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(folder)) from error
 
-    TensorBoard's own writer leaves the writing to a thread. On a full disk that thread dies with a traceback
-    while the training goes on, and when it flushes depends on the clock. Here a row is on its way to the disk
-    when `write` returns, and a fault is raised where it happens.
 
-    Args:
-        folder: Of the run.
-        step: The step that the run goes on from; TensorBoard then leaves out later steps of earlier files.
-    """
+@contextmanager
+def _quiet_writer_thread() -> Iterator[None]:
+    """Print no traceback of TensorBoard's thread within the block, as the main thread raises the same error."""
+    before, others = threading.excepthook, set(threading.enumerate())
 
-    def __init__(self, folder: Path, step: int) -> None:
-        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_FILES)}"
-        self._path = folder / name
-        first = [Event(wall_time=time.time(), file_version="brain.Event:2")]
-        if step:
-            start = SessionLog(status=SessionLog.START)
-            first.append(Event(wall_time=time.time(), step=step + 1, session_log=start))
-        self._add(first)
+    def is_writer(thread: threading.Thread | None) -> bool:
+        return thread not in others and type(thread).__module__.startswith("tensorboard.")
 
-    def write(self, step: int, figures: Mapping[str, float]) -> None:
-        """Adds the figures of a step."""
-        values = [Summary.Value(tag=name, simple_value=value) for name, value in figures.items()]
-        self._add([Event(wall_time=time.time(), step=step, summary=Summary(value=values))])
+    def report(fault: threading.ExceptHookArgs) -> None:
+        if not is_writer(fault.thread):
+            before(fault)
 
-    def _add(self, events: Sequence[Event]) -> None:
-        records = io.BytesIO()
-        for event in events:
-            RecordWriter(records).write(event.SerializeToString())
-        append(self._path, records.getvalue())
+    threading.excepthook = report
+    try:
+        yield
+    finally:
+        for thread in filter(is_writer, threading.enumerate()):
+            thread.join(timeout=1)  # it may have failed and be about to report
+        threading.excepthook = before

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from heteroreg.losses import Objective, TotalLoss
-from heteroreg.methods import find_method, find_network
+from heteroreg.losses import Objective
 from heteroreg.networks import DisplacementNetwork
 from heteroreg.system.errors import UserError
 from heteroreg.system.run_files import CHECKPOINTS, CONFIG, METRICS
 from heteroreg.training import checkpoint
 from heteroreg.training.config import Config
+from heteroreg.training.parts import MethodLike, NetworkLike, Parts
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,40 +63,40 @@ class Run:
         """The folder of the checkpoint `last` or `best`."""
         return self.folder / CHECKPOINTS / name
 
-    def modules(self, name: str = "best") -> tuple[DisplacementNetwork, Objective]:
-        """The trained displacement estimator and objective, in evaluation mode.
+    def parts(self, *, network: NetworkLike = None, method: MethodLike = None) -> Parts:
+        """Return the network and the method of the run.
+
+        Args:
+            network: The network, if the run was trained with one from outside heteroreg: the object, or its import
+                path `package.module:name`.
+            method: Likewise the method.
+
+        Raises:
+            UserError: The run needs one of them and it is not given, or was trained with another.
+        """
+        return Parts.of(self.config, self.folder, network=network, method=method)
+
+    def modules(
+        self, name: str = "best", *, network: NetworkLike = None, method: MethodLike = None
+    ) -> tuple[DisplacementNetwork, Objective]:
+        """Return the trained displacement estimator and objective, in evaluation mode.
 
         Args:
             name: The checkpoint: `best` on the validation pairs, or `last`. Without validation there is only
                 the last.
+            network: As in `parts`.
+            method: As in `parts`.
 
         Raises:
-            UserError: The checkpoint is missing or damaged, or there is none of that name.
+            UserError: The checkpoint is missing or damaged, or there is none of that name; or as `parts`.
         """
         if name not in ("best", "last"):
             raise UserError(f"{self.folder}: has no checkpoint '{name}'; choose best or last")
         folder = self.checkpoint(name)
         folder = folder if (folder / checkpoint.STATE).is_file() else self.checkpoint("last")
+        parts = self.parts(network=network, method=method)
         tensors, _ = checkpoint.load(folder)
-        network, objective = build(self.config)
-        checkpoint.restore_module(network, tensors, "network", folder)
+        estimator, objective = parts.build()
+        checkpoint.restore_module(estimator, tensors, "network", folder)
         checkpoint.restore_module(objective, tensors, "objective", folder)
-        return network.eval(), objective.eval()
-
-
-def build(config: Config) -> tuple[DisplacementNetwork, Objective]:
-    """Return the displacement estimator and the objective of a resolved configuration, untrained."""
-    assert config.dims is not None
-    method = find_method(config.method)
-    # Not every network knows these keywords.
-    options = {"uncertain": True, "correlation": config.correlation} if method.uncertain else {}
-    network = find_network(config.network).make(
-        config.dims, size=config.size, int_steps=config.int_steps, head_sd=config.head_sd, **options
-    )
-    return network, method.make(config.dims, gamma=config.gamma, beta=config.beta, **config.method_options)
-
-
-def total_loss(config: Config) -> TotalLoss:
-    """Return the total loss of a resolved configuration."""
-    assert config.dims is not None
-    return find_method(config.method).total_loss(config.dims, config.smoothness, config.alpha)
+        return estimator.eval(), objective.eval()

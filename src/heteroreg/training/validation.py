@@ -43,6 +43,19 @@ class Validation:
         """What the best checkpoint has most of: Dice, or the negative loss where there are no labels."""
         return -self.loss if self.mean_dice is None else self.mean_dice
 
+    def figures(self) -> dict[str, float]:
+        """Return the scores by the names of their columns in `metrics.csv`."""
+        found = {
+            "val_loss": self.loss,
+            "val_folding_percent": self.folding_percent,
+            "val_displacement_voxels": self.displacement,
+        }
+        if self.mean_dice is not None:
+            found |= {"val_dice": self.mean_dice} | {
+                f"val_dice_{label}": value for label, value in self.dice.items()
+            }
+        return found
+
 
 @torch.no_grad()
 def validate(

@@ -1,0 +1,93 @@
+"""The run that a training works on: a new one, or the one to go on with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from heteroreg.data.cohort import Cohort
+from heteroreg.methods import find_method, find_network, from_outside
+from heteroreg.system.errors import UserError
+from heteroreg.system.files import require_free
+from heteroreg.system.run_files import CONFIG
+from heteroreg.training.config import Config
+from heteroreg.training.parts import MethodLike, NetworkLike, Parts
+from heteroreg.training.resolve import resolve
+from heteroreg.training.run import Run
+
+
+@dataclass(frozen=True)
+class OpenedRun:
+    """A run to be trained.
+
+    Attributes:
+        run: The run.
+        parts: Its method and network.
+        new: True if its folder does not hold its configuration yet.
+    """
+
+    run: Run
+    parts: Parts
+    new: bool
+
+
+def open_run(
+    folder: Path,
+    learn: Cohort,
+    resume: bool,
+    config: Mapping[str, Any] | Config | None,
+    settings: Mapping[str, Any],
+    *,
+    method: MethodLike,
+    network: NetworkLike,
+) -> OpenedRun:
+    """Open the run to go on with, or configure a new one.
+
+    Args:
+        folder: Folder of the run.
+        learn: Pairs to learn from.
+        resume: Go on with the run in the folder, if there is one.
+        config: Settings.
+        settings: Settings over those.
+        method: See `train`.
+        network: See `train`.
+
+    Raises:
+        UserError: The folder holds something else, or another cohort's run; a setting is unfit.
+    """
+    if not (resume and (folder / CONFIG).is_file()):
+        return _new(folder, learn, config, settings, method, network)
+    run = Run.read(folder)
+    if Path(run.config.cohort or "").resolve() != Path(learn.name).resolve():
+        raise UserError(
+            f"{folder}: was trained on {run.config.cohort}, not on {learn.name}; name that cohort to resume"
+        )
+    # The configuration of the run holds, so that for a row of the tables nothing is asked of what is given.
+    own = method if from_outside(run.config.method) else None
+    net = network if from_outside(run.config.network) else None
+    return OpenedRun(run, run.parts(method=own, network=net), new=False)
+
+
+def _new(
+    folder: Path,
+    learn: Cohort,
+    config: Mapping[str, Any] | Config | None,
+    settings: Mapping[str, Any],
+    method: MethodLike,
+    network: NetworkLike,
+) -> OpenedRun:
+    require_free(folder, CONFIG)
+    if (folder / CONFIG).is_file():
+        raise UserError(f"resume: {folder} holds a run; resume it, or choose another folder", argument="resume")
+    layer = config.model_dump(exclude_unset=True) if isinstance(config, Config) else config or {}
+    given: dict[str, Any] = {}
+    own = None if method is None else find_method(method)
+    if own is not None:
+        given["method"] = own.name
+    if network is not None:
+        given["network"] = find_network(network).name
+    found = resolve(Config.build(layer, settings, given, method=own), learn)
+    parts = Parts.of(found, "the configuration", method=method, network=network)
+    return OpenedRun(Run(folder, found), parts, new=True)
