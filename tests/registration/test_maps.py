@@ -12,7 +12,7 @@ from heteroreg.registration.maps import Maps
 def test_all_arrays_lie_on_the_fixed_grid():
     fixed = Image.from_array(np.arange(4.0, dtype=np.float32).reshape(4, 1).repeat(3, 1), (1.0, 1.0))
     moving = Image.from_array(np.arange(2.0, dtype=np.float32).reshape(2, 1).repeat(3, 1), (2.0, 1.0))
-    maps = Maps.from_registration(Undeformed().register(moving, fixed))
+    maps = Undeformed().register(moving, fixed).maps()
     assert maps.spacing == (1.0, 1.0)
     assert maps.shape == maps.moving.shape == maps.moved.shape == (4, 3)
     np.testing.assert_allclose(maps.moving[:3, 0], [0, 0.5, 1])  # every other voxel lies between two of 2 mm

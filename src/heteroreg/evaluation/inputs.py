@@ -72,7 +72,7 @@ def maps_of(registration: Registration, inputs: Inputs) -> Maps:
     if inputs.moving_labels is not None and registration.moved_labels is None:
         raise ValueError("the registrar was given labels and returned none")
     return replace(
-        Maps.from_registration(registration),
+        registration.maps(),
         fixed_labels=_array(inputs.fixed_labels),
         # A registrar need not hand back the moving labels.
         moving_labels=_array(_on(inputs.moving_labels, inputs.fixed.grid, labels=True)),

@@ -7,10 +7,6 @@ from typing import Any, Self
 
 import numpy as np
 
-from heteroreg.data.grid import Grid
-from heteroreg.data.image import Image
-from heteroreg.data.samples.preparation import resample
-from heteroreg.registration.result import Registration
 from heteroreg.system.arrays import Array
 
 GREY_IMAGES = ("fixed", "moving", "moved")
@@ -52,26 +48,6 @@ class Maps:
     displacement_sd: Array | None = None
     end_point_error: Array | None = None
 
-    @staticmethod
-    def from_registration(registration: Registration) -> Maps:
-        """Collect the arrays that a registration holds.
-
-        The fixed labels and the two maps of the truth are unknown to a registration; add them with
-        `dataclasses.replace`.
-        """
-        return Maps(
-            spacing=registration.grid.spacing,
-            fixed=registration.fixed.array,
-            moving=resample(registration.moving, registration.grid).array,
-            moved=registration.moved.array,
-            displacement=registration.displacement,
-            moving_labels=_labels_on(registration.grid, registration.moving_labels),
-            moved_labels=_array(registration.moved_labels),
-            noise_sd=_array(registration.noise_sd),
-            weight=_array(registration.weight),
-            displacement_sd=_array(registration.displacement_sd),
-        )
-
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the fixed grid."""
@@ -87,11 +63,3 @@ class Maps:
         slices: dict[str, Any] = {name: array[..., index] for name, array in self.arrays().items()}
         slices["displacement"] = slices["displacement"][:2]
         return replace(self, spacing=self.spacing[:2], **slices)
-
-
-def _array(image: Image | None) -> Array | None:
-    return None if image is None else image.array
-
-
-def _labels_on(grid: Grid, labels: Image | None) -> Array | None:
-    return None if labels is None else resample(labels, grid, labels=True).array

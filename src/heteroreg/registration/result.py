@@ -15,9 +15,11 @@ import torch
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, write_image
 from heteroreg.data.io.displacement import write_displacement
+from heteroreg.data.samples.preparation import resample
 from heteroreg.methods import METHODS
+from heteroreg.registration.maps import Maps
 from heteroreg.spatial.field import Field
-from heteroreg.system.arrays import Floats
+from heteroreg.system.arrays import Array, Floats
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_folder, write_text
 from heteroreg.system.progress import progress, reported
@@ -155,7 +157,27 @@ class Registration:
         """Return a Matplotlib figure: images, displacement as a grid, and maps; see `plot_registration`."""
         from heteroreg.registration.plot import plot_registration  # Matplotlib is slow to import
 
-        return plot_registration(self, slice)
+        return plot_registration(self.maps(), slice)
+
+    def maps(self) -> Maps:
+        """Return all arrays on the fixed grid.
+
+        A registration does not know the fixed labels nor the true noise and error; add them with
+        `dataclasses.replace`.
+        """
+        grid, labels = self.grid, self.moving_labels
+        return Maps(
+            spacing=grid.spacing,
+            fixed=self.fixed.array,
+            moving=resample(self.moving, grid).array,
+            moved=self.moved.array,
+            displacement=self.displacement,
+            moving_labels=None if labels is None else resample(labels, grid, labels=True).array,
+            moved_labels=_array(self.moved_labels),
+            noise_sd=_array(self.noise_sd),
+            weight=_array(self.weight),
+            displacement_sd=_array(self.displacement_sd),
+        )
 
     def save(self, folder: str | Path) -> None:
         """Write the registration as a folder, atomically.
@@ -215,6 +237,10 @@ class Registration:
             if samples is not None:
                 sizes[str(label)]["interval_95"] = list(samples.interval(label))
         return sizes
+
+
+def _array(image: Image | None) -> Array | None:
+    return None if image is None else image.array
 
 
 def no_uncertainty(what: str, argument: str | None = None) -> UserError:

@@ -10,7 +10,7 @@ import torch
 from heteroreg.spatial.jacobian import jacobian_determinant
 from heteroreg.system.arrays import Array, Doubles
 
-SMALLEST_DETERMINANT = 1e-9
+SMALLEST_COUNTED_DETERMINANT = 1e-9
 
 
 def folding_percent(displacement: Any) -> float:
@@ -67,4 +67,4 @@ def percent_folded(jacobian: Array) -> float:
 
 def sd_of_log(jacobian: Array) -> float:
     """Return the standard deviation of the logarithm of determinants, those below 1e-9 being taken as 1e-9."""
-    return float(np.std(np.log(np.maximum(jacobian, SMALLEST_DETERMINANT))))
+    return float(np.std(np.log(np.maximum(jacobian, SMALLEST_COUNTED_DETERMINANT))))

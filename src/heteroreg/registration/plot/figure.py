@@ -29,7 +29,6 @@ from heteroreg.registration.plot.drawing import (
 )
 from heteroreg.registration.plot.kinds import MAP_KINDS, MapKind
 from heteroreg.registration.plot.style import INK_COLOUR, styled
-from heteroreg.registration.result import Registration
 from heteroreg.system.errors import UserError
 
 # Inches.
@@ -45,17 +44,16 @@ LEGEND_LABELS = 8  # more do not fit into a line
 Draw = Callable[[Axes], Any]
 
 
-def plot_registration(registration: Registration, slice: int | None = None) -> Figure:  # noqa: A002 - public name
+def plot_registration(maps: Maps, slice: int | None = None) -> Figure:  # noqa: A002 - public name
     """Return the figure of one registration; see `plot_registrations`.
 
     Args:
-        registration: The registration.
+        maps: Maps of the registration, 2D or 3D.
         slice: Index of the slice along the last axis of a volume; the middle one by default.
 
     Raises:
         UserError: `slice` lies outside the volume.
     """
-    maps = Maps.from_registration(registration)
     if len(maps.shape) == 3:
         count = maps.shape[-1]
         if slice is not None and not 0 <= slice < count:
