@@ -5,19 +5,25 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import SimpleITK as sitk
 import typer
 import yaml
+from typer.testing import CliRunner
 
 import heteroreg
-from heteroreg import losses, networks
+from heteroreg import Cohort, Config, evaluate, load, losses, networks, train
 from heteroreg.cli.app import app
+from heteroreg.data.phantom import write_phantom
 from heteroreg.evaluation.metrics import is_metric
 from heteroreg.methods import METHODS
-from heteroreg.training import Config
+from heteroreg.registration import elastix
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -26,6 +32,7 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "benchmarks").glob("*.md")),
 ]
+PARAMETERS = Path(elastix.__file__).with_name("bspline.txt")
 COMMANDS = typer.main.get_command(app).commands
 
 
@@ -65,10 +72,115 @@ def test_the_guide_has_commands() -> None:
     assert len(command_lines()) > 20
 
 
+# Lines that only parse: they need data, machines or hours that a test does not have.
+ELSEWHERE = re.compile(
+    r"[~$*?]|\.\./shared|--(devices|nodes|slurm)|heteroreg (study|demo)|steps 6000|cohorts/(acdc|camus|mnms|oasis)"
+    r"|me/cardiac|exams|echo|downloaded|hearts64|ED\.fcsv|--pairs 1200|convert registered "
+)
+# Pages that have a test of their own, or no command that can run here.
+OWN_TEST = {"extend.md", "export.md", "outside.md", "cluster.md", "CONTRIBUTING.md"}
+SHORT = ["--steps", "2", "--set", "validate_every=2", "--set", "batch_size=2"]
+
+
+def runs_here(page: Path, text: str) -> bool:
+    """Return whether a command of a page can run on a small phantom cohort."""
+    return page.parent.name != "benchmarks" and page.name not in OWN_TEST and not ELSEWHERE.search(text)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the files that the pages name, made from a small phantom."""
+    place = tmp_path_factory.mktemp("guide")
+    cohort = place / "cohorts" / "mine"
+    write_phantom(cohort, pairs=6, size=32)
+    (place / "my-data").mkdir()
+    for patient in range(1, 7):
+        for frame, image in (("ED", "moving"), ("ES", "fixed")):
+            source = cohort / f"phantom{patient:03}_{image}.nii.gz"
+            shutil.copy(source, place / "my-data" / f"p{patient}_{frame}.nii.gz")
+            labels = cohort / f"phantom{patient:03}_{image}_labels.nii.gz"
+            shutil.copy(labels, place / "my-data" / f"p{patient}_{frame}_gt.nii.gz")
+    for name in ("ED", "ES", "ED_gt", "ES_gt"):
+        shutil.copy(place / "my-data" / f"p6_{name}.nii.gz", place / f"{name}.nii.gz")
+    shutil.copy(place / "ED.nii.gz", place / "other.nii.gz")
+    sitk.WriteTransform(sitk.TranslationTransform(2, (1.0, 0.0)), str(place / "affine.tfm"))
+    (place / "settings.yaml").write_text("smoothness: 0.02\n")
+    shutil.copy(PARAMETERS, place / "mine.txt")
+    for name in ("mse", "hetero"):
+        train(cohort, place / "runs" / name, method=name, steps=2, batch_size=2, validate_every=2)
+        for seed in (0, 1):
+            evaluate(load(place / "runs" / name), Cohort.read(cohort), out=place / "scores" / f"{name}-seed{seed}")
+        evaluate(load(place / "runs" / name), Cohort.read(cohort), out=place / "scores" / name)
+    for name in ("a", "b"):
+        shutil.copytree(place / "scores" / "hetero", place / "scores" / name)
+    load(place / "runs" / "hetero").register(place / "ED.nii.gz", place / "ES.nii.gz").save(place / "registered")
+    return place
+
+
+@pytest.fixture
+def inside(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of the pages, as the current folder."""
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    return place
+
+
+lines_done: set[str] = set()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_code_of_the_guide_compiles(page: Path) -> None:
-    for number, block in enumerate(blocks(page, "python")):
+def test_the_commands_of_a_page_run(inside: Path, page: Path) -> None:
+    for name, line in command_lines():
+        if name != page.name or not runs_here(page, line) or line in lines_done:
+            continue
+        lines_done.add(line)  # the same line on another page would do the same
+        arguments = shlex.split(line, comments=True)[1:]
+        if arguments[0] in ("train", "register", "evaluate", "import", "export"):
+            remove(COMMANDS[arguments[0]].make_context(arguments[0], arguments[1:]).params["out"])
+        if "elastix" in line:
+            python("-m", "heteroreg", *arguments)
+            continue
+        result = CliRunner().invoke(app, [*arguments, *(SHORT if arguments[0] == "train" else [])])
+        assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception}"
+
+
+def remove(path: Path | str) -> None:
+    """Delete a file or folder of an earlier command."""
+    shutil.rmtree(path) if Path(path).is_dir() else Path(path).unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_code_of_a_page_runs(inside: Path, page: Path) -> None:
+    found = blocks(page, "python")
+    for number, block in enumerate(found):
         compile(block, f"{page.name}[{number}]", "exec")
+    code = "\n".join(block for block in found if runs_here(page, "") and "slicer." not in block)
+    if code:
+        python("-c", re.sub(r"steps=\d+", "steps=2, batch_size=2, validate_every=2", code))
+
+
+def python(*arguments: str) -> None:
+    """Run Python in a process of its own, which elastix needs beside PyTorch."""
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_most_commands_run() -> None:
+    pages = {page.name: page for page in PAGES}
+    run = [line for name, line in command_lines() if runs_here(pages[name], line)]
+    assert len(set(run)) > 35
+    assert {shlex.split(line)[1] for line in run} >= {
+        "check",
+        "compare",
+        "convert",
+        "evaluate",
+        "import",
+        "phantom",
+        "push",
+        "register",
+        "train",
+        "warp",
+    }
 
 
 def test_the_settings_as_published_are_settings() -> None:
