@@ -1,8 +1,7 @@
-"""What docs/extend.md says, done in a copy of the source: files written, lines added, commands run."""
+"""Everything that docs/extend.md adds: the files are written, the lines added, the commands run."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -19,7 +18,7 @@ from heteroreg.data.phantom import write_phantom
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
-# What a test adds to a training of the page, so that it ends in seconds.
+# Added to a training of the page, so that it ends in seconds.
 SHORT = ["--steps", "3", "--set", "validate_every=3", "--set", "batch_size=2"]
 
 
@@ -27,49 +26,51 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 
 
-def new_files() -> dict[str, str]:
-    named = (re.match(r"# (src/\S+\.py)\n(.*)", block, re.DOTALL) for block in blocks("python"))
+def files() -> dict[str, str]:
+    """Return the files that the page writes."""
+    named = (re.match(r"# (\w+\.py)\n(.*)", block, re.DOTALL) for block in blocks("python"))
     return {match[1]: match[2] for match in named if match}
 
 
 def hunks() -> Iterator[tuple[str, str, str]]:
-    """Of each file that the page changes: what stood there, and what stands there afterwards."""
+    """Yield each change of a file: its name, the lines before, the lines after."""
     for block in blocks("diff"):
         for name, text in re.findall(r"^@@ (\S+)\n((?:[ +].*\n)+)", block, re.MULTILINE):
             lines = text.splitlines(keepends=True)
             yield name, "".join(x[1:] for x in lines if x[0] == " "), "".join(x[1:] for x in lines)
 
 
-def python_blocks_that_run() -> list[str]:
-    return [block for block in blocks("python") if not block.startswith("# src/")]
+def commands(*words: str) -> list[list[str]]:
+    """Return the commands of the page that begin with the words."""
+    lines = [shlex.split(line) for block in blocks("bash") for line in block.splitlines()]
+    return [line for line in lines if line[: len(words)] == list(words)]
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the source as the page leaves it, and what its commands need."""
-    work = tmp_path_factory.mktemp("extended")
-    shutil.copytree(ROOT / "src", work / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    for name, text in new_files().items():
-        assert not (work / name).exists(), f"{name} is there already"
-        (work / name).write_text(text, encoding="utf-8")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the files of the page, the source that it changes, and a small cohort."""
+    place = tmp_path_factory.mktemp("extended")
+    shutil.copytree(ROOT / "src", place / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    for name, text in files().items():
+        (place / name).write_text(text, encoding="utf-8")
     for name, before, after in hunks():
-        text = (work / name).read_text(encoding="utf-8")
+        text = (place / name).read_text(encoding="utf-8")
         assert text.count(before) == 1, f"{name} does not have, once: {before}"
-        (work / name).write_text(text.replace(before, after), encoding="utf-8")
-    write_phantom(work / "hearts", pairs=4, size=32)
+        (place / name).write_text(text.replace(before, after), encoding="utf-8")
+    write_phantom(place / "hearts", pairs=4, size=32)
     for patient in ("a", "b", "c"):
-        (work / "downloaded" / patient).mkdir(parents=True)
+        (place / "downloaded" / patient).mkdir(parents=True)
         for frame, image in (("one.nii.gz", "moving"), ("two.nii.gz", "fixed")):
-            shutil.copy(work / "hearts" / f"phantom001_{image}.nii.gz", work / "downloaded" / patient / frame)
-    return work
+            shutil.copy(place / "hearts" / f"phantom001_{image}.nii.gz", place / "downloaded" / patient / frame)
+    return place
 
 
-def python(copy: Path, code: str) -> str:
-    """What the code prints, in a process that finds the copy."""
-    environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "HETEROREG_CACHE": "off"}
+def python(place: Path, *arguments: str) -> None:
+    """Run Python in the folder, with the changed source."""
+    environment = {**os.environ, "PYTHONPATH": f"{place / 'src'}{os.pathsep}.", "HETEROREG_CACHE": "off"}
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=copy,
+        [sys.executable, *arguments],
+        cwd=place,
         env=environment,
         capture_output=True,
         text=True,
@@ -77,63 +78,59 @@ def python(copy: Path, code: str) -> str:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
-def heteroreg(copy: Path, *commands: list[str]) -> str:
-    """What the commands print, one after the other in one process."""
-    calls = "".join(f"\napp({command!r}, standalone_mode=False)" for command in commands)
-    return python(copy, f"from heteroreg.cli.app import app{calls}")
+def heteroreg(place: Path, *lines: list[str]) -> None:
+    """Run commands, one after the other in one process."""
+    calls = "".join(f"\napp({line!r}, standalone_mode=False)" for line in lines)
+    python(place, "-c", f"from heteroreg.cli.app import app{calls}")
 
 
-def test_the_page_has_what_it_promises() -> None:
-    assert set(new_files()) == {
-        "src/heteroreg/losses/absolute.py",
-        "src/heteroreg/networks/basic_unet.py",
-        "src/heteroreg/networks/plain.py",
-        "src/heteroreg/data/readers/mydata.py",
+def test_the_page_adds_one_of_each() -> None:
+    assert set(files()) == {
+        "myloss.py",
+        "mynetwork.py",
+        "mybackbone.py",
+        "mydata.py",
+        "myregistrar.py",
+        "myfigure.py",
     }
-    assert len(list(hunks())) == PAGE.count("\n@@ ") == 9
-    assert len(python_blocks_that_run()) == 2
-
-
-def commands(word: str) -> list[list[str]]:
-    lines = [line for block in blocks("bash") for line in block.splitlines()]
-    return [shlex.split(line)[1:] for line in lines if line.startswith(f"heteroreg {word}")]
+    assert [name for name, _, _ in hunks()] == ["src/heteroreg/evaluation/metrics.py"]
+    assert len(commands("heteroreg", "train")) == 3
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "command",
-    commands("train"),
-    ids=lambda command: command[3],
-)
-def test_a_training_with_what_was_added(copy: Path, command: list[str]) -> None:
-    _, _, _, run, option, name = command
-    scores = f"scores/{Path(run).name}"
-    # The run is one like all others: it registers and is scored.
-    heteroreg(copy, [*command, *SHORT], ["evaluate", "hearts", "--model", run, "--out", scores])
-    config = (copy / run / "config.yaml").read_text(encoding="utf-8")
-    assert f"{option.removeprefix('--')}: {name}\n" in config
-    assert pd.read_csv(copy / run / "metrics.csv").loss.iloc[-1] > 0
-    assert len(pd.read_csv(copy / scores / "scores.csv")) == 1
+def test_a_loss_a_network_and_a_metric_from_elsewhere(place: Path) -> None:
+    for command in commands("heteroreg", "train"):
+        _, _, _, _, run, option, name = command
+        scores = f"scores/{Path(run).name}"
+        # The run is one like all others: it registers and is scored.
+        heteroreg(place, [*command[1:], *SHORT], ["evaluate", "hearts", "--model", run, "--out", scores])
+        config = (place / run / "config.yaml").read_text(encoding="utf-8")
+        assert f"{option.removeprefix('--')}: {name}\n" in config
+        assert pd.read_csv(place / run / "metrics.csv").loss.iloc[-1] > 0
+        table = pd.read_csv(place / scores / "scores.csv")
+        assert len(table) == 1
+        assert table.mean_displacement[0] > 0
+    python(place, "myfigure.py")
+    assert (place / "folding.png").exists()
 
 
-def test_what_was_added_is_listed(copy: Path) -> None:
-    listed = json.loads(heteroreg(copy, ["methods", "--json"]))
-    assert listed["methods"]["mae"] == "mean absolute error"
-    assert listed["networks"]["plain"] == "Two convolutions."
-    assert listed["networks"]["basic-unet"] == "A stationary velocity field from MONAI's BasicUNet."
+@pytest.mark.slow
+def test_a_loss_as_an_object(place: Path) -> None:
+    (code,) = [block for block in blocks("python") if not block.startswith("# ")]
+    python(place, "-c", code)
+    assert (place / "runs" / "mae-object" / "config.yaml").exists()
 
 
-def test_the_data_set_is_imported(copy: Path) -> None:
-    (command,) = commands("import")
-    heteroreg(copy, command)
-    table = pd.read_csv(copy / "cohorts" / "mydata" / "pairs.csv")
+def test_a_data_set_from_elsewhere(place: Path) -> None:
+    (command,) = commands("heteroreg", "import")
+    heteroreg(place, command[1:])
+    table = pd.read_csv(place / "cohorts" / "mydata" / "pairs.csv")
     assert list(table.id) == ["a", "b", "c"]
     assert table.moving.str.endswith("one.nii.gz").all()
 
 
-def test_the_code_that_is_no_file_runs(copy: Path) -> None:
-    python(copy, "\n".join(python_blocks_that_run()))
-    assert (copy / "scores" / "mine" / "scores.csv").exists()
+def test_a_registrar_from_elsewhere(place: Path) -> None:
+    python(place, "myregistrar.py")
+    assert (place / "scores" / "mine" / "scores.csv").exists()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from heteroreg.registration.maps import Maps
 
 MISSING = "–"
 MINUS = "−"
@@ -29,6 +32,7 @@ class Metric:
         higher_is_better: None where neither direction is better (a ratio that should be 1).
         group: The table that the metric belongs to.
         label: The label that is scored; None for the whole image.
+        compute: Computes the value from the maps of a registration; None if `evaluation.row` computes it.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Metric:
     higher_is_better: bool | None = None
     group: Group = "labels"
     label: int | None = None
+    compute: Callable[[Maps], float] | None = None
 
     @property
     def arrow(self) -> str:
@@ -350,6 +355,11 @@ _LABELLED = re.compile(rf"({'|'.join(_BY_STEM)})_(\d+)")
 # Modes of scoring that measure the distances between label surfaces in voxels.
 IN_VOXELS = ("reference", "learn2reg")
 ALWAYS_SCORED = ("folding_percent", "sd_log_jacobian", "ause", "aurg", "seconds")
+
+
+def computed(maps: Maps) -> dict[str, float]:
+    """Return the metrics with a function of their own, by name."""
+    return {one.name: float(one.compute(maps)) for one in _WHOLE_IMAGE if one.compute is not None}
 
 
 def is_metric(name: str) -> bool:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from heteroreg.evaluation import learn2reg
+from heteroreg.evaluation.metrics import computed
 from heteroreg.evaluation.overlap import dice, jaccard
 from heteroreg.evaluation.surface import surface_distances
 from heteroreg.evaluation.truth import displacement_agreement, displacement_sd_size, noise_agreement
@@ -81,7 +82,7 @@ def score(
     scored, missed = _scores_of_labels(maps, present, mode)
     curve, curve_foreground, noise = _noise(maps, intensity_range)
     return RowScores(
-        values | scored | noise | _displacement_uncertainty(maps) | _truth(maps, in_fixed),
+        values | computed(maps) | scored | noise | _displacement_uncertainty(maps) | _truth(maps, in_fixed),
         frozenset(present),
         frozenset(missed),
         frozenset(in_moving ^ in_fixed),

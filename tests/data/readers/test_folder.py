@@ -97,3 +97,14 @@ def test_import_never_replaces_what_it_did_not_write(tmp_path):
 def test_unknown_kind(tmp_path):
     with pytest.raises(UserError, match="bids: no such data set; use acdc, camus, mnms, learn2reg, folder"):
         import_cohort("bids", tmp_path, tmp_path / "out")
+
+
+def test_a_reader_from_elsewhere(tmp_path, monkeypatch):
+    code = "from heteroreg import Pair\ndef mine(source):\n    return [Pair('a', source / '1.nii', source / '2.nii')]\n"
+    (tmp_path / "reader_of_mine.py").write_text(code)
+    touch(tmp_path / "data", "1.nii", "2.nii")
+    monkeypatch.syspath_prepend(tmp_path)
+    (pair,) = import_cohort("reader_of_mine:mine", tmp_path / "data", tmp_path / "out")
+    assert (pair.id, pair.fixed.name) == ("a", "2.nii")
+    with pytest.raises(UserError, match="reader_of_mine has no other"):
+        import_cohort("reader_of_mine:other", tmp_path / "data", tmp_path / "other")

@@ -16,6 +16,7 @@ from heteroreg.data.readers.mnms import read_mnms
 from heteroreg.data.readers.splits import split_patients
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_folder, write_text
+from heteroreg.system.references import import_object, is_import_path
 
 __all__ = [
     "KINDS",
@@ -55,7 +56,8 @@ def import_cohort(
     """Makes a cohort from a data set as it is downloaded; nothing is copied that can be referred to.
 
     Args:
-        kind: `acdc`, `camus`, `mnms`, `learn2reg`, `folder` or `dicom`.
+        kind: `acdc`, `camus`, `mnms`, `learn2reg`, `folder` or `dicom`; or `package.module:name`, a reader of your
+            own that maps the folder to a list of pairs.
         source: The data set's folder.
         out: The cohort's folder, written whole or not at all: `pairs.csv`, an `import.json` that says what was
             imported, and for `mnms` the ED and ES frames.
@@ -69,15 +71,20 @@ def import_cohort(
         UserError: An unknown kind, a data set that is not whole, percentages that do not add up, or `out` exists
             and holds something else or the data set itself.
     """
-    if kind not in KINDS:
-        raise UserError(f"{kind}: no such data set; use {', '.join(KINDS)}")
+    if kind not in KINDS and not is_import_path(kind):
+        raise UserError(f"{kind}: no such data set; use {', '.join(KINDS)}, or a reader as package.module:name")
     if kind != "dicom" and (frames is not None or label is not None):
         raise UserError(f"--frames and --label: are for dicom; {kind} says itself which images are ED and ES")
     source, out = Path(source).resolve(), Path(out).resolve()  # relative paths across a link would miss
     if source.is_relative_to(out):
         raise UserError(f"{out}: holds the data set itself; choose another folder for the cohort")
     with atomic_folder(out, marker=MARKER) as folder:
-        found = read_dicom(source, frames, label, show=show) if kind == "dicom" else _READERS[kind](source, folder)
+        if kind == "dicom":
+            found = read_dicom(source, frames, label, show=show)
+        elif is_import_path(kind):
+            found = import_object(kind, "kind")(source)
+        else:
+            found = _READERS[kind](source, folder)
         Cohort(tuple(split_patients(found, split, seed))).write(folder / "pairs.csv")
         about = {"kind": kind, "source": str(source), "split": split, "seed": seed}
         if kind == "dicom":
