@@ -100,7 +100,8 @@ def test_unknown_kind(tmp_path):
 
 
 def test_a_reader_from_elsewhere(tmp_path, monkeypatch):
-    code = "from heteroreg import Pair\ndef mine(source):\n    return [Pair('a', source / '1.nii', source / '2.nii')]\n"
+    pair = "Pair('a', source / '1.nii', source / '2.nii')"
+    code = f"from heteroreg import Pair\ndef mine(source):\n    return [{pair}]\n"
     (tmp_path / "reader_of_mine.py").write_text(code)
     touch(tmp_path / "data", "1.nii", "2.nii")
     monkeypatch.syspath_prepend(tmp_path)
