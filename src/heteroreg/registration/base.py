@@ -12,7 +12,7 @@ from heteroreg.registration.result import Registration
 class BaseRegistrar(ABC):
     """A registrar that takes any kind of image.
 
-    `register` converts and checks its inputs, and a subclass defines `_register` for a pair of `Image`s.
+    `register` converts and checks its inputs, and a subclass defines `_register` for a pair of images (`Image`).
 
     Examples:
         >>> import heteroreg as hr
