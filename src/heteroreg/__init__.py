@@ -1,4 +1,4 @@
-"""Deep registration of noisy medical images that says where it may be wrong.
+"""Deformable registration of medical images in 2D and 3D, with a map of the noise.
 
 Everything a user calls is here:
 

@@ -26,7 +26,7 @@ NOISES = ("gaussian", "rician", "speckle")
 
 app = typer.Typer(
     cls=Commands,
-    help="Deep registration of noisy medical images that says where it may be wrong.",
+    help="Deformable registration of medical images in 2D and 3D, with a map of the noise.",
     epilog="Begin with `heteroreg demo`: it needs no data.",
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
