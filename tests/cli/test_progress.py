@@ -18,7 +18,7 @@ Titles = Callable[..., list[str]]
 @pytest.fixture
 def titles(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Titles:
     """Runs `heteroreg …`; gives the titles of what was said, in order, each once."""
-    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    monkeypatch.setattr(progress, "SILENT_SECONDS", 0.0)
 
     def run(*arguments: str | Path) -> list[str]:
         monkeypatch.setattr("sys.argv", ["heteroreg", *map(str, arguments)])

@@ -201,7 +201,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 def test_the_command(
     command: Command, run_2d: Run, cohort_2d: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("heteroreg.system.progress.PATIENCE", 0.0)  # it may be over in two seconds
+    monkeypatch.setattr("heteroreg.system.progress.SILENT_SECONDS", 0.0)  # it may be over in two seconds
     out = tmp_path / "out"
     code, said, progress = command(cohort_2d.name, "--model", run_2d.folder, "--out", out, "--split", "test")
     count = len(cohort_2d.split("test"))

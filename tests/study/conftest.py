@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,9 +12,9 @@ import pytest
 import torch
 import yaml
 
-from heteroreg.cli.app import app
 from heteroreg.data.cohort import Cohort
-from heteroreg.study.jobs import Done, Job
+from heteroreg.study.child import run_job
+from heteroreg.study.jobs import Ended, Job
 from heteroreg.system.errors import UserError
 
 SETTINGS = {"steps": 6, "batch_size": 2, "validate_every": 2, "head_sd": 0.2, "learning_rate": 0.01}
@@ -27,18 +28,15 @@ class Here:
     def __init__(self) -> None:
         self.names: list[str] = []
 
-    def run(self, jobs: Sequence[Job], done: Done) -> dict[str, str]:
-        failed = {}
+    def run(self, jobs: Sequence[Job], report: Callable[[Ended], None]) -> None:
         for job in jobs:
             self.names.append(job.name)
-            began = time.monotonic()
+            began, error = time.monotonic(), ""
             try:
-                app(list(job.arguments), standalone_mode=False)
-            except UserError as error:
-                failed[job.name] = str(error)
-            else:
-                done(job, time.monotonic() - began)
-        return failed
+                run_job(**json.loads(job.command()[-1]))
+            except UserError as wrong:
+                error = str(wrong)
+            report(Ended(job, time.monotonic() - began, 0, error))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Where jobs run: processes of this machine, and a queue."""
+"""Runners: processes of this machine, and a queue."""
 
 from __future__ import annotations
 
@@ -10,21 +10,33 @@ from typing import Any
 
 import pytest
 
+from heteroreg.data.cohort import Cohort
 from heteroreg.study import jobs
-from heteroreg.study.jobs import Command, Job, Local, Slurm, cores, slurm
+from heteroreg.study.jobs import Command, Ended, Job, Local, Slurm, cores, slurm
 from heteroreg.system.errors import UserError
 
-GOOD = Job("good", "train", ("methods",))
-BAD = Job("bad", "evaluate", ("warp", "none.nii.gz", "--transform", "t", "--like", "l", "--out", "o"))
+BAD = Job("bad", "evaluate", {"model": "undeformed", "cohort": "none", "split": "test", "out": "o"})
 
 
-def test_processes_and_what_they_say(tmp_path: Path) -> None:
-    done: list[str] = []
-    failed = Local(2, tmp_path / "logs").run([BAD, GOOD], lambda job, seconds: done.append(job.name))
-    assert done == ["good"]
-    assert list(failed) == ["bad"]
-    assert failed["bad"].startswith("l: ")  # the first file that is missing
-    assert "mse" in (tmp_path / "logs" / "good.txt").read_text()
+@pytest.fixture
+def good(cohort_2d: Cohort, tmp_path: Path) -> Job:
+    arguments = {"model": "undeformed", "cohort": cohort_2d.name, "split": "val", "out": str(tmp_path / "scores")}
+    return Job("good", "evaluate", arguments)
+
+
+def told(ended: list[Ended]) -> dict[str, str]:
+    """Each job that ended, and why it failed."""
+    return {one.job.name: one.error for one in ended}
+
+
+def test_processes_and_what_they_say(good: Job, tmp_path: Path) -> None:
+    ended: list[Ended] = []
+    Local(2, tmp_path / "logs").run([BAD, good], ended.append)
+    assert told(ended) == {"bad": "none: no such file; name a cohort (pairs.csv) or its folder", "good": ""}
+    assert ended[-1].running == 0
+    assert all(one.seconds > 0 for one in ended)
+    assert (tmp_path / "scores" / "scores.csv").is_file()
+    assert "Traceback" not in (tmp_path / "logs" / "bad.txt").read_text()
 
 
 @pytest.mark.parametrize(("given", "expected"), [(None, max(1, cores() // 2)), ("7", 7)])
@@ -38,7 +50,7 @@ def test_processes_share_the_cores(
     assert Local(10**6, tmp_path)._environment["OMP_NUM_THREADS"] == (given or "1")
 
 
-def test_processes_end_when_the_study_does(tmp_path: Path) -> None:
+def test_processes_end_when_the_study_does(cohort_2d: Cohort, tmp_path: Path) -> None:
     """The second job is interrupted; its process is gone when `run` has ended."""
     seen: list[int] = []
 
@@ -48,12 +60,13 @@ def test_processes_end_when_the_study_does(tmp_path: Path) -> None:
             seen.append(process.pid)
             return process
 
-    def stop(_job: Job, _seconds: float) -> None:
+    def stop(_ended: Ended) -> None:
         raise KeyboardInterrupt
 
-    slow = Job("slow", "train", ("phantom", str(tmp_path / "p"), "--pairs", "100000", "--quiet"))
+    config = {"steps": 1_000_000, "batch_size": 2}
+    slow = Job("slow", "train", {"cohort": cohort_2d.name, "out": str(tmp_path / "run"), "config": config})
     with pytest.raises(KeyboardInterrupt):
-        Watched(2, tmp_path / "logs").run([slow, GOOD], stop)
+        Watched(2, tmp_path / "logs").run([slow, BAD], stop)
     assert len(seen) == 2
     for number in seen:
         with pytest.raises(ProcessLookupError):
@@ -92,24 +105,27 @@ class Queue:
         return self.jobs[-1]
 
 
-def test_a_queue_gets_all_jobs_of_a_stage_at_once() -> None:
-    queue, done = Queue(), list[str]()
-    failed = Slurm(queue, poll=0.01).run([GOOD, BAD], lambda job, seconds: done.append(job.name))
-    assert [job.call for job in queue.jobs] == [Command(GOOD.arguments), Command(BAD.arguments)]
-    assert done == ["good"]
-    assert failed["bad"].startswith("l: ")
+def test_a_queue_gets_all_jobs_of_a_stage_at_once(good: Job) -> None:
+    queue, ended = Queue(), list[Ended]()
+    Slurm(queue, poll=0.01).run([good, BAD], ended.append)
+    assert [job.call for job in queue.jobs] == [Command(good), Command(BAD)]
+    assert told(ended) == {
+        "good": "",
+        "bad": "none: no such file; name a cohort (pairs.csv) or its folder",
+    }
+    assert [one.running for one in ended] == [1, 0]
     assert not any(job.cancelled for job in queue.jobs)
 
 
 def test_what_is_still_in_the_queue_is_taken_out_when_the_study_ends() -> None:
     queue = Queue()
 
-    def stop(_job: Job, _seconds: float) -> None:
+    def stop(_ended: Ended) -> None:
         raise KeyboardInterrupt
 
-    later = Job("later", "train", ("methods",))
+    later = Job("later", "train", {})
     with pytest.raises(KeyboardInterrupt):
-        Slurm(queue, poll=0.01).run([GOOD, later], stop)
+        Slurm(queue, poll=0.01).run([BAD, later], stop)
     assert [job.cancelled for job in queue.jobs] == [False, True]
 
 
@@ -129,20 +145,20 @@ class TestSubmitit:
     def submitit(self) -> Any:
         return pytest.importorskip("submitit")
 
-    def test_jobs_of_this_machine(self, submitit: Any, tmp_path: Path) -> None:
+    def test_jobs_of_this_machine(self, submitit: Any, good: Job, tmp_path: Path) -> None:
         executor = submitit.LocalExecutor(folder=tmp_path)
         executor.update_parameters(timeout_min=5)
-        done: list[str] = []
-        failed = Slurm(executor, poll=0.2).run([GOOD, BAD], lambda job, seconds: done.append(job.name))
-        assert done == ["good"]
-        assert failed["bad"].startswith("l: ")
+        ended: list[Ended] = []
+        Slurm(executor, poll=0.2).run([good, BAD], ended.append)
+        assert told(ended)["good"] == ""
+        assert told(ended)["bad"].startswith("none: no such file")
 
     def test_a_preempted_job_is_submitted_again(self, submitit: Any) -> None:
-        again = Command(GOOD.arguments).checkpoint()
+        again = Command(BAD).checkpoint()
         assert isinstance(again, importlib.import_module("submitit.helpers").DelayedSubmission)
-        assert again.function == Command(GOOD.arguments)
+        assert again.function == Command(BAD)
 
     def test_where_there_is_no_slurm(self, submitit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PATH", str(tmp_path))
-        with pytest.raises(UserError, match="--slurm: "):
+        with pytest.raises(UserError, match="slurm: "):
             slurm({"partition": "gpu"}, tmp_path)

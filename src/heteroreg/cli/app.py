@@ -13,9 +13,10 @@ import typer
 
 from heteroreg._version import __version__
 from heteroreg.cli import completion
-from heteroreg.cli.errors import Commands, one_line_errors
+from heteroreg.cli.errors import Commands, usage_errors
 from heteroreg.cli.options import CohortPath, Confine, Model, Out, Refine, Session, Threads, command
 from heteroreg.system.errors import UserError
+from heteroreg.system.exits import one_line_errors
 from heteroreg.system.progress import is_shown, progress, showing
 from heteroreg.system.signals import handled, interrupt
 from heteroreg.system.text import parse_yaml
@@ -604,7 +605,7 @@ def main() -> None:
     completion.join_settings()
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # for a lost process our one line, not PyTorch's stack
     session = Session()
-    with one_line_errors(session), handled(interrupt), showing(True):
+    with one_line_errors(lambda: session.verbose), handled(interrupt), showing(True), usage_errors():
         code = app(prog_name="heteroreg", standalone_mode=False, obj=session)
     raise SystemExit(code)
 

@@ -1,25 +1,56 @@
-"""A command of heteroreg as the child of a study: `python -m heteroreg.study.child train …`.
+"""A job of a study in a process of its own: `python -m heteroreg.study.child JOB [--held]`.
 
-The study holds the other end of the child's stdin. When that is closed, because the study has ended however
-abruptly, the child asks itself to stop, as a scheduler would: a training saves itself and leaves.
+JOB is JSON. With `--held`, the study holds the other end of the child's stdin. When that is closed, because the
+study has ended however abruptly, the child asks itself to stop, as a scheduler would: a training saves itself and
+ends.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 import threading
+from typing import Any
+
+from heteroreg.system.exits import one_line_errors
+from heteroreg.system.signals import handled, interrupt
 
 
-def _watch() -> None:
+def run_job(kind: str, arguments: dict[str, Any]) -> None:
+    """Run a job.
+
+    Args:
+        kind: `train` or `evaluate`.
+        arguments: For `train`: `cohort`, `out` and `config`; for `evaluate`: `model`, `cohort`, `split` and `out`.
+    """
+    if kind == "train":
+        from heteroreg.training.loop import train
+
+        train(arguments["cohort"], arguments["out"], config=arguments["config"], resume=True)
+    else:
+        from heteroreg.data.cohort import Cohort
+        from heteroreg.evaluation import evaluate
+        from heteroreg.registration.load import load
+
+        pairs = Cohort.read(arguments["cohort"]).split(arguments["split"])
+        evaluate(load(arguments["model"]), pairs, out=arguments["out"])
+
+
+def main() -> None:
+    """Run the job of the command line."""
+    if "--held" in sys.argv[2:]:
+        threading.Thread(target=_stop_with_the_study, daemon=True).start()
+    with one_line_errors(), handled(interrupt):
+        run_job(**json.loads(sys.argv[1]))
+
+
+def _stop_with_the_study() -> None:
     while os.read(sys.stdin.fileno(), 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_watch, daemon=True).start()
-    from heteroreg.cli.app import main
-
     main()

@@ -1,72 +1,89 @@
-"""Where the commands of a study run: in processes of this machine, or as jobs of SLURM."""
+"""Runners of a study's jobs: processes of this machine, or jobs of SLURM."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
 from heteroreg.system.errors import UserError
+from heteroreg.system.exits import PROGRAM
 
 POLL = 0.2  # seconds between looks at what runs
 GRACE = 120  # seconds that a training gets to finish its step and save
-SAYS = "heteroreg: "  # how an error of ours begins
-LINES = 64 * 1024  # bytes at the end of a log that hold its last line
+LOG_END = 64 * 1024  # bytes at the end of a log that hold its last line
 
 
 @dataclass(frozen=True)
 class Job:
-    """A command of heteroreg.
+    """A training or an evaluation.
 
     Attributes:
-        name: For people, and for its log.
-        kind: `train` or `evaluate`: jobs of a kind take about the same time.
-        arguments: Of `heteroreg`.
+        name: Name for people, and of its log.
+        kind: `train` or `evaluate`; jobs of a kind take about the same time.
+        arguments: Plain data, see `heteroreg.study.child.run_job`.
     """
 
     name: str
     kind: str
-    arguments: tuple[str, ...]
+    arguments: Mapping[str, Any] = field(hash=False)
+
+    def command(self) -> list[str]:
+        """Return the command that runs the job in a process of its own."""
+        job = json.dumps({"kind": self.kind, "arguments": dict(self.arguments)})
+        return [sys.executable, "-m", "heteroreg.study.child", job]
 
 
-Done = Callable[[Job, float], None]
+@dataclass(frozen=True)
+class Ended:
+    """A job that has ended.
+
+    Attributes:
+        job: The job.
+        seconds: Time that it took.
+        running: Number of jobs that still run.
+        error: Reason of its failure; empty if it did not fail.
+    """
+
+    job: Job
+    seconds: float
+    running: int
+    error: str = ""
 
 
 class Runner(Protocol):
     """Runs jobs.
 
     Attributes:
-        width: How many run at once, for the estimate of the time left.
+        width: Number of jobs that run at once, for the estimate of the time left.
     """
 
     width: int
 
-    def run(self, jobs: Sequence[Job], done: Done) -> dict[str, str]:
-        """Runs all jobs; one that fails does not stop the others.
+    def run(self, jobs: Sequence[Job], report: Callable[[Ended], None]) -> None:
+        """Run all jobs; one that fails does not stop the others.
 
         Args:
             jobs: In the order in which to begin them.
-            done: Called with each that ended well, and its seconds.
-
-        Returns:
-            What failed: the job's name → the reason.
+            report: Called with each that has ended.
         """
         ...
 
 
 class Local:
-    """Processes on this machine. They end when the study does, and trainings save themselves before.
+    """Runner of processes on this machine. They end when the study does, and trainings save themselves before.
 
     Args:
-        width: How many at once.
-        logs: Folder for what they say.
+        width: Number of processes at once.
+        logs: Folder for their output.
     """
 
     def __init__(self, width: int, logs: Path) -> None:
@@ -74,9 +91,9 @@ class Local:
         self._logs = logs
         self._environment = {"OMP_NUM_THREADS": str(max(1, cores() // width)), **os.environ}
 
-    def run(self, jobs: Sequence[Job], done: Done) -> dict[str, str]:
+    def run(self, jobs: Sequence[Job], report: Callable[[Ended], None]) -> None:
         """See `Runner`."""
-        waiting, failed = list(jobs), dict[str, str]()
+        waiting = list(jobs)
         running: dict[Job, tuple[subprocess.Popen[bytes], float]] = {}
         try:
             while waiting or running:
@@ -89,13 +106,12 @@ class Local:
                         continue
                     del running[job]
                     _close(process)
-                    if process.returncode == 0:
-                        done(job, time.monotonic() - began)
-                    else:
-                        failed[job.name] = _last_line(self._log(job)) or f"exit code {process.returncode}"
+                    error = ""
+                    if process.returncode:
+                        error = _last_line(self._log(job)) or f"exit code {process.returncode}"
+                    report(Ended(job, time.monotonic() - began, len(running), error))
         finally:
             _end([process for process, _ in running.values()])
-        return failed
 
     def _log(self, job: Job) -> Path:
         return self._logs / f"{job.name}.txt"
@@ -104,7 +120,7 @@ class Local:
         self._logs.mkdir(parents=True, exist_ok=True)
         with self._log(job).open("wb") as log:
             return subprocess.Popen(  # noqa: S603 - our own command
-                [sys.executable, "-m", "heteroreg.study.child", *job.arguments],
+                [*job.command(), "--held"],
                 stdin=subprocess.PIPE,  # see heteroreg.study.child
                 stdout=log,
                 stderr=log,
@@ -114,36 +130,36 @@ class Local:
 
 
 class SlurmJob(Protocol):
-    """What is asked of a job of submitit."""
+    """Job of submitit, as far as it is used here."""
 
     def done(self) -> bool:
-        """Whether it has ended."""
+        """Return True once it has ended."""
         ...
 
     def exception(self) -> BaseException | None:
-        """Why it failed, if it did."""
+        """Return the reason of its failure, if it failed."""
         ...
 
     def cancel(self) -> None:
-        """Takes it out of the queue, or ends it."""
+        """Take it out of the queue, or end it."""
         ...
 
 
 class Executor(Protocol):
-    """What is asked of an executor of submitit."""
+    """Executor of submitit, as far as it is used here."""
 
     def submit(self, fn: Callable[[], Any]) -> SlurmJob:
-        """Puts a call into the queue."""
+        """Put a call into the queue."""
         ...
 
 
 class Slurm:
-    """Jobs of SLURM, all of a stage submitted at once; the study waits for them.
+    """Runner of SLURM jobs: all of a stage are submitted at once, and the study waits for them.
 
     Args:
-        executor: Of submitit, or anything that does what one does.
+        executor: Executor of submitit, or anything with its methods.
         poll: Seconds between looks at the queue.
-        width: How many are thought to run at once, for the estimate of the time left.
+        width: Number of jobs thought to run at once, for the estimate of the time left.
     """
 
     def __init__(self, executor: Executor, poll: float = 10.0, width: int = 1) -> None:
@@ -151,66 +167,62 @@ class Slurm:
         self._executor = executor
         self._poll = poll
 
-    def run(self, jobs: Sequence[Job], done: Done) -> dict[str, str]:
+    def run(self, jobs: Sequence[Job], report: Callable[[Ended], None]) -> None:
         """See `Runner`."""
-        failed: dict[str, str] = {}
         running: dict[Job, SlurmJob] = {}
         began = time.monotonic()
         try:
             for job in jobs:
-                running[job] = self._executor.submit(Command(job.arguments))
+                running[job] = self._executor.submit(Command(job))
             while running:
                 for job, submitted in list(running.items()):
                     if not submitted.done():
                         continue
                     del running[job]
                     error = submitted.exception()
-                    if error is None:
-                        done(job, time.monotonic() - began)
-                    else:
-                        failed[job.name] = _reason(error)
+                    reason = "" if error is None else _reason(error)
+                    report(Ended(job, time.monotonic() - began, len(running), reason))
                 if running:
                     time.sleep(self._poll)
         finally:
             for submitted in running.values():
                 submitted.cancel()
-        return failed
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command of heteroreg as a call that submitit can carry to another machine.
+    """A job as a call that submitit can carry to another machine.
 
     Attributes:
-        arguments: Of `heteroreg`.
+        job: The job.
     """
 
-    arguments: tuple[str, ...]
+    job: Job
 
     def __call__(self) -> None:
-        """Runs it.
+        """Run it.
 
         Raises:
-            RuntimeError: It failed; the message is what it said last.
+            RuntimeError: It failed; the message is its last line.
         """
         process = subprocess.run(  # noqa: S603 - our own command
-            [sys.executable, "-m", "heteroreg", *self.arguments], capture_output=True, check=False
+            self.job.command(), stdin=subprocess.DEVNULL, capture_output=True, check=False
         )
         if process.returncode:
             said = process.stderr.decode(errors="replace").strip().splitlines()
             raise RuntimeError(said[-1] if said else f"exit code {process.returncode}")
 
     def checkpoint(self) -> Any:
-        """Lets submitit submit the same again after a preemption or at the end of the time: trainings go on."""
+        """Let submitit submit the same again after a preemption or at the end of the time: trainings resume."""
         return import_module("submitit.helpers").DelayedSubmission(self)
 
 
 def slurm(parameters: Mapping[str, Any], folder: Path) -> Slurm:
-    """SLURM through submitit.
+    """Return a runner of SLURM jobs, through submitit.
 
     Args:
-        parameters: Of `submitit.SlurmExecutor.update_parameters`: `partition`, `time` (minutes), …
-        folder: For what the jobs say.
+        parameters: Arguments of `submitit.SlurmExecutor.update_parameters`: `partition`, `time` (minutes), …
+        folder: Folder for the output of the jobs.
 
     Raises:
         UserError: submitit is not installed, does not know a parameter, or there is no SLURM.
@@ -218,24 +230,26 @@ def slurm(parameters: Mapping[str, Any], folder: Path) -> Slurm:
     try:
         submitit = import_module("submitit")
     except ModuleNotFoundError:
-        raise UserError("--slurm: needs submitit; install it with pip install 'heteroreg[slurm]'") from None
+        raise UserError(
+            "slurm: needs submitit; install it with pip install 'heteroreg[slurm]'", argument="slurm"
+        ) from None
     try:
         executor = submitit.SlurmExecutor(folder=folder)
         executor.update_parameters(**parameters)
     except (RuntimeError, ValueError, TypeError) as error:
-        raise UserError(f"--slurm: {error}") from error
+        raise UserError(f"slurm: {error}", argument="slurm") from error
     return Slurm(executor)
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Asks processes to end, waits while they save, and in the end insists."""
+    """Ask processes to end, wait while they save, and kill what is left."""
     for process in processes:
         process.terminate()
     limit = time.monotonic() + GRACE
@@ -256,14 +270,14 @@ def _close(process: subprocess.Popen[bytes]) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """What the command said, out of a traceback that submitit has brought along; else how it begins."""
+    """Return the line of the job from the traceback that submitit gives; without one, the first line."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    said = [line.partition(SAYS)[2] for line in lines if SAYS in line]
+    said = [line.partition(PROGRAM)[2] for line in lines if PROGRAM in line]
     return said[-1] if said else lines[0]
 
 
 def _last_line(log: Path) -> str:
     with log.open("rb") as handle:
-        handle.seek(max(0, log.stat().st_size - LINES))
+        handle.seek(max(0, log.stat().st_size - LOG_END))
         lines = handle.read().decode(errors="replace").strip().splitlines()
-    return lines[-1].removeprefix(SAYS) if lines else ""
+    return lines[-1].removeprefix(PROGRAM) if lines else ""

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from heteroreg.data.cohort import Cohort
+from heteroreg.study.jobs import Job
 from heteroreg.study.matrix import Row
 from heteroreg.system.errors import UserError
 from heteroreg.system.run_files import CHECKPOINTS, CONFIG
@@ -18,8 +17,8 @@ from heteroreg.training.config import Config
 from heteroreg.training.resolve import resolve
 from heteroreg.training.run import Run
 
-FOUND = ("dims", "size", "spacing", "validate_every", "checkpoint_every")  # in the cohort, unless given
-NAMED = ("method", "network", "seed")
+RESOLVED = ("dims", "size", "spacing", "validate_every", "checkpoint_every")  # in the cohort, unless given
+RUN_NAMES = ("method", "network", "seed")
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,11 @@ class Trained:
         """Whether its last checkpoint is of the last step."""
         return _step(self.folder, "last") == self.config.steps
 
-    def command(self, cohort: Path) -> tuple[str, ...]:
-        """The arguments of `heteroreg` that begin the run, or go on with it."""
-        config, settings = self.config, {**self.row.settings, **self.point}
-        sets = [part for key, value in settings.items() for part in ("--set", f"{key}={_yaml(value)}")]
-        names = [part for name in NAMED for part in (f"--{name}", str(getattr(config, name)))]
-        return ("train", str(cohort), "--out", str(self.folder), "--resume", "--quiet", *names, *sets)
+    def job(self, name: str, cohort: Path) -> Job:
+        """Return the job that begins the run, or resumes it."""
+        names = {key: getattr(self.config, key) for key in RUN_NAMES}
+        config = {**self.row.settings, **self.point, **names}
+        return Job(name, "train", {"cohort": str(cohort), "out": str(self.folder), "config": config})
 
     def validation(self, metric: str) -> tuple[int, float]:
         """The step of the best checkpoint, and its score on the validation pairs.
@@ -106,11 +104,11 @@ class Agreement:
 
     def _resolved(self, config: Config) -> Config:
         """The configuration as training would resolve it; the headers are read once for all runs alike."""
-        key = (config.steps, *(getattr(config, name) for name in FOUND))
+        key = (config.steps, *(getattr(config, name) for name in RESOLVED))
         if key not in self._found:
             learn = self.cohort.split("train") if self.cohort.splits else self.cohort
             self._found[key] = resolve(config, learn)
-        found = self._found[key].model_dump(include={*FOUND, "cohort"})
+        found = self._found[key].model_dump(include={*RESOLVED, "cohort"})
         return Config.build(config.model_dump(), found)
 
 
@@ -118,9 +116,3 @@ def _step(folder: Path, name: str) -> int | None:
     """The step of a checkpoint; None where there is none."""
     path = folder / CHECKPOINTS / name
     return int(checkpoint.read_state(path)["step"]) if (path / checkpoint.STATE).is_file() else None
-
-
-def _yaml(value: object) -> str:
-    """A value in one line of YAML."""
-    plain = list(value) if isinstance(value, tuple) else value
-    return yaml.safe_dump(plain, default_flow_style=True, width=10_000).splitlines()[0]

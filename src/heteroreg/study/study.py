@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from heteroreg.data.cohort import Cohort
 from heteroreg.evaluation.scores import SCORES_FILE, Scores
 from heteroreg.report import write_report
 from heteroreg.study.choice import Choice, choose, chosen_table
-from heteroreg.study.jobs import Job, Local, Runner
+from heteroreg.study.jobs import Ended, Job, Local, Runner
 from heteroreg.study.matrix import Arm, Matrix, Row, differences, read_matrix, slug
 from heteroreg.study.runs import Agreement, Trained
 from heteroreg.system.errors import StoppedError, UserError
@@ -202,7 +201,7 @@ class _Work:
         for place, run in runs:
             place.agreement.require(run)
         left = [(place, run) for place, run in runs if not run.finished]
-        jobs = [Job(_name(place, run.folder), "train", run.command(place.arm.cohort)) for place, run in left]
+        jobs = [run.job(_name(place, run.folder), place.arm.cohort) for place, run in left]
         self._run("train", jobs, len(runs))
         for _, run in left:
             if not run.finished:
@@ -227,33 +226,44 @@ class _Work:
         for place, name, model in wanted:
             target = place.scores(name)
             if not _is_scored(target, model, place.cohort.split(matrix.split)):
-                arguments = ("--model", model, "--out", str(target), "--split", matrix.split, "--quiet")
-                cohort = str(place.arm.cohort)
-                jobs.append(Job(f"score-{_name(place, target)}", "evaluate", ("evaluate", cohort, *arguments)))
+                arguments = {
+                    "model": model, "cohort": str(place.arm.cohort), "split": matrix.split, "out": str(target),
+                }  # fmt: skip
+                jobs.append(Job(f"score-{_name(place, target)}", "evaluate", arguments))
         self._run("evaluate", jobs, len(wanted))
 
     def _run(self, kind: str, jobs: Sequence[Job], wanted: int) -> None:
         self._left[kind] -= wanted - len(jobs)
-        self._report(self._count(), left=math.inf)  # what was done before took no time that tells anything
+        self._report(self._count())
         if jobs:
             self.say(f"{self._progress()}: {len(jobs)} to {kind}")
-        failed = self._runner.run(jobs, self._done) if jobs else {}
+        failed: list[Ended] = []
+
+        def report(ended: Ended) -> None:
+            if ended.error:
+                failed.append(ended)
+            self._ended(ended, len(failed))
+
+        self._runner.run(jobs, report)
         if failed:
-            name, reason = next(iter(failed.items()))
             raise UserError(
-                f"{len(failed)} of {len(jobs)} failed, first {name}: {reason}; mend it and give the same "
-                "command again, which goes on"
+                f"{len(failed)} of {len(jobs)} failed, first {failed[0].job.name}: {failed[0].error}; correct it, "
+                "and run the study again, which continues"
             )
 
-    def _done(self, job: Job, seconds: float) -> None:
-        self._left[job.kind] -= 1
-        self._seconds[job.kind].append(seconds)
+    def _ended(self, ended: Ended, failed: int) -> None:
+        kind = ended.job.kind
+        if not ended.error:
+            self._left[kind] -= 1
+            self._seconds[kind].append(ended.seconds)
         rest = sum(
             self._left[kind] * sum(times) / len(times) for kind, times in self._seconds.items() if times
         ) / max(1, self._runner.width)
-        left = f", about {duration(rest)} left" if self._left[job.kind] else ""
-        self._report(self._count(), left=rest)
-        self.say(f"{self._progress()}: {job.name} in {duration(seconds)}{left}")
+        self._report(self._count())
+        outcome = "failed" if ended.error else f"in {duration(ended.seconds)}"
+        status = f"{ended.running} running, {failed} failed"
+        left = f", about {duration(rest)} left" if self._left[kind] else ""
+        self.say(f"{self._progress()}: {ended.job.name} {outcome}; {status}{left}")
 
     def _count(self) -> int:
         return self._all - sum(self._left.values())

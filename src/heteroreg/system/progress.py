@@ -1,4 +1,4 @@
-"""What a person sees of a long piece of work: what is being done, how far it is, and the time left."""
+"""Progress of long work: a bar on a terminal, lines elsewhere, with the time left."""
 
 from __future__ import annotations
 
@@ -10,33 +10,37 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
-from rich.text import Text
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
-PATIENCE = 2.0  # seconds: what is over by then is done in silence
+SILENT_SECONDS = 2.0  # shorter work shows nothing
 Item = TypeVar("Item")
 
-# Whether to show what does not say so itself; none of it is shown inside of work that is shown as a whole.
+# Default for `show=None`; nested work is silent.
 _SHOW: ContextVar[bool] = ContextVar("show", default=False)
 
 
 class Report(Protocol):
-    """Tells how far the work is."""
+    """Reports how far the work is."""
 
-    def __call__(self, done: int, note: str = "", left: float | None = None) -> None:
-        """`done` units are done; `note` is shown beside.
-
-        `left` are the seconds left where they are known better than from the pace so far; infinite: unknown.
-        """
+    def __call__(self, done: int, note: str = "") -> None:
+        """Report `done` units; `note` is shown beside them."""
         ...
 
 
 @contextmanager
 def showing(show: bool) -> Iterator[None]:
-    """Whether work within the block shows its progress where it is not told so itself."""
+    """Set the default for work within the block that is not told itself whether to show its progress."""
     token = _SHOW.set(show)
     try:
         yield
@@ -45,7 +49,7 @@ def showing(show: bool) -> Iterator[None]:
 
 
 def is_shown() -> bool:
-    """Return True if work shows its progress by default, see `showing`."""
+    """Return True if work shows its progress by default; see `showing`."""
     return _SHOW.get()
 
 
@@ -59,23 +63,23 @@ def progress(
     after: float | None = None,
     lines: bool = True,
 ) -> Iterator[Report]:
-    """A bar on a terminal, a plain line for every tenth of the work elsewhere, both on stderr.
+    """Show progress on stderr: a bar on a terminal, elsewhere a line for every tenth of the work.
 
-    Work inside of this work, which is part of a unit, shows nothing unless it is told to.
+    Nested work shows nothing unless it is told to.
 
     Args:
-        title: What is being done.
-        total: Units of work; None where nobody knows, which shows that it goes on, and no more.
+        title: Name of the work.
+        total: Units of work; None if unknown, which shows only that the work goes on.
         start: Units that were done before.
-        show: Whether to show anything; as `showing` says if left out.
-        after: Seconds to say nothing; `PATIENCE` if left out.
-        lines: Whether there are lines where there is no terminal; without, the caller has said enough.
+        show: Show anything; the default is set by `showing`.
+        after: Seconds of silence at the beginning; `SILENT_SECONDS` by default.
+        lines: Print lines where there is no terminal.
 
     Yields:
         The function to call with the units done.
     """
     show = _SHOW.get() if show is None else show
-    after = PATIENCE if after is None else after
+    after = SILENT_SECONDS if after is None else after
     if total is not None and total - start == 1:
         total = None  # a single unit is either to come or over
     with showing(False):
@@ -92,14 +96,14 @@ def progress(
 
 
 def reported(items: Iterable[Item], report: Report) -> Iterator[Item]:
-    """The items as they are, each reported as done when the next is asked for."""
+    """Yield the items, and report each as done when the next is asked for."""
     for done, item in enumerate(items, start=1):
         yield item
         report(done)
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it."""
+    """Return a time in words."""
     for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}" if seconds < 10 * size else f"{seconds / size:.0f} {unit}"
@@ -107,79 +111,33 @@ def duration(seconds: float) -> str:
 
 
 def _terminal() -> bool:
-    """Whether stderr is one that can move its cursor."""
+    """Return True if stderr can move its cursor."""
     return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
 
 
-def silent(done: int, note: str = "", left: float | None = None) -> None:
-    """Shows nothing."""
-
-
-class _Clock:
-    """The time that is left, from the time that the units took so far.
-
-    Args:
-        start: Units that were done before.
-        total: Units of work.
-    """
-
-    def __init__(self, start: int, total: int | None) -> None:
-        self.began = time.monotonic()
-        self._start, self._total = start, total
-        self._end: float | None = None
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the work began."""
-        return time.monotonic() - self.began
-
-    def note(self, done: int, left: float | None) -> None:
-        """Units are done; unless it is known better, those to come take as long as those that were."""
-        if left is None and self._total is not None and done > self._start:
-            left = self.elapsed / (done - self._start) * (self._total - done)
-        self._end = None if left is None or math.isinf(left) else time.monotonic() + left
-
-    @property
-    def left(self) -> float | None:
-        """Seconds left; None before anything is done."""
-        return None if self._end is None else max(0.0, self._end - time.monotonic())
-
-
-class _Amount(ProgressColumn):
-    """The units done, and the time left; the time taken where the units are not known."""
-
-    def __init__(self, clock: _Clock) -> None:
-        super().__init__()
-        self._clock = clock
-
-    def render(self, task: Task) -> Text:
-        """Of the only task."""
-        if task.total is None:
-            return Text(duration(self._clock.elapsed))
-        left = "" if self._clock.left is None else f", {duration(self._clock.left)} left"
-        return Text(f"{task.completed:.0f}/{task.total:.0f}{left}")
+def silent(done: int, note: str = "") -> None:
+    """Show nothing."""
 
 
 @contextmanager
 def _bar(title: str, total: int | None, start: int, after: float) -> Iterator[Report]:
-    clock = _Clock(start, total)
-    bar = Progress(
+    known = (MofNCompleteColumn(), TimeRemainingColumn())
+    bar, task = _measured(
+        title,
+        total,
+        start,
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        _Amount(clock),
+        *(known if total is not None else (TimeElapsedColumn(),)),
         TextColumn("{task.fields[note]}", markup=False),
         console=Console(stderr=True),
         # What is printed meanwhile appears above the bar; but what goes to a file or a pipe must arrive there.
         redirect_stdout=sys.stdout.isatty(),
     )
-    task: TaskID = bar.add_task(title, total=total, completed=start, note="")
 
-    def report(done: int, note: str = "", left: float | None = None) -> None:
-        clock.note(done, left)
-        bar.update(task, completed=done)
-        if note:
-            bar.update(task, note=note)
-        if clock.elapsed >= after:
+    def report(done: int, note: str = "") -> None:
+        bar.update(task.id, completed=done, note=note or task.fields["note"])
+        if (task.elapsed or 0.0) >= after:
             bar.start()  # does nothing once it has
 
     with _later(bar.start, after):
@@ -192,16 +150,17 @@ def _bar(title: str, total: int | None, start: int, after: float) -> Iterator[Re
 
 @contextmanager
 def _lines(title: str, total: int | None, start: int, after: float) -> Iterator[Report]:
-    clock, shown = _Clock(start, total), 0 if total is None else start * 10 // total
+    bar, task = _measured(title, total, start, disable=True)
+    shown = 0 if total is None else start * 10 // total
 
-    def report(done: int, note: str = "", left: float | None = None) -> None:
+    def report(done: int, note: str = "") -> None:
         nonlocal shown
-        clock.note(done, left)
+        bar.update(task.id, completed=done)
         tenth = 0 if total is None else done * 10 // total
-        if tenth > shown and clock.elapsed >= after:
+        if tenth > shown and (task.elapsed or 0.0) >= after:
             shown = tenth
-            rest = "" if clock.left is None else f", {duration(clock.left)} left"
-            _print(f"{title}: {done}/{total}{rest}{', ' + note if note else ''}")
+            left = "" if task.time_remaining is None else f", {duration(task.time_remaining)} left"
+            _print(f"{title}: {done}/{total}{left}{', ' + note if note else ''}")
 
     if total is None:
         with _later(lambda: _print(f"{title} …"), after):
@@ -210,13 +169,20 @@ def _lines(title: str, total: int | None, start: int, after: float) -> Iterator[
         yield report
 
 
+def _measured(title: str, total: int | None, start: int, *columns: Any, **options: Any) -> tuple[Progress, Task]:
+    """Return rich's progress of one task, which measures the pace over the whole work."""
+    bar = Progress(*columns, get_time=time.monotonic, speed_estimate_period=math.inf, **options)
+    bar.add_task(title, total=total, completed=start, note="")
+    return bar, bar.tasks[0]
+
+
 def _print(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def _later(act: Callable[[], None], after: float) -> Iterator[None]:
-    """Does something once the block has taken so many seconds, if it takes them."""
+    """Call a function once the block has taken so many seconds, if it takes them."""
     if not after:
         act()
     timer = threading.Timer(after, act)
