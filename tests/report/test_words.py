@@ -11,7 +11,7 @@ from heteroreg.comparison import compare
 from heteroreg.evaluation.metrics import metric
 from heteroreg.report.tables import Results
 from heteroreg.report.wording import NBSP
-from heteroreg.report.words import _by_kind, summary
+from heteroreg.report.words import _by_kind, summary_sentences
 
 BASE = [0.70, 0.75, 0.72, 0.78, 0.74, 0.71, 0.77, 0.73]
 CLEAR = [value + 0.05 + 0.001 * k for k, value in enumerate(BASE)]
@@ -22,7 +22,7 @@ NOISY = [value + (0.05 if k % 2 else -0.04) for k, value in enumerate(BASE)]
 def words(evaluation: Callable[..., Path]) -> Callable[..., str]:
     def write(baseline: str, **dice: list[float]) -> str:
         folders = {name: evaluation(name, values) for name, values in dice.items()}
-        sentences = summary(Results(compare(list(folders.values()), baseline=folders[baseline])))
+        sentences = summary_sentences(Results(compare(list(folders.values()), baseline=folders[baseline])))
         return " ".join(sentences).replace(NBSP, " ")
 
     return write
@@ -49,7 +49,7 @@ def test_a_gain_that_cannot_be_told_from_chance(words: Callable[..., str]) -> No
 def test_the_baseline_is_best(words: Callable[..., str]) -> None:
     text = words("mse", mse=CLEAR, hetero=BASE, other=[value - 0.1 for value in BASE])
     assert "mse has the highest Dice" in text
-    assert "It is itself the baseline" in text
+    assert "It is the baseline" in text
     assert "The next, hetero, differs by −5." in text
     text = words("mse", mse=NOISY, hetero=BASE)
     assert "not significant, so the two cannot be told apart" in text

@@ -1,4 +1,4 @@
-"""Comparisons as a page: tables, figures, a gallery of pairs."""
+"""Report of a comparison: tables, figures and a self-contained page."""
 
 from heteroreg.report.write import write_report
 

@@ -23,7 +23,7 @@ from heteroreg.report.pairs import pair_figures
 from heteroreg.report.sparsification import curves_of
 from heteroreg.report.tables import Results
 from heteroreg.report.viewer import viewer
-from heteroreg.report.words import notes, summary
+from heteroreg.report.words import notes, summary_sentences
 
 TEMPLATES = files("heteroreg.report") / "templates"
 PAGE_BYTES = 25 * 10**6  # small enough for a mail and a phone
@@ -76,7 +76,7 @@ def render_page(comparison: Comparison, title: str, figures: Sequence[str] = ())
         version=__version__,
         css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - a file of the package
         colour=colour,
-        sentences=summary(results),
+        sentences=summary_sentences(results),
         patients="1 patient" if results.patients == 1 else f"{results.patients} patients",
         most=results.patients,
         baseline=results.baseline,

@@ -1,4 +1,4 @@
-"""The comparison as tables for the page: which columns, which cells, which is best."""
+"""Tables of the page: columns, cells and the best evaluation."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from heteroreg.comparison.result import Result
 from heteroreg.evaluation.metrics import IN_VOXELS, Metric, metric
 from heteroreg.report.wording import unbroken
 
-# The paper's metrics, regularity, and what a known truth adds. Everything else is in the whole table.
-MAIN = ("dice", "hd", "asd", "epe", "folding_percent", "sd_log_jacobian", "ause", "noise_correlation")
-MOST_LABELS = 3
+# The paper's metrics, regularity, and those against a known truth. The full table has all metrics.
+MAIN_METRICS = ("dice", "hd", "asd", "epe", "folding_percent", "sd_log_jacobian", "ause", "noise_correlation")
+TABLE_LABELS = 3
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One evaluation in the table."""
 
     name: str
@@ -49,22 +49,22 @@ class Table:
     """A table for the page."""
 
     columns: tuple[Metric, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
 
     @property
     def groups(self) -> list[tuple[Metric, int]]:
-        """Neighbouring columns of one kind of metric: the first of them, and how many."""
+        """First column and number of columns of each run of one kind of metric."""
         runs = [list(run) for _, run in groupby(self.columns, key=lambda column: column.words)]
         return [(run[0], len(run)) for run in runs]
 
     @property
     def labelled(self) -> bool:
-        """Whether any column is about a label."""
+        """True if any column scores a label."""
         return any(column.label is not None for column in self.columns)
 
 
 class Results:
-    """The results of a comparison, by evaluation and metric."""
+    """Results of a comparison by evaluation and metric."""
 
     def __init__(self, comparison: Comparison) -> None:
         self.names: list[str] = comparison.rows
@@ -74,11 +74,11 @@ class Results:
         self._comparison = comparison
 
     def get(self, name: str, metric: str) -> Result | None:
-        """The result, or None where this evaluation does not have the metric."""
+        """Return the result, or None where this evaluation lacks the metric."""
         return self._comparison.result(name, metric)
 
     def best(self, metric: str) -> str | None:
-        """The evaluation with the best mean; None where there is none, or neither direction is better."""
+        """Return the evaluation with the best mean, or None for a metric without a better direction."""
         shown = self.column(metric)
         if shown.higher_is_better is None:
             return None
@@ -90,45 +90,45 @@ class Results:
         return best[0] if best else None
 
     def column(self, name: str) -> Metric:
-        """How to show a metric here."""
+        """Return the metric in the units of this comparison."""
         return metric(name, voxels=self.voxels)
 
     @property
     def measured(self) -> list[str]:
-        """The metrics that at least one evaluation has."""
+        """Metrics that at least one evaluation has."""
         return [name for name in self.metrics if any(self.get(row, name) for row in self.names)]
 
     @property
     def patients(self) -> int:
-        """The largest number of patients behind any mean."""
+        """Largest number of patients behind any mean."""
         return int(self._comparison.table["n"].max())
 
     @property
     def main_metric(self) -> str | None:
-        """The metric that the summary speaks of.
+        """The metric of the summary.
 
-        Dice of label 2, since that is the myocardium in each of the cardiac data sets that the package reads;
-        else the first Dice, else the first of `MAIN` that there is.
+        It is Dice of label 2, the myocardium in all cardiac data sets that the package reads, or else the first
+        Dice, or else the first of `MAIN_METRICS`.
         """
         measured = self.measured
-        order = ["dice_2", *(name for base in MAIN for name in measured if _base(name) == base)]
+        order = ["dice_2", *(name for base in MAIN_METRICS for name in measured if _base(name) == base)]
         return next((name for name in order if name in measured), measured[0] if measured else None)
 
     def main_metrics(self) -> list[str]:
-        """The columns of the short table."""
+        """Return the columns of the short table."""
         labels = sorted({metric(name).label for name in self.measured} - {None}, key=lambda k: k or 0)
-        shown = {None, *labels[:MOST_LABELS]}
+        shown = {None, *labels[:TABLE_LABELS]}
         return [
             name
-            for base in MAIN
+            for base in MAIN_METRICS
             for name in self.measured
             if _base(name) == base and metric(name).label in shown and not (base == "epe" and name != "epe")
         ]
 
     def table(self, metrics: Sequence[str]) -> Table:
-        """The table with these columns, a row for each evaluation."""
+        """Return the table with these columns and a row for each evaluation."""
         rows = [
-            Row(name, index, name == self.baseline, tuple(self._cell(name, metric) for metric in metrics))
+            TableRow(name, index, name == self.baseline, tuple(self._cell(name, metric) for metric in metrics))
             for index, name in enumerate(self.names)
         ]
         return Table(tuple(self.column(metric) for metric in metrics), tuple(rows))
@@ -139,7 +139,7 @@ class Results:
             return None
         best = self.best(metric)
         winner = self.get(best, metric) if best else None
-        # Equal as printed is equal: nobody should read a winner out of decimals that are not shown.
+        # Values that are printed alike are equal: decimals that are not shown make no winner.
         texts = {shown.format(other.mean) for row in self.names if (other := self.get(row, metric))}
         is_best = winner is not None and shown.format(result.mean) == shown.format(winner.mean) and len(texts) > 1
         return Cell(

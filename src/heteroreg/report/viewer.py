@@ -161,6 +161,7 @@ def _metric(shown: Metric) -> dict[str, Any]:
     return {
         "key": shown.name,
         "name": shown.long_name,
+        "short": shown.title if shown.label is None else f"{shown.title}, label {shown.label}",
         "unit": shown.unit,
         "better": shown.direction,
         "digits": shown.digits,

@@ -1,4 +1,4 @@
-"""The summary in plain words: who is best, by how much, and whether that can be told from chance."""
+"""Summary of a comparison in sentences: the best evaluation, its margin and its significance."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from heteroreg.evaluation.metrics import Metric
 from heteroreg.report.tables import Results
 from heteroreg.report.wording import joined, unbroken
 
-FEW = 6  # with fewer patients even a perfect ranking cannot be significant in Wilcoxon's test: 2 / 2^5 > 0.05
+FEW_PATIENTS = 6  # with 5 even a perfect ranking is not significant in Wilcoxon's test: 2 / 2^5 > 0.05
 
 
-def summary(results: Results) -> list[str]:
-    """Sentences for the head of the page.
+def summary_sentences(results: Results) -> list[str]:
+    """Return the sentences for the head of the page.
 
     Args:
-        results: The comparison.
+        results: The results.
 
     Returns:
         One to four sentences without markup.
@@ -32,13 +32,13 @@ def summary(results: Results) -> list[str]:
         return [f"{results.names[0]} reaches {_mean(shown, only)} in {shown.spoken} ({patients})."]
     best = results.best(main)
     if best is None:
-        return [f"{len(results.names)} evaluations over {patients}; {shown.spoken} has no better or worse end."]
+        return [f"{len(results.names)} evaluations over {patients}; {shown.spoken} has no better direction."]
     top = results.get(best, main)
     assert top is not None
     word = "highest" if shown.higher_is_better else "lowest"
     sentences = [f"{best} has the {word} {shown.spoken}: {_mean(shown, top)} ({patients})."]
     if best == results.baseline:
-        sentences.append("It is itself the baseline: no other evaluation has a better mean.")
+        sentences.append("It is the baseline: no other evaluation has a better mean.")
         sentences += _against_runner_up(results, main, shown)
     else:
         sentences += _against(best, top, results.baseline, shown)
@@ -47,26 +47,26 @@ def summary(results: Results) -> list[str]:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """What the means alone would hide: labels that were lost, rows that were left out, the mode of scoring."""
+    """Return notes on lost labels, rows that were left out, seeds, and the mode of scoring."""
     found = []
     unit = "slices" if any(scores.slicewise for scores in comparison.scores.values()) else "pairs"
     for name, label, missed, rows in comparison.misses():
         found.append(f"{name} lost label {label} in {missed} of {rows} {unit}.")
     if comparison.seeds > 1:
         found.append(
-            "Rows are means over the seeds of their trainings; a difference smaller than the spread over seeds may "
-            "be the seeds’. Curves and pairs are those of the first seed."
+            "Rows are means over the seeds of the training. A difference smaller than the spread over seeds may "
+            "come from the seeds. Curves and pairs are those of the first seed."
         )
     most = max(comparison.left_out.values(), default=0)
     if most:
         found.append(
-            f"A metric is compared where every evaluation has it: this leaves out up to {most} {unit} "
-            "of a single metric."
+            f"A metric is compared only where every evaluation has it. This leaves out up to {most} {unit} "
+            "per metric."
         )
     if comparison.mode == "reference":
         found.append("Scored in the reference mode: masks above 0 after linear warping, distances in voxels.")
     if comparison.mode == "learn2reg":
-        found.append("Scored as Learn2Reg does: labels warped to the nearest voxel, distances in voxels.")
+        found.append("Scored as in Learn2Reg: nearest-neighbour warping of labels, distances in voxels.")
     return found
 
 
@@ -98,9 +98,9 @@ def _against_runner_up(results: Results, main: str, shown: Metric) -> list[str]:
 
 def _verdict(name: str, result: Result, baseline: str) -> str:
     if result.significant:
-        few = f", though {_patients(result.n)} are few" if result.n < FEW else ""
+        few = f", though {_patients(result.n)} are few" if result.n < FEW_PATIENTS else ""
         return f"The difference is statistically significant at the 5 % level{few}."
-    few = f" {_patients(result.n).capitalize()} are few for any test." if result.n < FEW else ""
+    few = f" {_patients(result.n).capitalize()} are few for any test." if result.n < FEW_PATIENTS else ""
     return (
         f"This is not statistically significant: on these patients {name} cannot be told apart from {baseline}."
         f"{few}"
@@ -108,7 +108,7 @@ def _verdict(name: str, result: Result, baseline: str) -> str:
 
 
 def _elsewhere(results: Results, best: str, main: str) -> list[str]:
-    """Where else the best evaluation is significantly better or worse than the baseline."""
+    """Name the other metrics in which the best evaluation differs significantly from the baseline."""
     if best == results.baseline:
         return []
     better: list[Metric] = []
@@ -130,7 +130,7 @@ def _elsewhere(results: Results, best: str, main: str) -> list[str]:
 
 
 def _by_kind(columns: list[Metric]) -> list[str]:
-    """Each kind of metric once: `Dice of labels 1 and 3`, `folding`."""
+    """Name each kind of metric once: `Dice of labels 1 and 3`, `folding`."""
     kinds: dict[str, list[Metric]] = {}
     for shown in columns:
         kinds.setdefault(shown.words, []).append(shown)

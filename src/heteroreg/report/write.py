@@ -1,4 +1,4 @@
-"""Writes a comparison as a folder to look at."""
+"""Write the report of a comparison: tables, page and figures."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from heteroreg.report.page import render_page
 from heteroreg.report.paper import figures_of, write_figures
 from heteroreg.system.files import atomic_folder, require_free, write_text
 
-MARKER = "index.html"
-FIGURES = "figures"
-TITLE = "Registration methods compared"
+PAGE_FILE = "index.html"
+PRINT_FOLDER = "figures"
+DEFAULT_TITLE = "Registration methods compared"
 
 
 def write_report(
@@ -20,17 +20,17 @@ def write_report(
     out: str | Path,
     *,
     baseline: str | Path | None = None,
-    title: str = TITLE,
+    title: str = DEFAULT_TITLE,
     figures: bool = True,
 ) -> Path:
-    """Compares evaluations and writes tables, the page `index.html` and `figures/`, all or nothing.
+    """Compare evaluations and write tables, the page `index.html` and `figures/` atomically.
 
     Args:
         folders: Folders that `evaluate` wrote, or rows by name with the folders of their seeds; see `compare`.
         out: The folder to write. An earlier report in it is replaced.
-        baseline: The row to test the others against, by its name or a folder; the first where none is named.
+        baseline: The row to test the others against, by its name or a folder; the first by default.
         title: Title of the page.
-        figures: Whether to write the figures for print too, which take most of the time.
+        figures: Write the figures for print too, which takes most of the time.
 
     Returns:
         The page.
@@ -40,12 +40,12 @@ def write_report(
             something else.
     """
     out = Path(out)
-    require_free(out, MARKER)  # before the work, not after it
+    require_free(out, PAGE_FILE)  # before the work, not after it
     comparison = compare(folders, baseline=baseline)
     drawn = figures_of(comparison) if figures else {}
     page = render_page(comparison, title, list(drawn))
-    with atomic_folder(out, marker=MARKER) as temporary:
+    with atomic_folder(out, marker=PAGE_FILE) as temporary:
         comparison.write(temporary)
-        write_figures(drawn, temporary / FIGURES)
-        write_text(temporary / MARKER, page)
-    return out / MARKER
+        write_figures(drawn, temporary / PRINT_FOLDER)
+        write_text(temporary / PAGE_FILE, page)
+    return out / PAGE_FILE

@@ -1,4 +1,4 @@
-"""Figures for print, as in the paper: vector PDF and PNG."""
+"""Figures for print as vector PDF and PNG."""
 
 from heteroreg.report.paper.write import figures_of, write_figures
 

@@ -379,7 +379,12 @@
       if (layers.beside) paint(plane("beside"), size, layers.beside);
     }
     canvas.setAttribute("aria-label", describe());
-    if (layers.beside) $("beside").setAttribute("aria-label", `${head.overlays[BESIDE[state.overlay]].name} of the same slice`);
+    $("sides").hidden = !layers.beside;
+    if (layers.beside) {
+      const other = head.overlays[BESIDE[state.overlay]].name;
+      $("beside").setAttribute("aria-label", `${other} of the same slice`);
+      $("sides").textContent = `Left: ${head.overlays[state.overlay].name}. Right: ${other}.`;
+    }
     readout();
   }
 
@@ -414,7 +419,12 @@
       return row;
     };
     const metrics = head.metrics.slice(0, head.main);
-    const headings = metrics.map((one) => cell("th", one.unit ? `${one.name} (${one.unit})` : one.name, "col"));
+    const headings = metrics.map((one) => {
+      const heading = cell("th", one.short, "col");
+      heading.title = one.name;
+      if (one.unit) heading.append(unit(one.unit));
+      return heading;
+    });
     $("metrics").replaceChildren(line(cell("th", "Evaluation", "col"), ...headings));
     $("numbers").replaceChildren(...head.methods.map((method, index) => line(
       cell("th", method.name, "row"),
@@ -443,18 +453,20 @@
     }
   }
 
-  function heading(name, unit, metric) {
+  function unit(words) {
+    const part = document.createElement("span");
+    part.className = "unit";
+    part.textContent = ` ${words}`;
+    return part;
+  }
+
+  function heading(name, unitText, metric) {
     const cell = document.createElement("th");
     cell.scope = "col";
     const button = document.createElement("button");
     button.type = "button";
     button.append(name);
-    if (unit) {
-      const part = document.createElement("span");
-      part.className = "unit";
-      part.textContent = ` ${unit}`;
-      button.append(part);
-    }
+    if (unitText) button.append(unit(unitText));
     if (metric !== null && head.metrics[metric].better) button.title = head.metrics[metric].better;
     button.dataset.metric = metric === null ? "" : metric;
     if (state.sort === metric) cell.setAttribute("aria-sort", state.down ? "descending" : "ascending");
