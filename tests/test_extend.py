@@ -105,7 +105,8 @@ def test_a_loss_a_network_and_a_metric_from_elsewhere(place: Path) -> None:
         _, _, _, _, run, option, name = command
         scores = f"scores/{Path(run).name}"
         # The run is one like all others: it registers and is scored.
-        heteroreg(place, [*command[1:], *SHORT], ["evaluate", "hearts", "--model", run, "--out", scores])
+        evaluation = ["evaluate", "hearts", "--model", run, "--out", scores, option, name]
+        heteroreg(place, [*command[1:], *SHORT], evaluation)
         config = (place / run / "config.yaml").read_text(encoding="utf-8")
         assert f"{option.removeprefix('--')}: {name}\n" in config
         assert pd.read_csv(place / run / "metrics.csv").loss.iloc[-1] > 0

@@ -16,7 +16,6 @@ import heteroreg as hr
 from heteroreg.losses import Losses, Objective
 from heteroreg.methods import Method
 from heteroreg.networks import Displacement
-from heteroreg.registration.model import ModelRegistrar
 from heteroreg.system.errors import UserError
 
 MINE = '''
@@ -90,7 +89,7 @@ def test_import_paths(method, network, mine, cohort_2d, tmp_path):
     assert (run.config.method, run.config.network) == (method, network)
     assert run.config.smoothness == (0.125 if method.endswith("METHOD") else 0.01)
     assert f"method: {method}\n" in (run.folder / "config.yaml").read_text()
-    registrar = ModelRegistrar(hr.Run.read(run.folder), method=method, network=network)
+    registrar = hr.load(run.folder, method=method, network=network)
     scores = hr.evaluate(registrar, cohort_2d.split("test"), out=tmp_path / "scores")
     assert scores.table["dice_2"].between(0, 1).all()
 
@@ -199,6 +198,14 @@ def test_from_the_command_line(mine, cohort_2d, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert hr.Run.read(tmp_path / "run").config.method_options == {"scale": 2}
     assert pd.read_csv(tmp_path / "run" / "metrics.csv").loss.iloc[-1] > 0
+    scored = ("evaluate", cohort_2d.name, "--model", "run", "--out", "scores", "--quiet")
+    done = command(mine, *scored, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--method: " in done.stderr
+    assert "is never imported by itself" in done.stderr
+    done = command(mine, *scored, *own, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert pd.read_csv(tmp_path / "scores" / "scores.csv").dice_2.between(0, 1).all()
     # The current folder is not searched.
     done = command(tmp_path, "train", cohort_2d.name, "--out", "other", *own, *settings, "--quiet", cwd=mine)
     assert done.returncode == 2

@@ -14,7 +14,18 @@ import typer
 from heteroreg._version import __version__
 from heteroreg.cli import completion
 from heteroreg.cli.errors import Commands, usage_errors
-from heteroreg.cli.options import CohortPath, Confine, Model, Out, Refine, Session, Threads, command
+from heteroreg.cli.options import (
+    CohortPath,
+    Confine,
+    Model,
+    Out,
+    OwnMethod,
+    OwnNetwork,
+    Refine,
+    Session,
+    Threads,
+    command,
+)
 from heteroreg.system.errors import UserError
 from heteroreg.system.exits import one_line_errors
 from heteroreg.system.progress import is_shown, progress, showing
@@ -261,6 +272,8 @@ def register(
         str, typer.Option(help="For a cohort: train, val, test, or all.", autocompletion=completion.split)
     ] = "all",
     threads: Threads = None,
+    method: OwnMethod = None,
+    network: OwnNetwork = None,
 ) -> None:
     """Register one pair, of any size and spacing, or every pair of a cohort.
 
@@ -275,7 +288,13 @@ def register(
     from heteroreg.system.processes import require_one_process
 
     require_one_process("register")
-    options: dict[str, Any] = {"threads": threads, "samples": samples, "refine": refine}
+    options: dict[str, Any] = {
+        "threads": threads,
+        "samples": samples,
+        "refine": refine,
+        "method": method,
+        "network": network,
+    }
     if fixed is None:
         for name, given in (("initial", initial), ("moving_labels", moving_labels)):
             if given is not None:
@@ -442,6 +461,8 @@ def evaluate(
     refine: Refine = 0,
     confine: Confine = False,
     threads: Threads = None,
+    method: OwnMethod = None,
+    network: OwnNetwork = None,
 ) -> None:
     """Register every pair of a split and score it.
 
@@ -454,7 +475,7 @@ def evaluate(
 
     require_one_process("evaluate")
     pairs = Cohort.read(cohort, confine=confine).split(split)
-    registrar = load(model, threads=threads, refine=refine)
+    registrar = load(model, threads=threads, refine=refine, method=method, network=network)
     scores = run(registrar, pairs, metrics=cast(Any, metrics), out=out, show=is_shown())
     means = {name: value["mean"] for name, value in scores.summary["metrics"].items()}
     dice = [f"{name} {mean:.4f}" for name, mean in means.items() if name.startswith("dice_") and mean is not None]

@@ -31,6 +31,14 @@ Model = Annotated[
     ),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of elastix for one pair; 1 by default.")]
+OwnMethod = Annotated[
+    str | None,
+    typer.Option("--method", help="package.module:name, if the run was trained with a method of your own."),
+]
+OwnNetwork = Annotated[
+    str | None,
+    typer.Option("--network", help="package.module:name, if the run was trained with a network of your own."),
+]
 Refine = Annotated[int, typer.Option(min=0, help="Steps of instance optimisation for each pair.")]
 
 

@@ -10,6 +10,7 @@ from heteroreg.registration.alignment import Aligned
 from heteroreg.registration.base import BaseRegistrar
 from heteroreg.registration.load import Loadable, load
 from heteroreg.registration.result import Registration
+from heteroreg.training.parts import MethodLike, NetworkLike
 
 
 def register(
@@ -24,6 +25,8 @@ def register(
     samples: int | None = None,
     refine: int = 0,
     threads: int | None = None,
+    method: MethodLike = None,
+    network: NetworkLike = None,
 ) -> Registration:
     """Register moving to fixed in one call.
 
@@ -42,6 +45,8 @@ def register(
         samples: Number of displacement samples (methods with uncertainty only).
         refine: Steps of instance optimisation.
         threads: Threads of elastix.
+        method: Method of your own that the run was trained with.
+        network: Likewise the network.
 
     Raises:
         UserError: As `load` and `BaseRegistrar.register`; `initial` cannot be used.
@@ -56,7 +61,15 @@ def register(
     registrar = (
         model
         if isinstance(model, BaseRegistrar)
-        else load(model, device=device, samples=samples, refine=refine, threads=threads)
+        else load(
+            model,
+            device=device,
+            samples=samples,
+            refine=refine,
+            threads=threads,
+            method=method,
+            network=network,
+        )
     )
     if initial is not None:
         registrar = Aligned(registrar, initial if isinstance(initial, Affine) else read_affine(initial))
