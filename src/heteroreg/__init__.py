@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from heteroreg.data.image import read_image as read_image
     from heteroreg.data.image import read_labels as read_labels
     from heteroreg.data.image import write_image as write_image
+    from heteroreg.data.importing import import_cohort as import_cohort
     from heteroreg.data.phantom import write_phantom
-    from heteroreg.data.readers import import_cohort as import_cohort
     from heteroreg.evaluation import Scores as Scores
     from heteroreg.evaluation import evaluate as evaluate
     from heteroreg.evaluation.overlap import dice as dice
@@ -84,7 +84,7 @@ _PUBLIC = {
     "folding_percent": "heteroreg.spatial.regularity",
     "hausdorff": "heteroreg.evaluation.surface",
     "hausdorff95": "heteroreg.evaluation.surface",
-    "import_cohort": "heteroreg.data.readers",
+    "import_cohort": "heteroreg.data.importing",
     "jaccard": "heteroreg.evaluation.overlap",
     "load": "heteroreg.registration.load",
     "losses": None,

@@ -146,7 +146,7 @@ def test_a_registration_with_its_uncertainty(command: Command, cohort_2d: Cohort
     assert len(list((tmp_path / "all").glob("*/label_probability_1.nii.gz"))) == 2
 
 
-@pytest.mark.parametrize("layout", ["acdc", "camus", "mnms", "learn2reg"])
+@pytest.mark.parametrize("layout", ["acdc", "camus", "mnms"])
 def test_import_what_phantom_writes(command: Command, tmp_path: Path, layout: str) -> None:
     command("phantom", tmp_path / "raw", "--pairs", 4, "--size", 48, "--layout", layout, "--quiet")
     command("import", layout, tmp_path / "raw", tmp_path / "cohort", "--split", "50,25,25", "--quiet")

@@ -367,7 +367,7 @@ def test_frames_of_dicom(work: Path, command: Command, tmp_path: Path) -> None:
     one_line(command("register", f"{clip}#0", f"{clip}#3", *run), "a4c.dcm#3: there are 3 frames")
     truth = Cohort.read(work / "cohort")[0].truth["true_displacement"]
     warp = command("warp", f"{clip}#x", "--transform", truth, "--out", work / "new")
-    one_line(warp, "after the # stands no frame")
+    one_line(warp, "the text after # is not a frame")
     one_line(command("import", "dicom", tmp_path / "exams", work / "new"), "a4c.dcm", "give --frames")
     one_line(command("import", "dicom", tmp_path / "exams", work / "new", "--frames", "0,3"), "--frames", "0 to 2")
     one_line(

@@ -37,7 +37,7 @@ def titles(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 def test_from_the_phantom_to_the_page(titles: Titles, tmp_path: Path) -> None:
     cohort, run = tmp_path / "hearts", tmp_path / "run"
     assert titles("phantom", cohort, "--pairs", 8, "--size", 32) == ["making hearts"]
-    assert titles("phantom", tmp_path / "noisy", "--on", cohort) == ["laying noise over"]
+    assert titles("phantom", tmp_path / "noisy", "--on", cohort) == ["adding noise"]
     assert titles("check", cohort) == ["checking"]
     train = ["train", cohort, "--out", run, "--method", "hetero-z", "--steps", 3, "--set", "batch_size=2"]
     said = titles(*train)
@@ -66,7 +66,7 @@ def test_from_the_phantom_to_the_page(titles: Titles, tmp_path: Path) -> None:
 
 def test_import(titles: Titles, tmp_path: Path) -> None:
     titles("phantom", tmp_path / "raw", "--pairs", 3, "--size", 32, "--layout", "mnms")
-    assert titles("import", "mnms", tmp_path / "raw", tmp_path / "cohort") == ["taking out the frames"]
+    assert titles("import", "mnms", tmp_path / "raw", tmp_path / "cohort") == ["extracting the frames"]
 
 
 def test_quiet_is_quiet(titles: Titles, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_another_contrast(pair: Pair) -> None:
     rng = np.random.default_rng(2)
     write(pair.moving, rng.random((20, 20), np.float32) ** 8)  # mean 1/9
     write(pair.fixed, 1 - rng.random((20, 20), np.float32) ** 8)  # mean 8/9
-    only(pair, "note", "is the contrast another?")
+    only(pair, "note", "do they have the same contrast?")
 
 
 def test_small_image(pair: Pair) -> None:
@@ -116,8 +116,8 @@ def test_patient_in_two_splits(pair: Pair, tmp_path: Path) -> None:
         patient="one",
     )
     texts = [text for level, _, text in findings(pair, other) if level == "problem"]
-    assert any("patient one is in test and train" in text for text in texts)
-    assert any("f.nii.gz is in test and train" in text for text in texts)
+    assert any("patient one is in the splits test and train" in text for text in texts)
+    assert any("f.nii.gz is in the splits test and train" in text for text in texts)
 
 
 def test_splits(pair: Pair) -> None:

@@ -56,9 +56,9 @@ def test_the_truth_is_kept_apart(tmp_path):
         ("x;y;z\n1;2;3\n", "the column 'id', 'moving', 'fixed' is missing"),
         ("id,moving,fixed\n", "holds no pairs"),
         ("", "the column 'id', 'moving', 'fixed' is missing"),
-        ("id,moving,fixed\na,m.nii,\n", "line 2 has nothing in the column 'fixed'"),
-        ("id,moving,fixed\na,m.nii\n", "line 2 has nothing in the column 'fixed'"),
-        ("id,moving,fixed\na,m.nii,f.nii\n  ,m.nii,f.nii\n", "line 3 has nothing in the column 'id'"),
+        ("id,moving,fixed\na,m.nii,\n", "line 2 has an empty cell in the column 'fixed'"),
+        ("id,moving,fixed\na,m.nii\n", "line 2 has an empty cell in the column 'fixed'"),
+        ("id,moving,fixed\na,m.nii,f.nii\n  ,m.nii,f.nii\n", "line 3 has an empty cell in the column 'id'"),
         ("id,moving,fixed\na,m,f\na,n,g\n", "line 3 repeats the id 'a'"),
         ("id,moving,fixed,split\na,m,f,training\n", "line 2 has the split 'training'; use train, val, test"),
         ("id,moving,fixed\na,m,f,oops,more\n", "line 2 has 5 cells where the table has 3 columns"),
@@ -94,7 +94,7 @@ def test_a_missing_table_and_one_that_is_no_text(tmp_path):
 
 def test_an_empty_split_is_named(tmp_path):
     cohort = Cohort.read(write(tmp_path, TABLE))
-    with pytest.raises(UserError, match=r"the split 'test' is empty \(there are: train, val\)"):
+    with pytest.raises(UserError, match=r"the split 'test' is empty \(available: train, val\)"):
         cohort.split("test")
     plain = Cohort.read(write(tmp_path, "id,moving,fixed\na,m,f\n"))
     with pytest.raises(UserError, match="no split column"):

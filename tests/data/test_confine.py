@@ -97,7 +97,7 @@ def test_the_data_that_a_header_names_count(place: Path, ending: str, data: str)
 
 def test_other_formats_are_refused(place: Path) -> None:
     (place / "cohort" / "m.hdf5").write_bytes(b"x")
-    with pytest.raises(UserError, match=r"'m\.hdf5' ends in none of"):
+    with pytest.raises(UserError, match=r"'m\.hdf5' has none of the endings"):
         Cohort.read(table(place, moving="m.hdf5"), confine=True)
 
 

@@ -118,11 +118,11 @@ def test_a_dicom_series(rng, tmp_path):
 def test_a_folder_of_none_or_two_series(rng, tmp_path):
     array = rng.integers(0, 1000, size=(16, 12, 5)).astype(np.int16)
     (tmp_path / "none").mkdir()
-    with pytest.raises(UserError, match="holds 0 DICOM series where one is needed"):
+    with pytest.raises(UserError, match="contains 0 DICOM series"):
         read_image(tmp_path / "none")
     write_series(tmp_path / "two", array, (1.0, 1.0, 8.0))
     write_series(tmp_path / "two", array, (1.0, 1.0, 8.0), uid="1.2.4")
-    with pytest.raises(UserError, match="holds 2 DICOM series where one is needed"):
+    with pytest.raises(UserError, match="contains 2 DICOM series; name a folder with one series"):
         read_image(tmp_path / "two")
 
 
@@ -211,7 +211,7 @@ def test_the_grid_is_read_without_the_voxels(ending, rng, tmp_path):
     with pytest.raises(UserError):
         read_image(path)
     if ending == ".mha":  # its header says how many bytes follow
-        with pytest.raises(UserError, match="promises"):
+        with pytest.raises(UserError, match=r"declares \d+ bytes"):
             read_grid(path)
     else:
         assert read_grid(path) == whole
@@ -316,7 +316,7 @@ def test_a_place_in_space_that_is_no_number(key, value, tmp_path):
     header = nib.Nifti1Header(path.read_bytes()[:348])
     header[key][1] = value
     path.write_bytes(header.binaryblock + path.read_bytes()[348:])
-    with pytest.raises(UserError, match="its place in space is no number"):
+    with pytest.raises(UserError, match="its position in space is not a finite number"):
         read_image(path)
 
 

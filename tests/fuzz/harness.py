@@ -21,11 +21,11 @@ from tests.fuzz.headers import spoil
 from tests.fuzz.readers import READERS, problem_with
 from tests.fuzz.seeds import Seed
 
-from heteroreg.data.io import dicom
+from heteroreg.data.io import decoder
 from heteroreg.system.errors import UserError
 
 SECONDS = 15.0  # for one input; they take milliseconds
-SECONDS_FOR_DICOM = 2.0  # then the process that decodes it is ended, and the input refused
+SECONDS_FOR_DECODER = 10.0  # its start included; then the process is ended, and the input refused
 VOXELS = 2**20  # the largest size that a header may declare here
 MEGABYTES = 200  # that reading may take: a few copies of so many voxels in float64, or the program that reads DICOM
 ADDRESS_SPACE = 3 * 1024**3  # beyond what the program has: protects the machine
@@ -122,7 +122,7 @@ def _batch(seeds: dict[str, list[Seed]], jobs: Sequence[Job], seed: int) -> list
 def _work(seeds: dict[str, list[Seed]], jobs: Sequence[Job], seed: int, pipe: int) -> None:
     """In the child: one line for each input."""
     os.environ["HETEROREG_MAX_VOXELS"] = str(VOXELS)
-    dicom.DICOM_SECONDS = SECONDS_FOR_DICOM
+    decoder.DECODER_SECONDS = SECONDS_FOR_DECODER
     space = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + ADDRESS_SPACE
     resource.setrlimit(resource.RLIMIT_AS, (space, space))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -12,8 +12,8 @@ import torch
 from heteroreg.comparison import compare
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.image import read_grid, read_image, read_labels
+from heteroreg.data.importing import import_cohort
 from heteroreg.data.io.displacement import read_displacement
-from heteroreg.data.readers import import_cohort
 from heteroreg.data.samples.preparation import (
     Preparation,
     centre_crop,

@@ -2,7 +2,8 @@ import pytest
 
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.image import read_image, read_labels
-from heteroreg.data.readers import import_cohort, read_acdc
+from heteroreg.data.importing import import_cohort
+from heteroreg.data.readers.acdc import read_acdc
 
 
 def test_the_native_acdc_patient(real_data):

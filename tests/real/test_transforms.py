@@ -7,7 +7,7 @@ import SimpleITK as sitk
 import heteroreg as hr
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.image import read_image
-from heteroreg.data.readers import read_acdc
+from heteroreg.data.readers.acdc import read_acdc
 
 
 def assert_itk_reproduces(registration, folder):

@@ -26,14 +26,15 @@ from heteroreg.cli.options import (
     Threads,
     command,
 )
+from heteroreg.data.readers import reader_names
 from heteroreg.system.errors import UserError
 from heteroreg.system.exits import one_line_errors
 from heteroreg.system.progress import is_shown, progress, showing
 from heteroreg.system.signals import handled, interrupt
 from heteroreg.system.text import parse_yaml
 
-KINDS = ("acdc", "camus", "mnms", "learn2reg", "folder", "dicom")
-LAYOUTS = ("pairs", "acdc", "camus", "mnms", "learn2reg")
+KINDS = tuple(reader_names())
+LAYOUTS = ("pairs", "acdc", "camus", "mnms")
 NOISES = ("gaussian", "rician", "speckle")
 
 app = typer.Typer(
@@ -161,7 +162,7 @@ def import_(
     Two frames of a DICOM cine series or echo clip become a pair: `heteroreg import dicom exams cohorts/mine
     --frames 0,9`
     """
-    from heteroreg.data.readers import import_cohort
+    from heteroreg.data.importing import import_cohort
 
     try:
         parts = tuple(int(part) for part in split.split(",")) if split else None

@@ -1,1 +1,1 @@
-"""Images, grids, cohorts: what comes from files and goes back to them."""
+"""Images, grids and cohorts, read from files and written to them."""

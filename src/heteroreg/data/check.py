@@ -1,4 +1,4 @@
-"""What would go wrong with a cohort, found before the training does."""
+"""Problems of a cohort, found before training."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from heteroreg.data.samples.dataset import ImageCache
 from heteroreg.data.samples.preparation import SMALLEST_AXIS, check_labels, check_pair, scale_of
 from heteroreg.system.errors import UserError
 
-# Means of the scaled images of a pair that differ by more than this share hint at different contrasts.
+# Relative difference between the means of the scaled images of a pair that suggests different contrasts.
 UNLIKE_MEANS = 0.5
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that was found.
+    """A problem or a note about a cohort.
 
     Attributes:
-        level: `problem`: training or evaluation would stop or be wrong. `note`: worth knowing.
-        pair: The id of the pair; empty if it is about the cohort.
-        text: What, in which file, and what to do.
+        level: `problem` if training or evaluation would stop or be wrong, otherwise `note`.
+        pair: The id of the pair; empty if it concerns the cohort.
+        text: The problem, its file, and what to do.
     """
 
     level: Literal["problem", "note"]
@@ -45,6 +45,16 @@ def check(cohort: Cohort | str | Path, report: Callable[[int], None] = lambda _:
 
     Returns:
         The findings, those about the cohort first.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from heteroreg.data.phantom import write_phantom
+        >>> check(write_phantom(tempfile.mkdtemp(), pairs=3, size=32))
+        []
+        >>> missing = Cohort((Pair("p1", Path("missing.nii.gz"), Path("other.nii.gz"), split="train"),))
+        >>> [finding.text for finding in check(missing) if finding.level == "problem"]
+        ['missing.nii.gz: no such file; check the path']
     """
     cohort, cache = as_cohort(cohort), ImageCache()
     findings = [*_splits(cohort), *_leaks(cohort)]
@@ -56,7 +66,9 @@ def check(cohort: Cohort | str | Path, report: Callable[[int], None] = lambda _:
 
 def _splits(cohort: Cohort) -> Iterator[Finding]:
     if not cohort.splits:
-        yield Finding("note", "", "no pair has a split: all will be trained on, and `evaluate` needs `--split all`")
+        yield Finding(
+            "note", "", "no pair has a split: training uses all of them, and evaluation needs the split `all`"
+        )
         return
     for split, use in (
         ("train", "nothing to train on"),
@@ -67,7 +79,7 @@ def _splits(cohort: Cohort) -> Iterator[Finding]:
             yield Finding("problem" if split == "train" else "note", "", f"the split '{split}' is empty: {use}")
     without = [pair.id for pair in cohort if pair.split is None]
     if without:
-        yield Finding("note", "", f"{len(without)} pairs have no split and are not used, {without[0]} first")
+        yield Finding("note", "", f"{len(without)} pairs have no split and are not used, such as {without[0]}")
 
 
 def _leaks(cohort: Cohort) -> Iterator[Finding]:
@@ -81,11 +93,15 @@ def _leaks(cohort: Cohort) -> Iterator[Finding]:
     for patient, found in sorted(splits.items()):
         if len(found) > 1:
             yield Finding(
-                "problem", "", f"patient {patient} is in {' and '.join(sorted(found))}: keep patients in one split"
+                "problem",
+                "",
+                f"patient {patient} is in the splits {' and '.join(sorted(found))}: keep a patient in one split",
             )
     for path, found in sorted(files.items()):
         if len(found) > 1:
-            yield Finding("problem", "", f"{path} is in {' and '.join(sorted(found))}: keep images in one split")
+            yield Finding(
+                "problem", "", f"{path} is in the splits {' and '.join(sorted(found))}: keep an image in one split"
+            )
 
 
 def _pair(pair: Pair, cache: ImageCache) -> Iterator[Finding]:
@@ -99,7 +115,7 @@ def _pair(pair: Pair, cache: ImageCache) -> Iterator[Finding]:
     yield from _images(pair, moving, fixed)
     means = [float(array.mean()) for array in scaled]
     if abs(means[0] - means[1]) > UNLIKE_MEANS * max(means):
-        text = f"the scaled images have means {means[0]:.2f} and {means[1]:.2f}: is the contrast another?"
+        text = f"the scaled images have means {means[0]:.2f} and {means[1]:.2f}: do they have the same contrast?"
         yield Finding("note", pair.id, text)
     yield from _labels(pair, moving, fixed, cache)
 
@@ -118,15 +134,13 @@ def _images(pair: Pair, moving: Image, fixed: Image) -> Iterator[Finding]:
             )
             yield Finding("problem", pair.id, text)
         else:
-            yield Finding(
-                "note", pair.id, f"{moving.name}: lies on another grid than the fixed image and is resampled"
-            )
+            yield Finding("note", pair.id, f"{moving.name}: has another grid than the fixed image and is resampled")
     elif np.array_equal(moving.array, fixed.array):
         yield Finding("problem", pair.id, f"{moving.name} and {fixed.name} are the same image")
 
 
 def _overlap(moving: Image, fixed: Image) -> bool:
-    """Whether the centre of one image's region lies in the other, or any corner does."""
+    """Return True if the moving image contains any of 5 × 5 (× 5) points spread over the fixed image."""
     shape = np.asarray(fixed.grid.shape)
     points = (
         np.array(np.meshgrid(*[np.linspace(0, n - 1, 5) for n in shape], indexing="ij")).reshape(len(shape), -1).T
@@ -151,7 +165,7 @@ def _labels(pair: Pair, moving: Image, fixed: Image, cache: ImageCache) -> Itera
             return
         present.append(set(np.unique(labels.array).tolist()) - {0})
         if not present[-1]:
-            yield Finding("problem", pair.id, f"{path}: is empty; every voxel is 0")
+            yield Finding("problem", pair.id, f"{path}: is empty, every voxel is 0; check the segmentation")
     if all(present) and present[0] != present[1]:
         odd = ", ".join(map(str, sorted(present[0] ^ present[1])))
         yield Finding("note", pair.id, f"the labels {odd} are in only one of the two label maps")

@@ -1,4 +1,4 @@
-"""Cohorts: tables of pairs."""
+"""Cohorts: tables of image pairs."""
 
 from __future__ import annotations
 
@@ -24,18 +24,23 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True, repr=False)
 class Pair:
-    """One moving and one fixed image, by their files.
+    """The files of a moving and a fixed image.
 
     Attributes:
-        id: Its name, unique in the cohort.
-        moving: The image that is warped.
-        fixed: The image that it is warped onto.
+        id: Name of the pair, unique in the cohort.
+        moving: The image to warp.
+        fixed: The image that `moving` is warped onto.
         moving_labels: Label map of the moving image.
         fixed_labels: Label map of the fixed image.
         split: `train`, `val` or `test`.
-        patient: Whose images they are; the id where the cohort does not say.
-        truth: Files of the known truth, by their column (`true_displacement`, `moving_noise_sd`, …).
-        extra: The cohort's further columns.
+        patient: Name of the patient; by default the id.
+        truth: Files of the ground truth, by column (`true_displacement`, `moving_noise_sd`, …).
+        extra: Values of the cohort's further columns.
+
+    Examples:
+        >>> pair = Pair("p1", Path("p1_ED.nii.gz"), Path("p1_ES.nii.gz"), split="train")
+        >>> pair.patient, pair.labelled
+        ('p1', False)
     """
 
     id: str
@@ -68,7 +73,19 @@ class Cohort:
 
     Attributes:
         pairs: The pairs, in the order of the table.
-        name: The file it was read from, for messages.
+        name: The file of the table, for messages.
+
+    Examples:
+        >>> import tempfile
+        >>> table = Path(tempfile.mkdtemp()) / "pairs.csv"
+        >>> pairs = (
+        ...     Pair("p1", table.with_name("a.nii.gz"), table.with_name("b.nii.gz"), split="train"),
+        ...     Pair("p2", table.with_name("c.nii.gz"), table.with_name("d.nii.gz"), split="test"),
+        ... )
+        >>> Cohort(pairs).write(table)
+        >>> cohort = Cohort.read(table)
+        >>> len(cohort), cohort.splits, cohort.split("test")[0].id
+        (2, ('train', 'test'), 'p2')
     """
 
     pairs: tuple[Pair, ...]
@@ -89,7 +106,7 @@ class Cohort:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that have pairs, in the order train, val, test."""
+        """Names of the splits with pairs, in the order train, val, test."""
         present = {pair.split for pair in self.pairs}
         return tuple(split for split in SPLITS if split in present)
 
@@ -105,7 +122,7 @@ class Cohort:
         if not pairs:
             has = ", ".join(self.splits) or "no split column"
             raise UserError(
-                f"{self.name}: the split '{name}' is empty (there are: {has}); choose another or use 'all'"
+                f"{self.name}: the split '{name}' is empty (available: {has}); choose another or use 'all'"
             )
         return Cohort(pairs, self.name)
 
@@ -114,14 +131,14 @@ class Cohort:
         """Read a cohort from its CSV file. Paths in it are relative to the file.
 
         Args:
-            path: The file, or a folder that holds a `pairs.csv`.
-            confine: The cohort is not trusted: every file that it names must lie in its folder, wherever links
-                and `..` lead, as must the data that a header names. For cohorts from somewhere else.
+            path: The file, or a folder with a `pairs.csv`.
+            confine: Do not trust the cohort: every file that it names, and the data files that their headers name,
+                must be inside its folder after resolving links and `..`.
 
         Raises:
-            UserError: The file is missing or no table, a column is missing, a cell that must be filled is
-                empty, an id occurs twice or holds control characters, a split has an unknown name, or a
-                confined cohort leaves its folder. Whether the images can be read is found out when they are.
+            UserError: The file is missing or not a table, a column is missing, a required cell is empty, an id
+                occurs twice or has control characters, a split has an unknown name, or a confined cohort names a
+                file outside its folder. The images are not read.
         """
         path = Path(path)
         path = path / "pairs.csv" if path.is_dir() else path
@@ -129,7 +146,7 @@ class Cohort:
             raise UserError(f"{path}: no such file; name a cohort (pairs.csv) or its folder")
         _, rows = read_table(path, REQUIRED_COLUMNS)
         if not rows:
-            raise UserError(f"{path}: holds no pairs")
+            raise UserError(f"{path}: holds no pairs; add a row for each")
         _check_rows(path, rows)
         if confine:
             for number, row in rows:
@@ -162,7 +179,7 @@ def _check_rows(path: Path, rows: Sequence[tuple[int, Mapping[str, str]]]) -> No
                 )
         empty = [column for column in REQUIRED_COLUMNS if not row[column]]
         if empty:
-            raise UserError(f"{path}: line {number} has nothing in the column '{empty[0]}'")
+            raise UserError(f"{path}: line {number} has an empty cell in the column '{empty[0]}'; fill it")
         if row["id"] in seen:
             raise UserError(f"{path}: line {number} repeats the id '{row['id']}'; ids must be unique")
         seen.add(row["id"])

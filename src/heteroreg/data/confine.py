@@ -1,4 +1,4 @@
-"""Files that must lie in one folder: what an untrusted cohort may name."""
+"""The files that an untrusted cohort may name: those in its own folder."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from heteroreg.system.errors import UserError
 
 
 def require_inside(folder: Path, name: str, where: str) -> None:
-    """Checks that a file lies in a folder, and so does what it refers to.
+    """Check that a file, and the files that it refers to, are inside a folder.
 
-    Links and `..` are followed first. A folder is a DICOM series: each of its files counts. A MetaImage or NRRD
-    header may name another file with the voxels: that counts too. Of a frame, the file that it is in counts.
+    Links and `..` are resolved first. Each file of a folder (a DICOM series) is checked, also the data file that a
+    MetaImage or NRRD header names, and the file of a frame.
 
     Args:
         folder: The folder.
-        name: The file as it is named, relative to the folder.
-        where: Where it is named, for the message.
+        name: The file's name relative to the folder.
+        where: The place that names it, for the message.
 
     Raises:
-        UserError: It leads out of the folder, or is of a format that could refer to others.
+        UserError: It is outside the folder, or its format may refer to other files.
     """
     try:
         _require_inside(folder, folder / name, name, where)
     except (OSError, ValueError, RuntimeError) as error:  # too long, no permission, or links in a circle
-        raise UserError(f"{where}: '{name}' is no path ({error}); correct it") from error
+        raise UserError(f"{where}: '{name}' is not a path ({error}); correct it") from error
 
 
 def _require_inside(folder: Path, path: Path, name: str, where: str) -> None:
@@ -38,12 +38,14 @@ def _require_inside(folder: Path, path: Path, name: str, where: str) -> None:
         for file in path.iterdir():
             _require(folder, file, f"{name}/{file.name}", where)
         return
-    if not path.is_file() or is_dicom(path):  # that it is missing is told when it is read; DICOM names no others
+    if not path.is_file() or is_dicom(
+        path
+    ):  # a missing file is reported when it is read; DICOM refers to no others
         return
     if not path.name.lower().endswith(tuple(READERS)):
         raise UserError(
-            f"{where}: '{name}' ends in none of {', '.join(READERS)} and is no DICOM file; a confined cohort may "
-            "name no others"
+            f"{where}: '{name}' has none of the endings {', '.join(READERS)} and is not DICOM; a confined cohort "
+            "may name no other files"
         )
     header = check_text_header(path)
     if header is not None:
@@ -52,4 +54,4 @@ def _require_inside(folder: Path, path: Path, name: str, where: str) -> None:
 
 def _require(folder: Path, path: Path, name: str, where: str) -> None:
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"{where}: '{name}' lies outside the folder of the cohort, which is confined to it")
+        raise UserError(f"{where}: '{name}' lies outside the folder of the confined cohort")

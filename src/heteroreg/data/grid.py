@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from heteroreg.system.arrays import Doubles
 
-# A stack whose slices are this many times thicker than its pixels is one of 2D images, not a volume.
-THICK = 3.0
-# ITK's space is LPS, that of NIfTI RAS: the first two axes point the other way.
+THICK = 3.0  # ratio of slice distance to pixel size from which a stack counts as 2D images
+# ITK's space is LPS and NIfTI's is RAS: the first two axes point in opposite directions.
 LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 
 
@@ -19,14 +19,21 @@ LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 class Grid:
     """A regular grid of voxels in physical space, as ITK defines it.
 
-    Index i lies at p(i) = origin + direction · diag(spacing) · i, in mm, in the LPS frame. Axis k of an array
-    is axis k of the grid: arrays are indexed [x, y, z], the order of NIfTI, not ITK's NumPy order [z, y, x].
+    Index i is at p(i) = origin + direction · diag(spacing) · i, in mm, in the LPS frame. Axis k of an array is axis
+    k of the grid: arrays are indexed [x, y, z], the order of NIfTI, not ITK's NumPy order [z, y, x].
 
     Attributes:
         shape: Voxels along each axis (2 or 3 axes).
         spacing: Distance between voxel centres along each axis, in mm.
         origin: Position of voxel 0, in mm.
         direction: Unit vectors of the axes as the columns of a matrix, flattened row by row.
+
+    Examples:
+        >>> grid = Grid.of_shape((64, 48), spacing=(1.5, 2.0))
+        >>> grid.physical([2, 3]).tolist()
+        [3.0, 6.0]
+        >>> grid.with_spacing((3.0, 2.0)).shape
+        (32, 48)
     """
 
     shape: tuple[int, ...]
@@ -49,7 +56,7 @@ class Grid:
 
         Args:
             shape: Voxels along each axis.
-            spacing: In mm, one number or one for each axis.
+            spacing: Spacing in mm, one number or one for each axis.
         """
         dims = len(shape)
         values = tuple(np.broadcast_to(np.asarray(spacing, dtype=float), dims).tolist())
@@ -62,12 +69,12 @@ class Grid:
 
     @property
     def axes(self) -> Doubles:
-        """The direction as a matrix (d, d), unit vectors in its columns."""
+        """The direction as a matrix (d, d) with unit vectors in its columns."""
         return np.asarray(self.direction, dtype=float).reshape(self.dims, self.dims)
 
     @property
     def matrix(self) -> Doubles:
-        """Direction · diag(spacing): turns a displacement in voxels into one in mm (d, d)."""
+        """The matrix direction · diag(spacing) (d, d), which converts a displacement in voxels to mm."""
         return np.asarray(self.axes * np.asarray(self.spacing))
 
     @property
@@ -108,13 +115,13 @@ class Grid:
             tuple(map(int, shape)), tuple(spacing.tolist()), tuple(origin.tolist()), tuple(axes.ravel().tolist())
         )
 
-    def physical(self, index: Doubles) -> Doubles:
+    def physical(self, index: ArrayLike) -> Doubles:
         """Return the positions in mm of (fractional) indices, along the last axis of `index` (…, d)."""
-        return np.asarray(index @ self.matrix.T + np.asarray(self.origin))
+        return np.asarray(np.asarray(index) @ self.matrix.T + np.asarray(self.origin))
 
-    def index(self, physical: Doubles) -> Doubles:
+    def index(self, physical: ArrayLike) -> Doubles:
         """Return the fractional indices of positions in mm, along the last axis of `physical` (…, d)."""
-        return np.asarray((physical - np.asarray(self.origin)) @ np.linalg.inv(self.matrix).T)
+        return np.asarray((np.asarray(physical) - np.asarray(self.origin)) @ np.linalg.inv(self.matrix).T)
 
     def index_map(self, other: Grid) -> tuple[Doubles, Doubles]:
         """Return the affine map (A, b) from indices of this grid to those of another: j = A · i + b."""
@@ -139,7 +146,7 @@ class Grid:
         shape = [
             max(1, round(n * old / new)) for n, old, new in zip(self.shape, self.spacing, spacing, strict=True)
         ]
-        # The centre of the field of view stays where it is.
+        # The centre of the field of view is kept.
         centre = self.physical((np.asarray(self.shape, dtype=float) - 1) / 2)
         offset = self.axes @ (np.asarray(spacing) * (np.asarray(shape, dtype=float) - 1) / 2)
         return Grid(tuple(shape), tuple(map(float, spacing)), tuple((centre - offset).tolist()), self.direction)

@@ -1,4 +1,4 @@
-"""Images: voxels with their grid, from files and to them."""
+"""Images: voxels with their grid, read from files and written to them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ from heteroreg.data.io.colour import luminance
 from heteroreg.data.io.dicom import is_dicom
 from heteroreg.data.io.dicom_series import read_series, read_series_grid
 from heteroreg.data.io.frames import require_frame, split_frame
-from heteroreg.data.io.itk import NIFTI_ENDINGS, grid_of, last_line, read_itk_header, read_itk_voxels
+from heteroreg.data.io.itk import (
+    NIFTI_ENDINGS,
+    ItkHeader,
+    grid_of,
+    last_line,
+    place,
+    quiet_itk,
+    read_itk_header,
+    read_itk_voxels,
+)
 from heteroreg.data.io.nifti import read_nifti_voxels
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_file
@@ -82,19 +91,11 @@ class Image:
         return place(image, self.grid)
 
 
-def place(image: Any, grid: Grid) -> Any:
-    """Gives a SimpleITK image the spacing, origin and direction of a grid, and returns it."""
-    image.SetSpacing(grid.spacing)
-    image.SetOrigin(grid.origin)
-    image.SetDirection(grid.direction)
-    return image
-
-
 def read_image(path: str | Path) -> Image:
-    """Reads an image: NIfTI, MetaImage, NRRD, PNG, a DICOM file, or a folder of one DICOM series.
+    """Read an image: NIfTI, MetaImage, NRRD, PNG, a DICOM file, or a folder with one DICOM series.
 
-    Axes of length 1 beyond the third are dropped. Colours of PNG and DICOM become their luminance. `PATH#N` is the
-    frame N, from 0, of a DICOM cine or clip, or along the last axis of another file.
+    Axes of length 1 beyond the third are dropped. Colours of PNG and DICOM are converted to luminance. `PATH#N` is
+    the frame N, from 0, of a DICOM cine or clip, or along the last axis of another file.
 
     Args:
         path: The file or folder.
@@ -103,14 +104,21 @@ def read_image(path: str | Path) -> Image:
         The image, as float32.
 
     Raises:
-        UserError: The file is missing, damaged, of an unknown format, declares more voxels than
-            HETEROREG_MAX_VOXELS or than it holds, is not a 2D or 3D scalar image, or it holds NaN or infinite
-            values.
+        UserError: The file is missing, damaged or of an unknown format, declares more voxels than
+            HETEROREG_MAX_VOXELS or than it can hold, is not a 2D or 3D scalar image, or has non-finite values.
+
+    Examples:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "image.nii.gz"
+        >>> write_image(Image.from_array(np.ones((8, 6, 4)), spacing=2.0), path)
+        >>> image = read_image(path)
+        >>> image.array.shape, image.grid.spacing
+        ((8, 6, 4), (2.0, 2.0, 2.0))
     """
     image = _read(Path(path))
     array = image.array
     _require_2d_or_3d(path, array.shape)
-    with np.errstate(over="ignore"):  # becomes infinite, and is told below
+    with np.errstate(over="ignore"):  # overflow becomes infinite and is reported below
         array = np.ascontiguousarray(array, dtype=np.float32)
     if not np.isfinite(array).all():
         bad = int(array.size - np.isfinite(array).sum())
@@ -130,23 +138,20 @@ def read_grid(path: str | Path) -> Grid:
         UserError: The file is missing, of an unknown format, or not a 2D or 3D scalar image.
     """
     file, frame = _split(Path(path))
-    if is_dicom(file):
-        grid = read_series_grid(file, frame)
-    else:
-        grid = _frame_grid(file, grid_of(_read_header(file)), frame)
+    grid = read_series_grid(file, frame) if is_dicom(file) else _frame_grid(file, _read_header(file).grid, frame)
     grid = _first_axes(grid, _dims(grid.shape))
     _require_2d_or_3d(path, grid.shape)
     return grid
 
 
 def read_labels(path: str | Path) -> Image:
-    """Reads a label map as int32.
+    """Read a label map as int32.
 
-    A fourth axis is taken for one mask per label: mask k becomes label k + 1, smaller masks painted over
-    larger ones, since a zone lies within its organ.
+    A fourth axis is read as one mask for each label: mask k becomes label k + 1, and smaller masks overwrite larger
+    ones, since a zone lies within its organ.
 
     Raises:
-        UserError: As for `read_image`, or the values are not whole numbers from 0 up.
+        UserError: As for `read_image`, or the values are not integers from 0 up.
     """
     image = _read(Path(path))
     array = image.array
@@ -161,37 +166,53 @@ def read_labels(path: str | Path) -> Image:
     low, high = array.min(), array.max()
     if low < 0 or high > LARGEST_LABEL:
         raise UserError(
-            f"{path}: holds the label {low if low < 0 else high:g}; labels lie between 0, the background, and "
+            f"{path}: holds the label {low if low < 0 else high:g}; labels must be between 0, the background, and "
             f"{LARGEST_LABEL}"
         )
     return image.with_array(np.ascontiguousarray(np.round(array), dtype=np.int32))
 
 
 def write_image(image: Image, path: str | Path) -> None:
-    """Writes an image atomically; the ending of the path chooses the format."""
+    """Write an image atomically; the ending of the path selects the format.
+
+    Args:
+        image: The image.
+        path: The file; its folder is created.
+
+    Raises:
+        UserError: The file could not be written, or the ending is unknown.
+
+    Examples:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "results" / "mask.nrrd"
+        >>> write_image(Image.from_array(np.eye(8, dtype=np.uint8)), path)
+        >>> path.exists()
+        True
+    """
     write_sitk(image.to_sitk(), Path(path))
 
 
 def write_sitk(image: Any, path: Path) -> None:
-    """Writes a SimpleITK image atomically.
+    """Write a SimpleITK image atomically.
 
     Raises:
-        UserError: It could not be written: no room, no permission, or an ending that no format has.
+        UserError: It could not be written: no space, no permission, or an unknown ending.
     """
     with atomic_file(path) as temporary:
         try:
-            sitk.WriteImage(image, str(temporary), useCompression=True)
+            with quiet_itk():
+                sitk.WriteImage(image, str(temporary), useCompression=True)
             if path.name.lower().endswith(NIFTI_ENDINGS):
-                read_nifti_voxels(temporary)  # ITK says nothing when the disk is full
+                read_nifti_voxels(temporary)  # ITK does not report a full disk
         except (RuntimeError, UserError) as error:
             reason = "it came out incomplete" if isinstance(error, UserError) else last_line(error)
             raise UserError(
-                f"{path}: could not be written ({reason}); is there room, is the ending known?"
+                f"{path}: could not be written ({reason}); is there space, is the ending known?"
             ) from error
 
 
 def read_frames(path: str | Path) -> NDArray[Any]:
-    """All frames of a file that is no DICOM, along the last axis.
+    """Read all frames of a file that is not DICOM, along the last axis.
 
     Raises:
         UserError: As for `read_image`.
@@ -202,7 +223,7 @@ def read_frames(path: str | Path) -> NDArray[Any]:
 
 
 def _split(path: Path) -> tuple[Path, int | None]:
-    """The file or folder, and the frame of it that is named.
+    """Split a path into the existing file or folder and the number of the named frame.
 
     Raises:
         UserError: There is no such file.
@@ -224,34 +245,36 @@ def _read(path: Path) -> Image:
 
 
 def _frame_grid(file: Path, grid: Grid, frame: int | None) -> Grid:
-    """The grid of a frame of a file whose last axis is time; the same grid where none is named."""
+    """Return the grid of a frame of a file whose last axis is time; without a frame, the same grid."""
     if frame is None:
         return grid
     require_frame(file, frame, grid.shape[-1] if grid.dims in (3, 4) else 1)
     grid = _first_axes(grid, grid.dims - 1)
     if not grid.orthogonal:
-        raise UserError(f"{file}#{frame}: the file is a volume that lies oblique in space; name it without a frame")
+        raise UserError(f"{file}#{frame}: the file is a volume oblique in space; name it without a frame")
     return grid
 
 
 def _read_file(path: Path) -> Image:
     if path.name.lower().endswith(NIFTI_ENDINGS):
-        # The grid as ITK reads it, so that every ITK-based tool agrees on the space.
-        array, grid = read_nifti_voxels(path), grid_of(_read_header(path))
+        # ITK reads the grid, so that all ITK-based tools agree on it.
+        array, grid = read_nifti_voxels(path), _read_header(path).grid
         if array.size != np.prod(grid.shape, dtype=object):
-            raise UserError(f"{path}: its header says both {array.shape} and {grid.shape} voxels; convert it again")
+            raise UserError(
+                f"{path}: its header declares both {array.shape} and {grid.shape} voxels; convert it again"
+            )
         return Image(array.reshape(grid.shape, order="F"), grid, str(path))
     header = _read_header(path)
     image = read_itk_voxels(path, header)
-    if _is_colour(path, header.GetNumberOfComponents()):
+    if _is_colour(path, header.components):
         return Image(luminance(sitk.GetArrayViewFromImage(image)).T, grid_of(image), str(path))
     return Image.from_sitk(image, str(path))
 
 
-def _read_header(path: Path) -> Any:
+def _read_header(path: Path) -> ItkHeader:
     header = read_itk_header(path)
-    if not _is_colour(path, header.GetNumberOfComponents()):
-        _require_scalar(path, header.GetNumberOfComponents())
+    if not _is_colour(path, header.components):
+        _require_scalar(path, header.components)
     return header
 
 
@@ -264,7 +287,7 @@ def _is_folder(path: Path) -> bool:
     try:
         if path.is_dir():
             return True
-        if path.is_file():  # neither a device nor a pipe, which would never end
+        if path.is_file():  # not a device or a pipe, which would never end
             return False
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: is not a valid path ({error}); correct it") from error
@@ -283,12 +306,12 @@ def _require_scalar(path: Path, components: int) -> None:
 def _require_2d_or_3d(path: str | Path, shape: tuple[int, ...]) -> None:
     if len(shape) not in (2, 3):
         raise UserError(
-            f"{path}: has {len(shape)} axes {shape}; name a 2D or 3D image, of a series one frame: {path}#0"
+            f"{path}: has {len(shape)} axes {shape}; name a 2D or 3D image, or a frame of a series: {path}#0"
         )
 
 
 def _dims(shape: tuple[int, ...]) -> int:
-    """The number of axes without those of length 1 beyond the third."""
+    """Return the number of axes without those of length 1 beyond the third."""
     dims = len(shape)
     while dims > 3 and shape[dims - 1] == 1:
         dims -= 1

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from tests.data import dicom_writer as writer
 
 from heteroreg.data.image import read_grid, read_image
-from heteroreg.data.io import dicom
+from heteroreg.data.io import decoder
 from heteroreg.system.errors import UserError
 from heteroreg.system.limits import MAX_VOXELS
 
@@ -70,14 +70,14 @@ def test_the_limit_counts_the_whole_series(series: Path, monkeypatch: pytest.Mon
 
 def test_one_process_decodes_all_and_is_replaced_when_it_dies(series: Path) -> None:
     read_image(series)
-    first = dicom._process
+    first = decoder._process
     assert first is not None
     read_image(series)
-    assert dicom._process is first
+    assert decoder._process is first
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     np.testing.assert_array_equal(read_image(series).array, ARRAY)
-    assert dicom._process is not first
+    assert decoder._process is not first
 
 
 @pytest.fixture
@@ -87,9 +87,9 @@ def without_pydicom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     (tmp_path / "hidden" / "pydicom" / "__init__.py").write_text("raise ImportError('hidden')")
     paths = [str(tmp_path / "hidden"), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in paths if path))
-    dicom._stop()
+    decoder.stop_decoder()
     yield
-    dicom._stop()
+    decoder.stop_decoder()
 
 
 @pytest.mark.usefixtures("without_pydicom")
@@ -116,9 +116,9 @@ def test_without_pydicom_others_say_what_to_install(tmp_path: Path) -> None:
 
 def test_headers_are_read_once_until_a_file_changes(series: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    answer = dicom._answer
+    exchange = decoder._exchange
     monkeypatch.setattr(
-        dicom, "_answer", lambda path, question: asked.append(question["about"]) or answer(path, question)
+        decoder, "_exchange", lambda process, asking: asked.append(asking["about"]) or exchange(process, asking)
     )
     read_grid(series)
     read_image(series)
@@ -132,19 +132,19 @@ def test_headers_are_read_once_until_a_file_changes(series: Path, monkeypatch: p
     ("program", "problem"),
     [
         ("import time; time.sleep(60)", "takes too long to decode"),
-        ("import os; os.abort()", "ends the program that decodes it"),
-        ("print('no JSON')", "ends the program that decodes it"),
-        ("print('{\"length\": 1000}', flush=True)", "ends the program that decodes it"),
+        ("import os; os.abort()", "crashes the program that decodes it"),
+        ("print('no JSON')", "crashes the program that decodes it"),
+        ("print('{\"length\": 1000}', flush=True)", "crashes the program that decodes it"),
     ],
 )
 def test_a_decoder_that_fails(
     program: str, problem: str, series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "program.py").write_text(program)
-    dicom._stop()
+    decoder.stop_decoder()
     with monkeypatch.context() as patch:
-        patch.setattr(dicom, "DICOM_PROGRAM", tmp_path / "program.py")
-        patch.setattr(dicom, "DICOM_SECONDS", 1.0)
+        patch.setattr(decoder, "DECODER_PROGRAM", tmp_path / "program.py")
+        patch.setattr(decoder, "DECODER_SECONDS", 1.0)
         with pytest.raises(UserError, match=problem) as error:
             read_image(series)
         assert str(series) in str(error.value)

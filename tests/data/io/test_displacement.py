@@ -104,7 +104,7 @@ def test_infinite_displacements_are_named(rng, tmp_path):
     u[0, 3, 3] = np.inf
     vectors = np.moveaxis(u, 0, -1).transpose(1, 0, 2).copy()
     sitk.WriteImage(place(sitk.GetImageFromArray(vectors, isVector=True), FLAT), str(tmp_path / "u.mha"))
-    with pytest.raises(UserError, match="holds NaN or infinite displacements"):
+    with pytest.raises(UserError, match="has NaN or infinite displacements"):
         read_displacement(tmp_path / "u.mha")
 
 

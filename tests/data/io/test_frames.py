@@ -61,7 +61,7 @@ def test_a_frame_of_a_2d_clip(tmp_path: Path) -> None:
 
 def test_frames_of_images_that_have_none(tmp_path: Path, cine: Path) -> None:
     write_image(Image.from_array(ARRAY[:, :, 0, 0]), tmp_path / "still.png")
-    with pytest.raises(UserError, match=r"still\.png#0: is a still image, which has no frames; leave out the #0"):
+    with pytest.raises(UserError, match=r"still\.png#0: is a still image without frames; leave out the #0"):
         read_image(tmp_path / "still.png#0")
     tilted = placed(ARRAY[..., 0])
     tilted.SetDirection((1.0, 0.0, 0.0, 0.0, 0.8, -0.6, 0.0, 0.6, 0.8))
@@ -74,7 +74,7 @@ def test_frames_of_images_that_have_none(tmp_path: Path, cine: Path) -> None:
 
 @pytest.mark.parametrize("frame", ["", "x", "-1", "1.0", "¹", "1e3", "9999999999"])
 def test_what_is_no_frame(frame: str, cine: Path) -> None:
-    with pytest.raises(UserError, match=r"after the # stands no frame; write a whole number, the first .*#0"):
+    with pytest.raises(UserError, match=r"the text after # is not a frame; write a whole number, the first .*#0"):
         read_image(f"{cine}#{frame}")
 
 
@@ -135,7 +135,7 @@ def test_a_cohort_of_frames(cine: Path) -> None:
         with pytest.raises(UserError, match="outside"):
             require_inside(cine.parent / "cohorts", f"../{name}#0", "here")
     (cine.parent / "IM0002").write_text("no DICOM")
-    with pytest.raises(UserError, match=r"'IM0002#0' ends in none of .* and is no DICOM file"):
+    with pytest.raises(UserError, match=r"'IM0002#0' has none of the endings .* and is not DICOM"):
         require_inside(cine.parent, "IM0002#0", "here")
 
 

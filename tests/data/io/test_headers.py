@@ -48,7 +48,9 @@ def test_sound_headers_are_read_by_itk_too(tmp_path: Path) -> None:
             tmp_path / "b.nrrd", "modality:=MR", "DWMRI_b-value:=" + "9" * 300, type="unsigned char", content="x: y"
         ),
     ):
-        assert check_text_header(path) == TextHeader(path, compressed=False)
+        header = check_text_header(path)
+        assert header is not None
+        assert (header.data, header.compressed) == (path, False)
         np.testing.assert_array_equal(read_image(path).array, expected)
 
 
@@ -152,3 +154,35 @@ def test_a_header_without_end(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"NRRD0004\n" * (name == "a.nrrd") + b"Comment = a\n" * 10_000)
         with pytest.raises(UserError, match="does not end within"):
             read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("ending", [".mha", ".mhd"])
+def test_voxels_that_are_cut_short_or_missing(tmp_path: Path, ending: str, compressed: bool) -> None:
+    rng = np.random.default_rng(0)
+    image = sitk.GetImageFromArray(rng.integers(0, 255, size=(9, 30, 40), dtype=np.uint8))
+    path = tmp_path / f"a{ending}"
+    sitk.WriteImage(image, str(path), useCompression=compressed)
+    np.testing.assert_array_equal(read_image(path).array, sitk.GetArrayFromImage(image).T)
+    data = next((file for file in tmp_path.iterdir() if file.suffix in (".raw", ".zraw")), path)
+    content = data.read_bytes()
+    data.write_bytes(content[:-2000])
+    with pytest.raises(UserError, match=rf"a{ending}: "):
+        read_image(path)
+    if compressed:
+        data.write_bytes(content[:-5000] + bytes(1) + content[-4999:])
+        with pytest.raises(UserError, match=rf"a{ending}: .*compressed data are damaged"):
+            read_image(path)
+    if ending == ".mhd":
+        data.unlink()
+        with pytest.raises(UserError, match=rf"a\.mhd: .*its data file {data.name} is missing"):
+            read_image(path)
+
+
+def test_voxels_behind_a_header_of_their_own(tmp_path: Path) -> None:
+    expected = np.arange(24).reshape(2, 3, 4).T
+    path = meta(tmp_path / "a.mhd", ElementDataFile="a.raw", HeaderSize="100")
+    (tmp_path / "a.raw").write_bytes(bytes(100) + bytes(range(24)))
+    np.testing.assert_array_equal(read_image(path).array, expected)
+    path = meta(tmp_path / "a.mhd", ElementDataFile="a.raw", HeaderSize="-1")
+    np.testing.assert_array_equal(read_image(path).array, expected)

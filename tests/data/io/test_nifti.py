@@ -65,7 +65,7 @@ def test_truncated_before_it_was_compressed(voxels, tmp_path):
     short = tmp_path / "short.nii.gz"
     short.write_bytes(gzip.compress(path.read_bytes()[:-100]))
     # 352 + 2·9·8·7 = 1,360 bytes are promised.
-    with pytest.raises(UserError, match="holds 1260 bytes where its header promises 1360"):
+    with pytest.raises(UserError, match="holds 1260 bytes but its header declares 1360"):
         read_image(short)
 
 

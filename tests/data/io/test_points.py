@@ -80,22 +80,22 @@ def test_what_is_a_file_of_points():
     ("name", "content", "message"),
     [
         ("a.csv", None, "no such file"),
-        ("a.txt", "x,y\n1,2\n", "is no file of points by its ending"),
+        ("a.txt", "x,y\n1,2\n", "does not have the ending of a file of points"),
         ("a.csv", "x,z\n1,2\n", "column 'y' is missing"),
-        ("a.csv", "x,y\n1,two\n", "line 2: 'two' is no number"),
-        ("a.csv", "x,y\n", "holds no points"),
+        ("a.csv", "x,y\n1,two\n", "line 2: 'two' is not a number"),
+        ("a.csv", "x,y\n", "has no points"),
         ("a.csv", "x,y\n1,nan\n", "NaN or infinite"),
         ("a.fcsv", FCSV.format(system="IJK", x=1, y=2), "coordinate system 'IJK'"),
         ("a.fcsv", "# CoordinateSystem = LPS\n# columns = id,x,y\n", "lack one of x, y and z"),
         ("a.fcsv", "# CoordinateSystem = LPS\na,1\n", "line 2 has 2 cells"),
         ("a.mrk.json", "{", "not readable as JSON"),
-        ("a.mrk.json", {"markups": [{"controlPoints": []}]}, "no markups file|holds no points"),
+        ("a.mrk.json", {"markups": [{"controlPoints": []}]}, "is not a markups file|has no points"),
         (
             "a.mrk.json",
             {"markups": [{"coordinateSystem": "LPS", "controlPoints": [{"position": [1, 2]}]}]},
             "markups",
         ),
-        ("a.mrk.json", [1], "no markups file"),
+        ("a.mrk.json", [1], "is not a markups file"),
     ],
 )
 def test_damaged_files_are_told(name, content, message, tmp_path):

@@ -126,12 +126,12 @@ def test_a_damaged_transform_is_told(content, message, ending, tmp_path, capfd):
 
 def test_what_does_not_fit_is_told(rng, tmp_path):
     sitk.WriteTransform(sitk.TranslationTransform(2, (1.0, 2.0)), str(tmp_path / "t.tfm"))
-    with pytest.raises(UserError, match="name the fixed image with --like"):
+    with pytest.raises(UserError, match=r"does not define its grid; give the fixed image as `like`"):
         read_transform(tmp_path / "t.tfm")
     with pytest.raises(UserError, match="a space of 2 dimensions, and the image has 3"):
         read_transform(tmp_path / "t.tfm", OBLIQUE)
     write_transform(field(OBLIQUE, rng), OBLIQUE, tmp_path / "disp_1_2.nii.gz")
-    with pytest.raises(UserError, match="name the fixed image with --like"):
+    with pytest.raises(UserError, match=r"does not define its grid; give the fixed image as `like`"):
         read_transform(tmp_path / "disp_1_2.nii.gz")
     with pytest.raises(UserError, match="must be \\(5, 5, 5, 3\\)"):
         read_transform(tmp_path / "disp_1_2.nii.gz", Grid.of_shape((5, 5, 5)))
@@ -157,5 +157,5 @@ def test_a_file_that_ends_its_reader_is_told(program, rng, tmp_path, monkeypatch
     (tmp_path / "program.py").write_text(program)
     monkeypatch.setattr(transforms, "TRANSFORM_PROGRAM", tmp_path / "program.py")
     monkeypatch.setattr(transforms, "TRANSFORM_SECONDS", 5.0)
-    with pytest.raises(UserError, match=r"u\.h5: ends the program that reads ITK transforms; it is damaged"):
+    with pytest.raises(UserError, match=r"u\.h5: crashes the program that reads ITK transforms; it is damaged"):
         read_transform(tmp_path / "u.h5")

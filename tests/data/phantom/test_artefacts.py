@@ -49,7 +49,7 @@ def test_strength_and_units():
 
 
 def test_a_negative_strength():
-    with pytest.raises(UserError, match="--strength -1"):
+    with pytest.raises(UserError, match=r"^strength: -1"):
         add_artefacts(np.ones((8, 8)), np.random.default_rng(0), strength=-1)
 
 

@@ -78,12 +78,12 @@ def test_written_again_it_replaces_itself_but_nothing_else(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pairs": 0}, "--pairs 0"),
-        ({"dims": 4}, "--dims 4"),
-        ({"size": 8}, "--size 8"),
-        ({"noise": "pink"}, "--noise pink"),
-        ({"strength": float("nan")}, "--strength nan"),
-        ({"layout": "bids"}, "--layout bids"),
+        ({"pairs": 0}, "^pairs: 0 is too few"),
+        ({"dims": 4}, "^dims: 4"),
+        ({"size": 8}, "^size: 8 is too small"),
+        ({"noise": "pink"}, "^noise: 'pink' is unknown"),
+        ({"strength": float("nan")}, "^strength: nan"),
+        ({"layout": "bids"}, "^layout: 'bids' is unknown"),
     ],
 )
 def test_what_is_not_allowed(tmp_path, options, message):

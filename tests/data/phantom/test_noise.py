@@ -93,5 +93,5 @@ def test_intensity_range():
 
 @pytest.mark.parametrize("options", [{"kind": "pink"}, {"strength": -0.5}, {"strength": float("nan")}])
 def test_what_is_not_allowed(options):
-    with pytest.raises(UserError, match=r"--noise pink|--strength"):
+    with pytest.raises(UserError, match=r"^noise: 'pink'|^strength: "):
         random_noise(clean(), np.random.default_rng(0), **options)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from heteroreg.data.image import read_image, read_labels
+from heteroreg.data.importing import import_cohort
 from heteroreg.data.phantom import make_pair, write_phantom
-from heteroreg.data.readers import import_cohort, read_acdc
+from heteroreg.data.readers.acdc import read_acdc
 from heteroreg.system.errors import UserError
 
 
@@ -65,7 +66,7 @@ def test_a_test_part_without_labels(acdc, tmp_path):
 def test_missing_pieces(acdc, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(UserError, match="holds no folders patient001"):
+    with pytest.raises(UserError, match="contains no folders patient001"):
         read_acdc(empty)
     with pytest.raises(UserError, match="no such folder"):
         read_acdc(tmp_path / "nowhere")

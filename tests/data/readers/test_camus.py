@@ -2,14 +2,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from tests.data.layouts import write_older_camus
 
 from heteroreg.data.image import read_image, read_labels
+from heteroreg.data.importing import import_cohort
 from heteroreg.data.phantom import make_pair, write_phantom
-from heteroreg.data.phantom.layouts import write_camus
-from heteroreg.data.readers import import_cohort, read_camus
+from heteroreg.data.readers.camus import read_camus
 from heteroreg.system.errors import UserError
-
-OPTIONS = {"noise": "speckle", "artefacts": False, "strength": 1.0}
 
 
 @pytest.fixture
@@ -20,7 +19,7 @@ def nifti(tmp_path):
 
 @pytest.fixture
 def older(tmp_path):
-    write_camus(tmp_path / "older", pairs=5, size=36, seed=0, mhd=True, **OPTIONS)
+    write_older_camus(tmp_path / "older", pairs=5, size=36)
     return tmp_path / "older"
 
 
@@ -91,10 +90,10 @@ def test_missing_pieces(nifti, tmp_path):
     with pytest.raises(UserError, match=r"patient0002_4CH_ES.nii.gz: is missing"):
         read_camus(nifti)
     (folder / "patient0002_4CH_ED.nii.gz").unlink()
-    with pytest.raises(UserError, match=r"patient0002: holds no patient0002_2CH_ED"):
+    with pytest.raises(UserError, match=r"patient0002: contains no patient0002_2CH_ED"):
         read_camus(nifti)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no folders patient0001"):
+    with pytest.raises(UserError, match="contains no folders patient0001"):
         read_camus(tmp_path / "empty")
 
 

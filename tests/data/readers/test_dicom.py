@@ -11,7 +11,8 @@ from tests.data import dicom_writer as writer
 
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.image import Image, read_image, read_labels, write_image
-from heteroreg.data.readers import import_cohort, read_dicom
+from heteroreg.data.importing import import_cohort
+from heteroreg.data.readers.dicom import read_dicom
 from heteroreg.data.samples.preparation import check_labels
 from heteroreg.system.errors import UserError
 
@@ -56,7 +57,7 @@ def frames_of(path: Path, root: Path) -> str:
 
 
 def test_frames_for_all(exams: Path) -> None:
-    pairs = read_dicom(exams, "5,2")
+    pairs = read_dicom(exams, frames="5,2")
     found = {pair.id: (pair.patient, frames_of(pair.moving, exams), frames_of(pair.fixed, exams)) for pair in pairs}
     assert found == {
         "p1_sax": ("p1", "p1/sax#5", "p1/sax#2"),
@@ -72,18 +73,18 @@ def test_frames_for_all(exams: Path) -> None:
 def test_a_table_of_frames(exams: Path, tmp_path: Path) -> None:
     table = tmp_path / "frames.csv"
     table.write_text("id,ED,ES\np1_sax,0,4\np2_sax,1,3\np3_echo_a2c,5,0\np3_echo_a4c,2,3\n")
-    found = {pair.id: (pair.moving.name, pair.fixed.name) for pair in read_dicom(exams, str(table))}
+    found = {pair.id: (pair.moving.name, pair.fixed.name) for pair in read_dicom(exams, frames=str(table))}
     assert found["p2_sax"] == ("sax.dcm#1", "sax.dcm#3")
     assert found["p3_echo_a2c"] == ("a2c.dcm#5", "a2c.dcm#0")
     table.write_text("id,ED,ES\np1_sax,0,4\n")
     with pytest.raises(UserError, match=r"frames\.csv: has no line for 'p2_sax'"):
-        read_dicom(exams, str(table))
+        read_dicom(exams, frames=str(table))
     table.write_text("id,ED,ES\np1_sax,0,6\n")
-    with pytest.raises(UserError, match=r"frames\.csv: names the frame 6 of .*p1/sax, which has 0 to 5"):
-        read_dicom(exams, str(table))
+    with pytest.raises(UserError, match=r"frames\.csv: names the frame 6 of .*p1/sax, whose frames are 0 to 5"):
+        read_dicom(exams, frames=str(table))
     table.write_text("id,ED,ES\np1_sax,0,0\n")
-    with pytest.raises(UserError, match=r"frames\.csv: line 2 has no two different frame numbers from 0"):
-        read_dicom(exams, str(table))
+    with pytest.raises(UserError, match=r"frames\.csv: line 2 needs two different frame numbers from 0"):
+        read_dicom(exams, frames=str(table))
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_a_cohort_refers_into_the_series(exams: Path, tmp_path: Path) -> None:
 def test_folders_give_the_split(tmp_path: Path) -> None:
     for part in ("train", "test"):
         writer.write_enhanced(tmp_path / part / f"p_{part}" / "cine.dcm", ARRAY)
-    found = {pair.id: (pair.patient, pair.split) for pair in read_dicom(tmp_path, "0,1")}
+    found = {pair.id: (pair.patient, pair.split) for pair in read_dicom(tmp_path, frames="0,1")}
     assert found == {
         "train_p_train_cine": ("p_train", "train"),
         "test_p_test_cine": ("p_test", "test"),
@@ -153,44 +154,46 @@ def test_folders_give_the_split(tmp_path: Path) -> None:
 
 
 def test_series_without_labels_need_frames(exams: Path) -> None:
-    with pytest.raises(UserError, match=r"p2/sax\.dcm: which of its 6 frames .* give --frames.*sax_gt\.nii\.gz"):
+    with pytest.raises(
+        UserError, match=r"p2/sax\.dcm: ED and ES frames among its 6 are unknown; give `frames`.*sax_gt\.nii\.gz"
+    ):
         read_dicom(exams / "p2")
 
 
 @pytest.mark.parametrize("frames", ["0", "0,1,2", "1,1", "-1,3", "a,b", "none.csv"])
 def test_frames_that_are_none(frames: str, exams: Path) -> None:
-    with pytest.raises(UserError, match=r"--frames .*: write ED,ES, two numbers from 0 such as 0,9, or name a CSV"):
-        read_dicom(exams, frames)
+    with pytest.raises(UserError, match=r"frames: .* is neither ED,ES, two numbers from 0 such as 0,9, nor a CSV"):
+        read_dicom(exams, frames=frames)
 
 
 def test_frames_out_of_range(exams: Path) -> None:
-    with pytest.raises(UserError, match=r"--frames: names the frame 6 of .*sax, which has 0 to 5"):
-        read_dicom(exams, "0,6")
+    with pytest.raises(UserError, match=r"frames: names the frame 6 of .*sax, whose frames are 0 to 5"):
+        read_dicom(exams, frames="0,6")
 
 
 def test_label_maps_that_do_not_fit(exams: Path) -> None:
     write_labels(exams / "p1" / "sax_gt.nii.gz", labels()[..., :5], read_image(exams / "p1" / "sax#0"))
-    with pytest.raises(UserError, match=r"sax_gt\.nii\.gz: has the shape \(20, 18, 3, 5\) where .* has 6 frames"):
+    with pytest.raises(UserError, match=r"sax_gt\.nii\.gz: has the shape \(20, 18, 3, 5\), but .* has 6 frames"):
         read_dicom(exams / "p1")
     write_labels(exams / "p1" / "sax_gt.nii.gz", labels(), read_image(exams / "p1" / "sax#0"))
-    with pytest.raises(UserError, match=r"sax_gt\.nii\.gz: its labels do not tell ED from ES \(0 of 6 frames"):
+    with pytest.raises(UserError, match=r"sax_gt\.nii\.gz: its labels do not distinguish ED from ES \(0 of 6"):
         read_dicom(exams / "p1", label=3)
     write_image(Image.from_array(labels()[..., 0]), exams / "p1" / "sax_labels.nrrd")
-    with pytest.raises(UserError, match=r"are label maps of one series; remove one"):
+    with pytest.raises(UserError, match=r"has label maps of the same series as .*; remove one"):
         read_dicom(exams / "p1")
 
 
 def test_other_mistakes(exams: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--label: finds the frames"):
-        read_dicom(exams, "0,1", label=1)
-    with pytest.raises(UserError, match="--frames and --label: are for dicom"):
+    with pytest.raises(UserError, match=r"^label: finds the frames"):
+        read_dicom(exams, frames="0,1", label=1)
+    with pytest.raises(UserError, match=r"^frames: does not apply to folder"):
         import_cohort("folder", exams, tmp_path / "out", frames="0,1")
     with pytest.raises(UserError, match="no such folder"):
         read_dicom(tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no DICOM series of several frames"):
+    with pytest.raises(UserError, match="contains no DICOM series of several frames"):
         read_dicom(tmp_path / "empty", "0,1")
     writer.write_enhanced(tmp_path / "twice" / "a_b" / "c.dcm", ARRAY)
     writer.write_enhanced(tmp_path / "twice" / "a" / "b_c.dcm", ARRAY)
-    with pytest.raises(UserError, match="get the same name"):
+    with pytest.raises(UserError, match="would get the same id as"):
         read_dicom(tmp_path / "twice", "0,1")

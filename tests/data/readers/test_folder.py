@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from heteroreg.data.image import Image, read_image, write_image
-from heteroreg.data.readers import import_cohort, read_folder
+from heteroreg.data.importing import import_cohort
+from heteroreg.data.readers.folder import read_folder
 from heteroreg.system.errors import UserError
 
 
@@ -51,11 +52,11 @@ def test_folders_give_the_split(tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([], r"holds no pairs; looked for ID_moving and ID_fixed, or ID_ED and ID_ES.*\.nii\.gz.*\.png"),
+        ([], r"contains no pairs; looked for ID_moving and ID_fixed, or ID_ED and ID_ES.*\.nii\.gz.*\.png"),
         (["a_ED.nii"], r"a_ED.nii: has no fixed image beside it \(a_fixed or a_ES\)"),
         (["a_fixed.nii"], r"a_fixed.nii: has no moving image beside it \(a_moving or a_ED\)"),
-        (["a_ED.nii", "a_moving.nii", "a_ES.nii"], "are the same image of one pair"),
-        (["a_ED.nii", "a_ED.nii.gz", "a_ES.nii"], "are the same image of one pair"),
+        (["a_ED.nii", "a_moving.nii", "a_ES.nii"], "is the same image of a pair"),
+        (["a_ED.nii", "a_ED.nii.gz", "a_ES.nii"], "is the same image of a pair"),
     ],
 )
 def test_what_does_not_fit(tmp_path, names, message):
@@ -79,7 +80,7 @@ def test_import_through_a_link(tmp_path):
 def test_import_never_replaces_what_it_did_not_write(tmp_path):
     touch(tmp_path, "data/a_ED.nii", "data/a_ES.nii", "data/pairs.csv", "data/import.json")
     for out in (tmp_path / "data", tmp_path):
-        with pytest.raises(UserError, match="holds the data set itself"):
+        with pytest.raises(UserError, match="contains the data set itself"):
             import_cohort("folder", tmp_path / "data", out)
     touch(tmp_path, "mine/pairs.csv")
     with pytest.raises(UserError, match="exists and holds something else"):
@@ -95,7 +96,7 @@ def test_import_never_replaces_what_it_did_not_write(tmp_path):
 
 
 def test_unknown_kind(tmp_path):
-    with pytest.raises(UserError, match="bids: no such data set; use acdc, camus, mnms, learn2reg, folder"):
+    with pytest.raises(UserError, match="'bids' is not a known data set; use acdc, camus, dicom, folder"):
         import_cohort("bids", tmp_path, tmp_path / "out")
 
 

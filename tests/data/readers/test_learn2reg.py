@@ -4,9 +4,9 @@ from collections import Counter
 import nibabel as nib
 import numpy as np
 import pytest
+from tests.data.layouts import write_learn2reg_task
 
-from heteroreg.data.phantom import write_phantom
-from heteroreg.data.readers import import_cohort
+from heteroreg.data.importing import import_cohort
 from heteroreg.registration.classical import Undeformed
 from heteroreg.registration.cohort import register_cohort
 from heteroreg.registration.submission import write_submission
@@ -15,7 +15,7 @@ from heteroreg.system.errors import UserError
 
 @pytest.fixture
 def task(tmp_path):
-    write_phantom(tmp_path / "Phantom", pairs=4, size=32, layout="learn2reg", seed=4)
+    write_learn2reg_task(tmp_path / "Phantom", pairs=4, size=32, seed=4)
     return tmp_path / "Phantom"
 
 
@@ -45,7 +45,7 @@ def test_pairs_labels_and_parts(task, tmp_path):
 
 def test_the_list_itself_may_be_named(task, tmp_path):
     (task / "Other_dataset.json").write_text("{}")
-    with pytest.raises(UserError, match="holds several lists"):
+    with pytest.raises(UserError, match="contains several lists"):
         import_cohort("learn2reg", task, tmp_path / "cohort")
     assert len(import_cohort("learn2reg", task / "Phantom_dataset.json", tmp_path / "cohort")) == 4
 
@@ -85,8 +85,8 @@ def test_a_test_that_is_kept_back_is_left_out(task, tmp_path):
     ("entries", "message"),
     [
         ({"registration_val": [pair((9, 0), (4, 1))]}, "Phantom_0009_0000.nii.gz: is missing"),
-        ({"registration_val": [{"fixed": image(4)}]}, "no list of a Learn2Reg task"),
-        ({"registration_val": 3}, "no list of a Learn2Reg task"),
+        ({"registration_val": [{"fixed": image(4)}]}, "is not a list of a Learn2Reg task"),
+        ({"registration_val": 3}, "is not a list of a Learn2Reg task"),
         ({"registration_val": [{"fixed": "a.nii.gz", "moving": image(4)}]}, "not of the form"),
         ({"registration_val": [{"fixed": "../../P_0001_0000.nii.gz", "moving": image(4)}]}, "outside its folder"),
         ({"registration_val": [], "training_paired_images": [], "training": []}, "lists no pairs"),
@@ -101,7 +101,7 @@ def test_a_damaged_list_is_told(task, tmp_path, entries, message):
 
 def test_a_folder_without_a_list_is_told(tmp_path):
     (tmp_path / "empty").mkdir()
-    for source, message in ((tmp_path / "empty", "holds no list"), (tmp_path / "none", "no such folder")):
+    for source, message in ((tmp_path / "empty", "contains no list"), (tmp_path / "none", "no such folder")):
         with pytest.raises(UserError, match=message):
             import_cohort("learn2reg", source, tmp_path / "cohort")
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from heteroreg.data.image import read_image, read_labels
+from heteroreg.data.importing import import_cohort
 from heteroreg.data.phantom import make_pair, write_phantom
-from heteroreg.data.readers import import_cohort
 from heteroreg.system.errors import UserError
 
 
@@ -69,8 +69,8 @@ def test_series_without_labels_or_without_frames(mnms, tmp_path):
     [
         ("A0P0T0", "XXXXXX", "has no line for 'A0P0T0'"),
         (",0,9,", ",0,40,", "has 12 frames, but .* names frame 40 as ES"),
-        (",0,9,", ",0,nine,", "'nine' in the column ES of A0P0T0 is no frame number"),
-        ("External code", "Code", "holds no table with the columns 'External code', 'ED' and 'ES'"),
+        (",0,9,", ",0,nine,", "'nine' in the column ES of A0P0T0 is not a frame number"),
+        ("External code", "Code", "contains no table with the columns 'External code', 'ED' and 'ES'"),
     ],
 )
 def test_a_table_that_does_not_fit(mnms, tmp_path, old, new, message):
@@ -90,6 +90,6 @@ def test_damaged_series(mnms, tmp_path):
 
 def test_no_series(tmp_path):
     (tmp_path / "empty").mkdir()
-    for source, message in (("empty", "holds no series"), ("nowhere", "no such folder")):
+    for source, message in (("empty", "contains no series"), ("nowhere", "no such folder")):
         with pytest.raises(UserError, match=message):
             import_cohort("mnms", tmp_path / source, tmp_path / "cohort")

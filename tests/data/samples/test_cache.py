@@ -247,7 +247,7 @@ def test_an_image_whose_files_are_not_known_is_refused(pairs, folder, tmp_path):
         "ObjectType = Image\nNDims = 3\nDimSize = 20 18 3\nElementSpacing = 1.5 1.5 8\n"
         "ElementType = MET_FLOAT\nElementDataFile = LIST\nodd0.raw\nodd1.raw\nodd2.raw\n"
     )
-    with pytest.raises(UserError, match=r"odd\.mhd: its voxels lie in a list of files"):
+    with pytest.raises(UserError, match=r"odd\.mhd: its voxels are in a list of files"):
         load([replace(pairs[0], moving=odd, moving_labels=None)], folder)
     assert not list(folder.rglob("*.safetensors"))
 

@@ -1,4 +1,4 @@
-"""DICOM series as images: which files and frames are one image, and where its voxels lie."""
+"""DICOM series as images: their files, frames and grid."""
 
 from __future__ import annotations
 
@@ -18,21 +18,19 @@ from heteroreg.data.io.frames import require_frame
 from heteroreg.data.io.itk import check_grid
 from heteroreg.system.errors import UserError
 
-# mm within which two slices lie in one place.
-SAME = 0.01
-# Slices may be off an even stack by this share of their distance, and the whole stack askew by this many pixels.
-UNEVEN, ASKEW = 0.1, 0.5
-# How far from a right angle rows and columns may be by their product, and planes turned by the cosine.
-SKEW, TURNED = 1e-3, 1e-4
+SAME_PLACE_MM = 0.01  # slices that are closer are at the same position
+# Tolerances: deviation from even spacing over the spacing; lateral shift of a stack in pixels; scalar product of
+# rows and columns; 1 - cosine between planes.
+UNEVEN, ASKEW, SKEW, TURNED = 0.1, 0.5, 1e-3, 1e-4
 
 
 @dataclass(frozen=True)
 class SourceFrame:
-    """One 2D image: a file, or a frame of one.
+    """The source of a 2D image: a file or a frame of a file.
 
     Attributes:
-        file: Its path.
-        frame: Its number in the file; None if it is all that the file holds.
+        file: Path of the file.
+        frame: Number of the frame; None for the whole file.
         correction: Slope and intercept to apply to its voxels.
     """
 
@@ -46,9 +44,9 @@ class DicomSeries:
     """Images on one grid that follow one another in time.
 
     Attributes:
-        frames: For each image its slices in order.
-        grid: Where the voxels of each lie; None where only ITK knows.
-        calibrated: Whether the size of a pixel is known.
+        frames: For each image, its slices in order.
+        grid: Grid of each image; None if only ITK can determine it.
+        calibrated: True if the size of a pixel is known.
     """
 
     frames: tuple[tuple[SourceFrame, ...], ...]
@@ -57,19 +55,20 @@ class DicomSeries:
 
 
 def read_series(path: Path, frame: int | None = None) -> tuple[NDArray[Any], Grid]:
-    """Reads one image of a DICOM file or of a folder of one series: of a cine the files of its frame alone.
+    """Read an image from a DICOM file or a folder of one series; for a cine, only the files of the frame.
 
     Args:
         path: The file or folder.
         frame: The number of the frame, from 0; None for a still image.
 
     Returns:
-        The array [x, y] of a clip or an image without a place in space, otherwise [x, y, z], and its grid. Colours
-        become their luminance.
+        The array [x, y] for a clip or an image without a position in space, otherwise [x, y, z], and its grid.
+        Colours are converted to luminance.
 
     Raises:
-        UserError: There is no such frame, or none is named where there are several; the folder holds none or
-            several series; a slice is missing or damaged; the slices make no even stack; or as for `read_voxels`.
+        UserError: The frame does not exist, or none is named although there are several; the folder contains no
+            series or several; a slice is missing or damaged; the slices are unevenly spaced; or as for
+            `read_dicom_voxels`.
     """
     series = series_of(path)
     parts = _frame(path, series, frame)
@@ -79,19 +78,19 @@ def read_series(path: Path, frame: int | None = None) -> tuple[NDArray[Any], Gri
     array = _rescaled(luminance(array) if array.ndim > 3 else array, parts)
     if not series.calibrated:
         warnings.warn(
-            f"{path}: does not say the size of its pixels; each counts as 1 mm, and lengths are in pixels",
+            f"{path}: does not declare the size of its pixels; 1 mm is assumed, so that lengths are in pixels",
             stacklevel=2,
         )
     if series.grid is None:
         check_grid(path, grid)
         return array, grid
     if array.shape[: series.grid.dims] != series.grid.shape or array.size != np.prod(series.grid.shape):
-        raise UserError(f"{path}: holds {array.shape} voxels and declares {series.grid.shape}; export it again")
+        raise UserError(f"{path}: has {array.shape} voxels but declares {series.grid.shape}; export it again")
     return array.reshape(series.grid.shape), series.grid
 
 
 def read_series_grid(path: Path, frame: int | None = None) -> Grid:
-    """The grid that `read_series` gives; the voxels are read only where the headers do not tell it.
+    """Return the grid of `read_series`; the voxels are read only if the headers do not define it.
 
     Raises:
         UserError: As for `read_series`.
@@ -102,36 +101,36 @@ def read_series_grid(path: Path, frame: int | None = None) -> Grid:
 
 
 def series_of(path: Path) -> DicomSeries:
-    """What a DICOM file, or a folder of one series, holds, from its headers.
+    """Read the headers of a DICOM file, or of a folder with one series, and arrange its frames.
 
     Raises:
-        UserError: It holds none or several series, or its slices make no even stack.
+        UserError: There is no series or several, or the slices are unevenly spaced.
     """
     headers = read_dicom_headers(path)
     count = len({header.series for header in headers})
     if count != 1:
-        raise UserError(f"{path}: holds {count} DICOM series where one is needed; name a folder with one series")
+        raise UserError(f"{path}: contains {count} DICOM series; name a folder with one series")
     return arrange_series(path, headers)
 
 
 def arrange_series(name: object, headers: Sequence[DicomHeader]) -> DicomSeries:
-    """Makes images of the files of a series.
+    """Arrange the files of a series as images.
 
-    A file of several frames is a clip of 2D images, or, where its frames have places, what a folder of single
-    images is too: slices in as many places, each as often as there are frames.
+    A file with several frames is a clip of 2D images. If its frames have positions it is, like a folder of single
+    images, a set of slices: at each position one slice for each frame.
 
     Args:
-        name: What the user named, for messages.
-        headers: Of its files.
+        name: The path that the user named, for messages.
+        headers: The headers of its files.
 
     Raises:
-        UserError: They make no series of images on one grid.
+        UserError: The images are not a series on one grid.
     """
     several = [header for header in headers if header.frames > 1]
     if several and len(headers) > 1:
         raise UserError(
-            f"{name}: holds {len(headers)} files, of which {len(several)} have frames of their own; name one of "
-            f"them, such as {several[0].file}"
+            f"{name}: contains {len(headers)} files, {len(several)} of them with several frames; name one of them, "
+            f"such as {several[0].file}"
         )
     first = headers[0]
     planes = [plane for header in headers for plane in header.planes]
@@ -141,13 +140,13 @@ def arrange_series(name: object, headers: Sequence[DicomHeader]) -> DicomSeries:
             return _flat(first)
         if first.frames > 1 and first.moving and (len(planes) == 1 or not placed):
             return _flat(first)
-        if first.frames > 1 and len(planes) == 1:  # a volume of slices that have no header of their own
+        if first.frames > 1 and len(planes) == 1:  # a volume whose slices have no headers
             return DicomSeries(((SourceFrame(first.file, None),),), None)
     return _stack(name, [slice_ for header in headers for slice_ in _slices(name, header)])
 
 
 def _flat(header: DicomHeader) -> DicomSeries:
-    """A clip, or an image without a place in space."""
+    """Return a clip, or an image without a position in space."""
     grid = Grid.of_shape(header.size, header.spacing or 1.0)
     numbers = range(header.frames) if header.frames > 1 else [None]
     return DicomSeries(
@@ -172,8 +171,10 @@ def _slices(name: object, header: DicomHeader) -> Iterator[_Slice]:
     for number, plane in enumerate(header.planes):
         spacing = plane.spacing or header.spacing
         if not (plane.position and plane.orientation and spacing):
-            lacks = "how large its pixels are" if plane.position and plane.orientation else "where its image lies"
-            raise UserError(f"{name}: {Path(header.file).name} does not say {lacks}; export the series again")
+            lacks = (
+                "the size of its pixels" if plane.position and plane.orientation else "the position of its image"
+            )
+            raise UserError(f"{name}: {Path(header.file).name} does not declare {lacks}; export the series again")
         row, column = np.array(plane.orientation[:3]), np.array(plane.orientation[3:])
         lengths = np.linalg.norm(row), np.linalg.norm(column)
         if not np.allclose([*lengths, row @ column], [1, 1, 0], atol=SKEW):
@@ -182,7 +183,7 @@ def _slices(name: object, header: DicomHeader) -> Iterator[_Slice]:
                 "again"
             )
         row = row / lengths[0]
-        column = column - (column @ row) * row  # what is left of rounding
+        column = column - (column @ row) * row  # removes rounding errors
         part = SourceFrame(header.file, number if header.frames > 1 else None, _correction(header, plane))
         yield _Slice(
             part, header.size, np.array(plane.position), row, column / np.linalg.norm(column), spacing, plane
@@ -190,7 +191,7 @@ def _slices(name: object, header: DicomHeader) -> Iterator[_Slice]:
 
 
 def _correction(header: DicomHeader, plane: DicomFrame) -> tuple[float, float]:
-    """Slope and intercept that put right what GDCM does, which scales all frames of a file as the first."""
+    """Return the slope and intercept that correct GDCM, which scales all frames of a file like the first one."""
     first, own = header.planes[0].scale, plane.scale
     if first is None or own is None or own == first:
         return 1.0, 0.0
@@ -199,20 +200,18 @@ def _correction(header: DicomHeader, plane: DicomFrame) -> tuple[float, float]:
 
 
 def _stack(name: object, slices: Sequence[_Slice]) -> DicomSeries:
-    """Images that are stacks of slices: each place has a slice for each frame."""
+    """Arrange slices as stacks: each position has one slice for each frame."""
     first = slices[0]
     normal = np.cross(first.row, first.column)
     for one in slices:
         if one.size != first.size or not np.allclose(one.spacing, first.spacing, rtol=1e-3):
-            raise UserError(f"{name}: its images differ in size, so that they are no stack; name a folder with one")
+            raise UserError(f"{name}: its images differ in size and are not a stack; name a folder with one stack")
         if not np.allclose([one.row @ first.row, one.column @ first.column], 1, atol=TURNED):
-            raise UserError(
-                f"{name}: its images lie in different planes, so that they are no stack; name one stack"
-            )
+            raise UserError(f"{name}: its images lie in different planes and are not a stack; name one stack")
         offset = one.position - first.position
         if np.abs([offset @ first.row / first.spacing[0], offset @ first.column / first.spacing[1]]).max() > ASKEW:
             raise UserError(
-                f"{name}: its slices are not above one another (a tilted gantry?); resample it to a plain grid"
+                f"{name}: its slices are shifted sideways (a tilted gantry?); resample it to a plain grid"
             )
     places = _places(sorted(slices, key=lambda one: float(one.position @ normal)), normal)
     heights = np.array([float(place[0].position @ normal) for place in places])
@@ -222,8 +221,8 @@ def _stack(name: object, slices: Sequence[_Slice]) -> DicomSeries:
         gaps = np.diff(heights)
         if np.abs(heights - heights[0] - step * np.arange(len(places))).max() > UNEVEN * step:
             raise UserError(
-                f"{name}: its slices lie unevenly, {gaps.min():.1f} to {gaps.max():.1f} mm apart; is one missing? "
-                "Export the series again"
+                f"{name}: its slices are unevenly spaced, {gaps.min():.1f} to {gaps.max():.1f} mm apart; is one "
+                "missing? Export the series again"
             )
     else:
         step = first.plane.thickness or 1.0
@@ -238,10 +237,10 @@ def _stack(name: object, slices: Sequence[_Slice]) -> DicomSeries:
 
 
 def _places(slices: Sequence[_Slice], normal: NDArray[np.float64]) -> list[list[_Slice]]:
-    """Groups of slices that lie in one place, of slices that are sorted along their normal."""
+    """Group slices at the same position; they are sorted along their normal."""
     places = [[slices[0]]]
     for one in slices[1:]:
-        if (one.position - places[-1][0].position) @ normal > SAME:
+        if (one.position - places[-1][0].position) @ normal > SAME_PLACE_MM:
             places.append([])
         places[-1].append(one)
     return places
@@ -250,9 +249,9 @@ def _places(slices: Sequence[_Slice], normal: NDArray[np.float64]) -> list[list[
 def _in_time(
     name: object, places: Sequence[Sequence[_Slice]], heights: NDArray[np.float64]
 ) -> list[tuple[_Slice, ...]]:
-    """The slices of each frame, from the slices of each place.
+    """Return the slices of each frame, from the slices at each position.
 
-    The order is that of the first number that every slice has and that differs within each place: the temporal
+    The order is that of the first number that every slice has and that differs at each position: the temporal
     position, the time since the R wave, the other dimensions of an enhanced object, the number of the image.
     """
     counts = [len(place) for place in places]
@@ -260,15 +259,15 @@ def _in_time(
     odd = [k for k, found in enumerate(counts) if found != count]
     if odd:
         raise UserError(
-            f"{name}: has {counts[odd[0]]} images of the slice at {heights[odd[0]]:.1f} mm and {count} of others; "
-            "each needs as many, one for each frame; export the series again"
+            f"{name}: has {counts[odd[0]]} images of the slice at {heights[odd[0]]:.1f} mm but {count} of others; "
+            "each slice needs one image for each frame; export the series again"
         )
     if count == 1:
         return [tuple(place[0] for place in places)]
     if len({one.plane.kind for place in places for one in place}) > 1:
         raise UserError(
-            f"{name}: holds images of several kinds (such as magnitude and phase, or echoes) of each slice; name a "
-            "series with one"
+            f"{name}: has several kinds of images (such as magnitude and phase, or echoes) of each slice; name a "
+            "series with one kind"
         )
     for key in range(max(len(one.plane.times) for place in places for one in place) + 1):
         values = [[_moment(one.plane, key) for one in place] for place in places]
@@ -280,13 +279,13 @@ def _in_time(
         ordered = [sorted(place, key=lambda one: _moment(one.plane, key) or 0.0) for place in places]
         return list(zip(*ordered, strict=True))
     raise UserError(
-        f"{name}: holds several images of one slice for one time, or nothing says which comes first; name a series "
-        "with one image for each slice and time"
+        f"{name}: has several images of a slice at the same time, or their order is unknown; name a series with "
+        "one image for each slice and time"
     )
 
 
 def _moment(plane: DicomFrame, key: int) -> float | None:
-    """The key-th of the numbers that may tell a time; the last is the number of the image."""
+    """Return the key-th of the numbers that may order images in time; the last is the number of the image."""
     return [*plane.times, plane.number][key] if key <= len(plane.times) else None
 
 
@@ -296,7 +295,7 @@ def _frame(path: Path, series: DicomSeries, frame: int | None) -> tuple[SourceFr
 
 
 def _rescaled(array: NDArray[Any], parts: Sequence[SourceFrame]) -> NDArray[Any]:
-    """The values of frames that are not scaled as the first of their file is."""
+    """Correct the values of frames whose scale differs from that of the first frame of their file."""
     if all(part.correction == (1.0, 0.0) for part in parts):
         return array
     slopes, intercepts = np.array([part.correction for part in parts], dtype=np.float64).T

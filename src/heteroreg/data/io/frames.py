@@ -1,4 +1,4 @@
-"""One frame of a series, named as `PATH#N`: wherever an image is named, on the command line and in tables."""
+"""Frames of a series, named `PATH#N` on the command line and in tables."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ FRAME_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 def split_frame(path: Path) -> tuple[Path, int | None]:
-    """The file or folder, and the number of the frame, from 0; None where no frame is named.
+    """Split a path into the file or folder and the number of the frame, from 0; None if no frame is named.
 
-    A file or folder of that very name comes first: `a#1` is the file `a#1` where there is one.
+    An existing file or folder of that name takes precedence: `a#1` is the file `a#1` if it exists.
 
     Args:
         path: `cine.dcm#9`, `cine/#9`, or a plain path.
 
     Raises:
-        UserError: What follows the `#` of a file that exists is no number.
+        UserError: The text after the `#` of an existing file is not a number.
     """
     match = FRAME_NAME.fullmatch(path.name)
     if match is None or _exists(path):
@@ -29,29 +29,31 @@ def split_frame(path: Path) -> tuple[Path, int | None]:
     if not _exists(file):
         return path, None
     if not FRAME_NUMBER.fullmatch(match["frame"]):
-        raise UserError(f"{path}: after the # stands no frame; write a whole number, the first frame is {file}#0")
+        raise UserError(
+            f"{path}: the text after # is not a frame; write a whole number, the first frame is {file}#0"
+        )
     return file, int(match["frame"])
 
 
 def name_frame(file: Path, frame: int) -> Path:
-    """The path of a frame: what `split_frame` takes apart."""
+    """Return the path of a frame, the inverse of `split_frame`."""
     return file.with_name(f"{file.name}#{frame}")
 
 
 def require_frame(name: object, frame: int | None, count: int) -> None:
-    """Checks that a frame is named where there are several, and that it exists.
+    """Check that a frame is named if there are several, and that it exists.
 
     Args:
         name: The file or folder.
-        frame: The number, from 0; None where none is named.
-        count: How many frames there are; 1 is a still image.
+        frame: The number, from 0; None if no frame is named.
+        count: Number of frames; 1 for a still image.
 
     Raises:
-        UserError: It does not fit.
+        UserError: The frame is missing, superfluous or does not exist.
     """
     if count == 1:
         if frame is not None:
-            raise UserError(f"{name}#{frame}: is a still image, which has no frames; leave out the #{frame}")
+            raise UserError(f"{name}#{frame}: is a still image without frames; leave out the #{frame}")
     elif frame is None:
         raise UserError(f"{name}: holds {count} frames; name one, from {name}#0 to {name}#{count - 1}")
     elif frame >= count:
@@ -61,5 +63,5 @@ def require_frame(name: object, frame: int | None, count: int) -> None:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # too long to be a name: told when it is read
+    except OSError:  # a name that is too long is reported when it is read
         return False

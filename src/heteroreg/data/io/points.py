@@ -1,7 +1,7 @@
-"""Landmarks: points in mm, from files and to them.
+"""Landmarks: points in mm, read from files and written to them.
 
-Inside they are LPS, as every position is. A file is written back as it was read, in its own coordinate system and
-with all else that it says of its points.
+In memory they are in LPS, as all positions. A file is written as it was read: in its own coordinate system, with
+all other properties of its points.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from heteroreg.system.files import write_text
 from heteroreg.system.text import read_json, read_table, read_text
 
 AXIS_COLUMNS = ("x", "y", "z")
-# What Slicer says of the coordinates, a word or in older versions a number, and the factors to and from LPS.
+# Slicer's names of coordinate systems, numbers in older versions, and the factors to and from LPS.
 TO_LPS = {"LPS": np.ones(3), "1": np.ones(3), "RAS": LPS_TO_RAS, "0": LPS_TO_RAS}
 SLICER_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
 
 
 @dataclass(frozen=True)
 class Points:
-    """Points in space.
+    """Points in space, with their file.
 
     Attributes:
         positions: (n, d) in mm, LPS.
-        names: What each is called.
-        text_with: The text of the file with other positions (n, d).
+        names: Name of each point.
+        text_with: Function from other positions (n, d) to the text of the file.
         name: The file.
     """
 
@@ -47,41 +47,41 @@ class Points:
 
 
 def is_points(path: str | Path) -> bool:
-    """Whether a file holds points, by its ending."""
+    """Return True if a file has the ending of a file of points."""
     return _ending(Path(path)) is not None
 
 
 def read_points(path: str | Path) -> Points:
-    """Reads points.
+    """Read points.
 
-    - `.csv`: the columns x, y and, in 3D, z, in mm, LPS, as ANTs has them; further columns are kept.
+    - `.csv`: the columns x, y and, in 3D, z, in mm (LPS), the format of ANTs; further columns are kept.
     - `.fcsv`: Slicer's fiducials, in the coordinate system that the file names.
     - `.mrk.json`: Slicer's markups, likewise.
 
     Raises:
-        UserError: The file is missing, of another kind, or damaged, a position is no number, or there is no point.
+        UserError: The file is missing, of another format or damaged, has no points, or a position is not finite.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file; name a file of points")
     points = _READERS[_kind(path)](path)
     if not len(points.positions):
-        raise UserError(f"{path}: holds no points")
+        raise UserError(f"{path}: has no points; save it with at least one")
     if not np.isfinite(points.positions).all():
-        raise UserError(f"{path}: holds a position that is NaN or infinite; take it out")
+        raise UserError(f"{path}: has a position that is NaN or infinite; remove it")
     return points
 
 
 def write_points(points: Points, positions: Doubles, path: str | Path) -> None:
-    """Writes the file that the points were read from with other positions.
+    """Write the points' file with other positions.
 
     Args:
-        points: As they were read.
+        points: The points as they were read.
         positions: (n, d) in mm, LPS.
-        path: Where to; of the same kind as the file that they came from.
+        path: The new file, of the same format.
 
     Raises:
-        UserError: It is of another kind.
+        UserError: The new file has another format.
     """
     path, kind = Path(path), _kind(Path(points.name))
     if _ending(path) != kind:
@@ -149,7 +149,7 @@ def _from_markups(path: Path) -> Points:
         positions = np.array([point["position"] for _, point in found], dtype=float).reshape(-1, 3)
         names = [str(point.get("label") or f"point {k}") for k, (_, point) in enumerate(found, start=1)]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: is no markups file of Slicer ({error!r}); save the points again") from error
+        raise UserError(f"{path}: is not a markups file of Slicer ({error!r}); save the points again") from error
 
     def text_with(moved: Doubles) -> str:
         changed = copy.deepcopy(content)
@@ -173,13 +173,15 @@ def _ending(path: Path) -> str | None:
 def _kind(path: Path) -> str:
     ending = _ending(path)
     if ending is None:
-        raise UserError(f"{path}: is no file of points by its ending; those end in {', '.join(_READERS)}")
+        raise UserError(
+            f"{path}: does not have the ending of a file of points, which is one of {', '.join(_READERS)}"
+        )
     return ending
 
 
 def _system(path: Path, text: str) -> Doubles:
     if text not in TO_LPS:
-        raise UserError(f"{path}: has the coordinate system '{text}'; LPS or RAS is needed")
+        raise UserError(f"{path}: has the coordinate system '{text}'; save it in LPS or RAS")
     return TO_LPS[text]
 
 
@@ -187,7 +189,7 @@ def _number(path: Path, line: int, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise UserError(f"{path}: line {line}: '{text}' is no number") from None
+        raise UserError(f"{path}: line {line}: '{text}' is not a number") from None
 
 
 def _written(value: float) -> str:

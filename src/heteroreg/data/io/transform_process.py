@@ -1,8 +1,7 @@
 """The program that reads and writes ITK's transform files for `transforms`: one question, one answer.
 
-ITK's readers of these files, HDF5 above all, end the process on some damaged ones, and where the disk is full, its
-writer of HDF5 leaves behind what ends the process at its exit. The program imports nothing of the package, so that
-it starts in a fraction of a second.
+ITK's readers of these files, HDF5 above all, crash on some damaged ones. After a write to a full disk, its HDF5
+writer crashes at exit. The program imports nothing of the package, so that it starts in a fraction of a second.
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ import SimpleITK as sitk
 
 
 def main() -> None:
-    """Each way a line of JSON, and where a field goes along, its vectors behind it."""
+    """Read a question as a line of JSON and answer likewise; the vectors of a field follow the line."""
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what ITK prints is no answer
+    os.dup2(2, 1)  # keep ITK's own prints out of the answer
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
         question = json.loads(sys.stdin.buffer.readline())
         answer, content = _write(question) if question["write"] else _read(question)
-    except (RuntimeError, ValueError) as error:  # a message with odd bytes is a UnicodeDecodeError
+    except (RuntimeError, ValueError) as error:  # an undecodable message is a UnicodeDecodeError
         lines = str(error).strip().splitlines() if isinstance(error, RuntimeError) else []
-        answer, content = {"error": lines[-1].strip() if lines else "it is no transform"}, b""
+        answer, content = {"error": lines[-1].strip() if lines else "it is not a transform"}, b""
     answers.write(json.dumps(answer).encode() + b"\n")
     answers.write(content)
 
@@ -51,7 +50,7 @@ def _read(question: dict[str, Any]) -> tuple[dict[str, Any], bytes | memoryview]
 
 
 def _write(question: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """Whether the field that follows has come to the file whole: ITK says nothing when the disk is full."""
+    """Write the field that follows, and check the file: ITK does not report a full disk."""
     size, origin, spacing, direction = _placed(question["grid"])
     vectors = np.frombuffer(sys.stdin.buffer.read(), dtype=np.float64).reshape([*size[::-1], len(size)])
     image = sitk.GetImageFromArray(vectors, isVector=True)
@@ -66,7 +65,7 @@ def _write(question: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
 
 
 def _placed(grid: list[list[Any]]) -> tuple[list[Any], ...]:
-    """Size, origin, spacing and direction, in the order in which ITK's filter takes them."""
+    """Return size, origin, spacing and direction, in the order of ITK's filter."""
     size, spacing, origin, direction = grid
     return size, origin, spacing, direction
 

@@ -1,4 +1,4 @@
-"""Transform files of all kinds as displacement fields, and displacement fields as files of all kinds."""
+"""Transform files of all formats, read and written as displacement fields."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from heteroreg.system.limits import require_size
 
 ITK_ENDINGS = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
 TRANSFORM_PROGRAM = Path(__file__).with_name("transform_process.py")
-# For a file, and beside it for every MB: a field as text is slow.
+# Time limit: for every file, and for every MB. A field written as text is slow.
 TRANSFORM_SECONDS, TRANSFORM_SECONDS_PER_MB = 60.0, 5.0
 WRITTEN_ENDINGS = ITK_ENDINGS[:-1]  # .mat is for affine transforms
 
 
 def read_transform(path: str | Path, like: Grid | None = None) -> tuple[Floats, Grid]:
-    """Reads a transform as a displacement field.
+    """Read a transform as a displacement field.
 
-    - An ITK displacement field (NIfTI, MetaImage, NRRD), as `register` writes it: on its own grid.
-    - An ITK transform (`.h5`, `.hdf5`, `.tfm`, `.txt`, `.mat`): a displacement field on its own grid; any other
-      one, such as an affine transform, a B-spline or a composition, as the displacements of the voxels of `like`.
-    - A field of Learn2Reg (NIfTI [x, y, z, 3] in voxels), which does not say where it lies: on `like`.
+    - An ITK displacement field (NIfTI, MetaImage, NRRD), as `register` writes it, is on its own grid.
+    - An ITK transform (`.h5`, `.hdf5`, `.tfm`, `.txt`, `.mat`) is on its own grid if it is a displacement field;
+      any other, such as an affine transform, a B-spline or a composition, is sampled at the voxels of `like`.
+    - A field of Learn2Reg (NIfTI [x, y, z, 3] in voxels) does not define its grid, and is on `like`.
 
     Args:
         path: The file.
@@ -49,7 +49,7 @@ def read_transform(path: str | Path, like: Grid | None = None) -> tuple[Floats, 
         The displacement (d, *shape) in voxels of its grid, and the grid.
 
     Raises:
-        UserError: The file is missing, damaged or no transform, it needs `like`, or does not fit it.
+        UserError: The file is missing, damaged or not a transform, needs `like`, or does not match it.
     """
     path = Path(path)
     if path.name.lower().endswith(ITK_ENDINGS):
@@ -61,22 +61,22 @@ def read_transform(path: str | Path, like: Grid | None = None) -> tuple[Floats, 
 
 
 def write_transform(displacement: Floats, grid: Grid, path: str | Path) -> None:
-    """Writes a displacement; the name of the file chooses the format.
+    """Write a displacement in the format that the name of the file selects.
 
-    `.h5`, `.hdf5`, `.tfm` and `.txt`: an ITK transform. `disp_*.nii.gz`: a field of Learn2Reg. Else an ITK
-    displacement field: NIfTI, MetaImage or NRRD.
+    `.h5`, `.hdf5`, `.tfm` and `.txt` are ITK transforms, `disp_*.nii.gz` is a field of Learn2Reg, and any other
+    name is an ITK displacement field: NIfTI, MetaImage or NRRD.
 
     Args:
         displacement: (d, *shape) in voxels of `grid`.
         grid: The fixed image's grid.
-        path: Where to.
+        path: The file.
     """
     path = Path(path)
     name = path.name.lower()
     if name.endswith(WRITTEN_ENDINGS):
         _write_itk(displacement, grid, path)
     elif name.endswith(ITK_ENDINGS):
-        raise UserError(f"{path}: {path.suffix} files hold affine transforms alone; end the name in .h5")
+        raise UserError(f"{path}: {path.suffix} files hold only affine transforms; end the name in .h5")
     elif is_learn2reg_name(path):
         write_learn2reg_field(displacement, grid, path)
     else:
@@ -85,14 +85,14 @@ def write_transform(displacement: Floats, grid: Grid, path: str | Path) -> None:
 
 @dataclass(frozen=True)
 class ItkTransform:
-    """What a transform file of ITK holds.
+    """The content of an ITK transform file.
 
     Attributes:
         name: ITK's name of the transform.
-        dims: Of the space that it transforms, 2 or 3.
-        images: Where the origin and the unit vectors go (d + 1, d), if it is affine.
-        vectors: The displacement field (…, d) in mm, first axis last, as ITK has arrays, if there is one.
-        grid: Where that lies.
+        dims: Dimension of the space, 2 or 3.
+        images: Images of the origin and of the unit vectors (d + 1, d); None if it is not affine.
+        vectors: The displacement field (…, d) in mm, in ITK's order of axes; None without a field.
+        grid: Grid of the field.
     """
 
     name: str
@@ -103,29 +103,31 @@ class ItkTransform:
 
 
 def read_itk_transform(path: Path, like: Grid | None = None) -> ItkTransform:
-    """Reads a transform file of ITK, in a process of its own.
+    """Read an ITK transform file, in a separate process.
 
     Args:
         path: The file.
-        like: Where to sample a transform that is no displacement field.
+        like: Grid on which to sample a transform that is not a displacement field.
 
     Raises:
-        UserError: The file is missing, damaged, or of another kind.
+        UserError: The file is missing, damaged, or not an ITK transform.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file; name a transform")
     if not path.name.lower().endswith(ITK_ENDINGS):
-        raise UserError(f"{path}: is no ITK transform by its ending; those end in {', '.join(ITK_ENDINGS)}")
+        raise UserError(
+            f"{path}: does not have the ending of an ITK transform, which is one of {', '.join(ITK_ENDINGS)}"
+        )
     try:
         found, content = _ask(path, write=False, grid=like, size=path.stat().st_size)
     except (subprocess.SubprocessError, ValueError) as error:
         raise UserError(
-            f"{path}: ends the program that reads ITK transforms; it is damaged, write or copy it again"
+            f"{path}: crashes the program that reads ITK transforms; it is damaged, write or copy it again"
         ) from error
     if "error" in found:
         raise UserError(f"{path}: could not be read as an ITK transform ({found['error']}); is the file whole?")
     if found["dims"] not in (2, 3):
-        raise UserError(f"{path}: transforms a space of {found['dims']} dimensions; 2 or 3 are needed")
+        raise UserError(f"{path}: transforms a space of {found['dims']} dimensions; use one with 2 or 3")
     images = np.array(found["images"]) if "images" in found else None
     answer = ItkTransform(found["name"], found["dims"], images)
     if "grid" not in found:
@@ -141,13 +143,15 @@ def _from_itk(path: Path, like: Grid | None) -> tuple[Floats, Grid]:
     found = read_itk_transform(path, like)
     if found.vectors is None or found.grid is None:
         like = _needed(path, like)
-        raise UserError(f"{path}: transforms a space of {found.dims} dimensions, and the image has {like.dims}")
+        raise UserError(
+            f"{path}: transforms a space of {found.dims} dimensions, but the image has {like.dims}; use another"
+        )
     return displacement_from_itk(found.vectors, found.grid, path), found.grid
 
 
 def _needed(path: Path, like: Grid | None) -> Grid:
     if like is None:
-        raise UserError(f"{path}: does not say on which grid it lies; name the fixed image with --like")
+        raise UserError(f"{path}: does not define its grid; give the fixed image as `like`", argument="like")
     return like
 
 
@@ -167,11 +171,11 @@ def _write_itk(displacement: Floats, grid: Grid, path: Path) -> None:
 def _ask(
     path: Path, *, write: bool, grid: Grid | None, size: int, content: bytes = b""
 ) -> tuple[dict[str, Any], bytes]:
-    """Asks the program, within the time that a file of this size may take.
+    """Ask the program, within a time limit that grows with the size of the file.
 
     Raises:
-        SubprocessError: It ended before its time, or was late.
-        ValueError: What it answers is no answer.
+        SubprocessError: It crashed, or took too long.
+        ValueError: Its answer is not readable.
     """
     where = None if grid is None else (grid.shape, grid.spacing, grid.origin, grid.direction)
     question = json.dumps({"path": str(path), "write": write, "grid": where})

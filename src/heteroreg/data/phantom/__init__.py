@@ -1,4 +1,4 @@
-"""A beating heart with a known motion, noise of known standard deviation, and artefacts with known masks."""
+"""A beating heart with known motion, noise of known standard deviation, and artefacts with known masks."""
 
 from heteroreg.data.phantom.cohort import write_phantom
 from heteroreg.data.phantom.overlay import write_overlay

@@ -1,6 +1,6 @@
-"""One-sided artefacts: structure in one image that no displacement explains, with the mask of where it is.
+"""One-sided artefacts: structure in one image that no displacement explains, with its mask.
 
-Nothing here knows of the phantom: an array goes in, and comes out with its artefacts, in its own units.
+These functions do not depend on the phantom. They take any array and return it with artefacts, in its own units.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from heteroreg.system.arrays import Floats
 def add_artefacts(
     image: Floats, rng: np.random.Generator, *, strength: float = 1.0
 ) -> tuple[Floats, NDArray[np.bool_]]:
-    """Lays one to three artefacts over an image: a shadow wedge, a drop-out, clutter.
+    """Add one to three artefacts to an image: a shadow wedge, a drop-out, clutter.
 
-    Each has a compact support, so that the image is unchanged outside the mask.
+    Each has compact support: outside the mask the image is unchanged.
 
     Args:
-        image: (x, y) or (x, y, z), not negative; a beam enters at the side y = 0.
-        rng: Chooses which, where and how strong.
-        strength: A factor on what they do: 0 nothing, 1 the usual. A shadow takes away at most everything.
+        image: (x, y) or (x, y, z), not negative; the beam enters at the side y = 0.
+        rng: Source of the random choice, position and strength.
+        strength: Factor on their effect, 1 by default; 0 has no effect. A shadow removes at most the whole signal.
 
     Returns:
-        The image with artefacts, and the mask of the voxels that they touch.
+        The image with artefacts, and the mask of the voxels that they change.
 
     Raises:
-        UserError: A negative strength.
+        UserError: The strength is negative.
     """
     require_strength(strength)
     span = intensity_range(image)
@@ -45,24 +45,24 @@ def add_artefacts(
 
 
 def shadow_wedge(shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
-    """From 0 to 1: a wedge that opens downwards from a random point of the side y = 0, as behind a rib."""
+    """Return a map in [0, 1] of a wedge that opens downwards from a random point at y = 0, as behind a rib."""
     x, y, *rest = _axes(shape)
     start, slope = rng.uniform(0.2, 0.8), rng.uniform(-0.5, 0.5)
     half, begin = rng.uniform(0.06, 0.11), rng.uniform(0.0, 0.25)
     centre = start + slope * (0.5 - start) * 0.8 * y + 0.15 * slope * y
     across = np.abs(x - centre) / (half * (0.5 + y))
-    if rest:  # a rib is long but not endless
+    if rest:  # a rib has a finite length
         across = np.hypot(across, (rest[0] - rng.uniform(0.3, 0.7)) / 0.45)
     return np.asarray(_fall(across) * (1 - _fall((y - begin) / 0.12)) * (y > begin))
 
 
 def drop_out(shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
-    """From 0 to 1: an ellipse where the signal is lost."""
+    """Return a map in [0, 1] of an ellipse in which the signal is lost."""
     return _blob(shape, rng, 0.10, 0.18)
 
 
 def clutter(shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
-    """From 0 to about 1: three to five bright blobs."""
+    """Return a map from 0 to about 1 of three to five bright blobs."""
     blobs = [_blob(shape, rng, 0.04, 0.10) * rng.uniform(0.6, 1.0) for _ in range(rng.integers(3, 6))]
     return np.asarray(np.max(blobs, axis=0))
 
@@ -87,6 +87,6 @@ def _axes(shape: tuple[int, ...]) -> list[Floats]:
 
 
 def _fall(radius: Floats) -> Floats:
-    """1 up to half the radius, smoothly down to exactly 0 at 1."""
+    """Return 1 up to half the radius, then fall smoothly to exactly 0 at radius 1."""
     t = np.clip(2 * (1 - np.abs(radius)), 0.0, 1.0)
     return np.asarray(t**2 * (3 - 2 * t))

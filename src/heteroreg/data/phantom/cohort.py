@@ -1,4 +1,4 @@
-"""The phantom as a cohort on disk."""
+"""Phantom cohorts on disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPACING_MM = {2: (1.5, 1.5), 3: (1.5, 1.5, 3.0)}
 
 
 def write_phantom(
-    out: Path,
+    out: str | Path,
     *,
     pairs: int = 24,
     dims: int = 2,
@@ -34,31 +34,37 @@ def write_phantom(
     layout: str = "pairs",
     varied: bool = False,
 ) -> Cohort | None:
-    """Writes a phantom cohort as a folder, whole or not at all, with a `phantom.json` that says how it was made.
+    """Write a phantom cohort as a folder, completely or not at all, with a `phantom.json` that records how.
 
-    Pair i depends on the seed and on i, not on how many there are; only its split does. About 70 % are for
-    training, 10 % for validation, 20 % for the test, with at least one each of three or more.
+    Pair i depends on the seed and on i, not on the number of pairs; only its split does. About 70 % are for
+    training, 10 % for validation and 20 % for testing, with at least one each if there are three or more.
 
     Args:
         out: The folder to write.
-        pairs: How many pairs; in the layout of a public data set, how many patients.
-        dims: 2 or 3. A public layout has its own: stacks in `acdc` and `mnms`, 2D in `camus`.
+        pairs: Number of pairs; in the layout of a public data set, number of patients.
+        dims: 2 or 3. The public layouts have their own: stacks in `acdc` and `mnms`, 2D images in `camus`.
         size: Voxels along x and y. A volume has a third as many slices, twice as thick.
         noise: `gaussian`, `rician` or `speckle`.
-        artefacts: Whether to add artefacts, in each image on its own.
-        strength: A factor on noise and artefacts.
-        noise_strength: A factor on the noise alone; `strength` by default.
-        seed: Another seed gives other hearts.
-        layout: `pairs` is a cohort with its truth; `acdc`, `camus` and `mnms` are the phantom as those data
-            sets are downloaded, without the truth.
-        varied: Whether to draw from far wider ranges of shape, contrast, view, motion and noise than hearts have,
-            to train a model that is to be used on images not seen before.
+        artefacts: Add artefacts, independently in each image.
+        strength: Factor on noise and artefacts.
+        noise_strength: Factor on the noise alone; `strength` by default.
+        seed: Seed of the random numbers; another seed gives other hearts.
+        layout: `pairs` is a cohort with its ground truth; `acdc`, `camus` and `mnms` are those data sets as they
+            are downloaded, without ground truth.
+        varied: Draw shape, contrast, view, motion and noise from far wider ranges than those of hearts, to train
+            a model for unseen kinds of images.
 
     Returns:
-        The cohort; None in a public layout, which is yet to be imported.
+        The cohort; None in a public layout, which has to be imported.
 
     Raises:
-        UserError: A value that is not allowed, or `out` exists and holds something else.
+        UserError: A value is not allowed, or `out` exists and holds something else.
+
+    Examples:
+        >>> import tempfile
+        >>> cohort = write_phantom(tempfile.mkdtemp(), pairs=3, size=32)
+        >>> cohort.splits, cohort[0].moving.name
+        (('train', 'val', 'test'), 'phantom001_moving.nii.gz')
     """
     _check(pairs, dims, size, noise, (strength, noise_strength), layout)
     out = Path(out)
@@ -69,7 +75,9 @@ def write_phantom(
         if layout == "pairs":
             _write_pairs(folder, pairs, dims, seed, look, report)
         else:
-            LAYOUTS[layout](folder, pairs=pairs, seed=seed, report=report, **look)
+            for index in range(pairs):
+                LAYOUTS[layout](folder, index, pairs, seed, look)
+                report(index + 1)
         about = {"kind": "phantom", "layout": layout, "pairs": pairs, "dims": dims, "seed": seed, **look}
         write_text(folder / PHANTOM_MARKER, json.dumps(about, indent=2) + "\n")
     return Cohort.read(out) if layout == "pairs" else None
@@ -79,18 +87,18 @@ def _check(
     pairs: int, dims: int, size: int, noise: str, strengths: tuple[float | None, float | None], layout: str
 ) -> None:
     if pairs < 1:
-        raise UserError(f"--pairs {pairs}: must be 1 or more")
+        raise UserError(f"pairs: {pairs} is too few; use 1 or more", argument="pairs")
     if dims not in SPACING_MM:
-        raise UserError(f"--dims {dims}: must be 2 or 3")
+        raise UserError(f"dims: {dims} is not possible; use 2 or 3", argument="dims")
     if size < SMALLEST_PHANTOM:
-        raise UserError(f"--size {size}: too small for a heart; use {SMALLEST_PHANTOM} or more")
+        raise UserError(f"size: {size} is too small for a heart; use {SMALLEST_PHANTOM} or more", argument="size")
     if noise not in NOISE_KINDS:
-        raise UserError(f"--noise {noise}: unknown; use {', '.join(NOISE_KINDS)}")
-    for option, value in zip(("--strength", "--noise-strength"), strengths, strict=True):
+        raise UserError(f"noise: '{noise}' is unknown; use {', '.join(NOISE_KINDS)}", argument="noise")
+    for argument, value in zip(("strength", "noise_strength"), strengths, strict=True):
         if value is not None:
-            require_strength(value, option)
+            require_strength(value, argument)
     if layout not in ("pairs", *LAYOUTS):
-        raise UserError(f"--layout {layout}: unknown; use pairs, {', '.join(LAYOUTS)}")
+        raise UserError(f"layout: '{layout}' is unknown; use pairs, {', '.join(LAYOUTS)}", argument="layout")
 
 
 def _write_pairs(folder: Path, pairs: int, dims: int, seed: int, look: dict[str, Any], report: Report) -> None:
@@ -106,7 +114,7 @@ def _write_pairs(folder: Path, pairs: int, dims: int, seed: int, look: dict[str,
 
 
 def _split(index: int, pairs: int) -> str:
-    """Train, then validation, then test, in the order of the pairs."""
+    """Return the split of a pair: train, then validation, then test, in the order of the pairs."""
     if pairs < 3:
         return ("train", "test")[index]
     test, val = max(1, round(0.2 * pairs)), max(1, round(0.1 * pairs))
@@ -114,7 +122,7 @@ def _split(index: int, pairs: int) -> str:
 
 
 def _write_pair(pair: PhantomPair, name: str, split: str, folder: Path) -> Pair:
-    """Writes the files of one pair and returns its row of the table."""
+    """Write the files of a pair; return its row of the table."""
 
     def save(image: Image, kind: str) -> Path:
         path = folder / f"{name}_{kind}.nii.gz"

@@ -1,7 +1,7 @@
 """The shape of the phantom's heart at end-diastole, as functions of position.
 
-Lengths are in units of which 96 span the image: one voxel at the usual size. The heart's own frame has the LV's
-long axis along z (apex at negative z, base at positive z) and the RV on the side of negative x.
+Lengths are in units; 96 of them span the image, so that a unit is a voxel at the default size. The heart's own
+frame has the LV's long axis along z (apex at negative z, base at positive z) and the RV on the side of negative x.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ class Heart:
     """The geometry of one heart at end-diastole.
 
     Attributes:
-        endo: Radius of the LV blood pool where it is widest.
-        epi: Outer radius of the myocardium there.
+        endo: Radius of the LV blood pool at its widest level.
+        epi: Outer radius of the myocardium at that level.
         length: Distance from the widest level to the apex.
-        base: The z of the valve plane.
+        base: z coordinate of the valve plane.
         lobes: Relative amplitude and phase of the second, third and fourth harmonic of the outline.
         rv: Semi-axes of the RV's ellipsoid, x, y, z.
-        rv_offset: How far the RV's centre lies outside the LV's outer wall, and its y.
+        rv_offset: Distance of the RV's centre from the LV's outer wall, and its y coordinate.
         papillary: Angles of the two papillary muscles.
-        papillary_radius: Their radius.
+        papillary_radius: Radius of the papillary muscles.
     """
 
     endo: float
@@ -49,23 +49,23 @@ class Heart:
         return np.array([-(self.epi + self.rv_offset[0]), self.rv_offset[1], 4.0])
 
     def endocardium(self, p: Floats) -> Floats:
-        """Approximate signed distance of `p` (3, …) to the inner surface of the LV, negative inside."""
+        """Return the approximate signed distance of `p` (3, …) to the LV's inner surface, negative inside."""
         return self._outline(p, self.endo, self.length)
 
     def epicardium(self, p: Floats) -> Floats:
-        """Approximate signed distance to the outer surface of the LV."""
+        """Return the approximate signed distance to the outer surface of the LV."""
         return self._outline(p, self.epi, self.length + self.epi - self.endo)
 
     def right_ventricle(self, p: Floats) -> Floats:
-        """Approximate signed distance to the RV's ellipsoid, of which the LV covers a part."""
+        """Return the approximate signed distance to the RV's ellipsoid, which the LV partly covers."""
         return ellipsoid(p, self.rv_centre, self.rv)
 
     def atrium(self, p: Floats) -> Floats:
-        """Approximate signed distance to the left atrium, above the valve plane."""
+        """Return the approximate signed distance to the left atrium, above the valve plane."""
         return ellipsoid(p, np.array([0.0, 0.0, self.base + 14.0]), (self.epi * 0.95, self.epi * 1.05, 15.0))
 
     def papillaries(self, p: Floats) -> Floats:
-        """Approximate signed distance to the nearer papillary muscle."""
+        """Return the approximate signed distance to the nearer papillary muscle."""
         distances = [
             np.hypot(p[0] - 0.62 * self.endo * np.cos(a), p[1] - 0.62 * self.endo * np.sin(a))
             - self.papillary_radius * np.clip(1 - ((p[2] + 6) / 16) ** 2, 0.0, 1.0)
@@ -74,11 +74,11 @@ class Heart:
         return np.asarray(np.minimum(*distances))
 
     def labels(self, p: Floats, *, apical: bool = False) -> NDArray[np.uint8]:
-        """The label at each position `p` (3, …): exact, from the sign of the distances.
+        """Return the exact label at each position `p` (3, …), from the signs of the distances.
 
         Args:
             p: Positions in the heart's frame.
-            apical: Whether label 3 is the left atrium, as in echo, rather than the RV.
+            apical: Label 3 is the left atrium, as in apical echo views, and not the RV.
         """
         ventricles = p[2] < self.base
         labels = np.zeros(p.shape[1:], dtype=np.uint8)
@@ -97,7 +97,7 @@ class Heart:
 
 
 def ellipsoid(p: Floats, centre: Floats, axes: tuple[float, float, float]) -> Floats:
-    """Signed distance to an ellipsoid to first order: f / |∇f| with f = √Σ((pᵢ − cᵢ)/aᵢ)² − 1."""
+    """Return the signed distance to an ellipsoid to first order: f / |∇f| with f = √Σ((pᵢ − cᵢ)/aᵢ)² − 1."""
     scaled = [(p[i] - centre[i]) / axes[i] for i in range(3)]
     radius = np.sqrt(sum(s**2 for s in scaled)) + 1e-9
     slope = np.sqrt(sum((s / a) ** 2 for s, a in zip(scaled, axes, strict=True))) / radius + 1e-9
@@ -105,7 +105,7 @@ def ellipsoid(p: Floats, centre: Floats, axes: tuple[float, float, float]) -> Fl
 
 
 def random_heart(rng: np.random.Generator) -> Heart:
-    """A heart of random size and shape, within what adults have."""
+    """Return a heart of random size and shape, within the range of adults."""
     endo = rng.uniform(13.0, 16.0)
     angle = rng.uniform(-0.4, 0.4)
     return Heart(

@@ -14,21 +14,21 @@ from heteroreg.data.phantom.heart import Heart
 from heteroreg.data.phantom.spline import Spline, bumps
 from heteroreg.system.arrays import Floats
 
-REST = 4.4  # squared radius, over that of the outer wall, from which the contraction leaves everything in place
+REST = 4.4  # squared radius over that of the outer wall, beyond which the contraction moves nothing
 WANDER_STEP = 24.0
 WANDER = 2.5  # below WANDER_STEP / (2 · 3), so that the smooth random part has no fold
 
 
 @dataclass(frozen=True)
 class Beat:
-    """How one heart contracts.
+    """The contraction of a heart.
 
     Attributes:
-        ejection: Share of the LV's volume that is ejected.
-        shortening: Share by which the LV's length shrinks (0 in a short-axis plane).
+        ejection: Ejected fraction of the LV's volume.
+        shortening: Relative decrease of the LV's length (0 in a short-axis plane).
         wall_gain: Cross-section of the myocardium at end-systole over that at end-diastole.
         twist: Rotation of the apex, in radians; the base turns half as far the other way.
-        rv_shift: How far the RV's free wall moves towards the septum.
+        rv_shift: Displacement of the RV's free wall towards the septum.
     """
 
     ejection: float
@@ -39,24 +39,24 @@ class Beat:
 
 
 def random_beat(rng: np.random.Generator, *, twists: bool, shortens: bool) -> Beat:
-    """A contraction within what is seen in patients: ejection fraction 0.42 to 0.62."""
+    """Return a random contraction within the range of patients: ejection fraction 0.42 to 0.62."""
     ejection, shortening, gain = rng.uniform(0.42, 0.62), rng.uniform(0.09, 0.15), rng.uniform(1.05, 1.2)
     twist, rv_shift = rng.uniform(-0.22, 0.22), rng.uniform(5.0, 9.0)
     return Beat(ejection, shortening * shortens, gain, twist * twists, rv_shift)
 
 
 def contract(p: Floats, heart: Heart, beat: Beat) -> Floats:
-    """Where the tissue that is at `p` at end-systole was at end-diastole.
+    """Map positions at end-systole to the positions of the same tissue at end-diastole.
 
-    Three maps one after the other, each in the heart's frame:
+    It composes three maps, each in the heart's frame:
     the RV's free wall moves out along x by a Gaussian bump, p + A·g(p)·e with A·|∇g| < 1;
     along the long axis z goes to z + v·(Z(z) − z), with Z monotone and 0 ≤ v ≤ 1 a function of the distance from
     the axis, so that the determinant is (1 − v) + v·Z′ > 0;
     the squared distance s from the axis goes to (1 − w)·s + w·K²·h(s / K²), with h monotone, and the angle turns
     by an amount that depends on s and z alone. The Jacobian determinant of the last is ((1 − w) + w·h′) > 0.
 
-    h takes the inner and the outer wall from their place at end-systole to that at end-diastole, and the
-    cross-section of the wall between them grows evenly, as muscle that shortens along its length does.
+    h maps the inner and outer wall from their position at end-systole to that at end-diastole. The cross-section
+    of the wall between them grows evenly, as that of muscle that shortens along its length.
 
     Args:
         p: Positions (3, …) in the heart's frame, at end-systole.
@@ -81,7 +81,7 @@ def contract(p: Floats, heart: Heart, beat: Beat) -> Floats:
 
 
 def random_wander(rng: np.random.Generator, dims: int) -> tuple[Spline, ...]:
-    """A smooth random displacement, one function for each axis: breathing, the patient's own motion.
+    """Return a smooth random displacement, one function for each axis: breathing, motion of the patient.
 
     |u| ≤ 2.5 units along each axis; each row of its Jacobian sums to at most d · 2 · 2.5 / 24 < 1 in size,
     so that x + u(x) is a diffeomorphism.
@@ -90,7 +90,7 @@ def random_wander(rng: np.random.Generator, dims: int) -> tuple[Spline, ...]:
 
 
 def ramp(x: Floats, start: float, end: float) -> Floats:
-    """A smooth step: 0 up to `start`, 1 from `end`."""
+    """Return a smooth step: 0 up to `start`, 1 from `end`."""
     t = np.clip((x - start) / (end - start), 0.0, 1.0)
     return np.asarray(t**2 * (3 - 2 * t))
 
@@ -104,7 +104,7 @@ def _push_free_wall(p: Floats, heart: Heart, beat: Beat) -> Floats:
 
 
 def _long_axis(heart: Heart, beat: Beat) -> CubicHermiteSpline:
-    """Z(z), monotone: the apex stays, the base comes from further up, far away nothing moves."""
+    """Return the monotone Z(z): the apex is fixed, the base comes from above, distant points are fixed."""
     base = heart.base - beat.shortening * (heart.base + heart.length)
     bottom, top = -heart.length - 30.0, heart.base + 45.0
     at = np.array([-400.0, bottom, base, top, 400.0])
@@ -113,7 +113,7 @@ def _long_axis(heart: Heart, beat: Beat) -> CubicHermiteSpline:
 
 
 def _radial(heart: Heart, beat: Beat) -> CubicHermiteSpline:
-    """h, in squared radii over that of the outer wall at end-diastole."""
+    """Return h, in squared radii over that of the outer wall at end-diastole."""
     inner = (heart.endo / heart.epi) ** 2
     inner_es = inner * (1 - beat.ejection) / (1 - beat.shortening)
     outer_es = inner_es + beat.wall_gain * (1 - inner)
@@ -122,9 +122,9 @@ def _radial(heart: Heart, beat: Beat) -> CubicHermiteSpline:
 
 
 def _slopes(at: Floats, to: Floats) -> Floats:
-    """Slopes at the nodes that keep a cubic Hermite interpolant monotone (Fritsch & Butland 1984).
+    """Return the slopes at the nodes that keep a cubic Hermite interpolant monotone (Fritsch & Butland 1984).
 
-    The first is that of the first interval; the last is 1, that of the identity which follows.
+    The first slope is that of the first interval; the last is 1, as the identity follows.
     """
     secants = np.diff(to) / np.diff(at)
     inner = 2 * secants[1:] * secants[:-1] / (secants[1:] + secants[:-1])

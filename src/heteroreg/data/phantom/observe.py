@@ -1,4 +1,4 @@
-"""What is measured of a clean image: artefacts first, since noise knows the signal, then noise."""
+"""The measurement of a clean image: artefacts first, then noise, which depends on the signal."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from heteroreg.system.arrays import Floats
 
 
 class Observed(NamedTuple):
-    """An image as it would be measured.
+    """A measured image.
 
     Attributes:
-        image: With artefacts and noise.
+        image: The image with artefacts and noise.
         noise_sd: Standard deviation of its noise.
-        artefact: Where it has artefacts; None where none were asked for.
+        artefact: Mask of the artefacts; None without artefacts.
     """
 
     image: Floats
@@ -35,21 +35,21 @@ def observe(
     strength: float = 1.0,
     noise_strength: float | None = None,
 ) -> Observed:
-    """Measures a clean image.
+    """Measure a clean image.
 
     Args:
         clean: (x, y) or (x, y, z).
-        rng: Noise and artefacts draw from streams of their own.
+        rng: Source of two independent streams, for noise and artefacts.
         noise: `gaussian`, `rician` or `speckle`.
-        artefacts: Whether to add artefacts.
-        strength: A factor on noise and artefacts.
-        noise_strength: A factor on the noise alone; `strength` by default.
+        artefacts: Add artefacts.
+        strength: Factor on noise and artefacts.
+        noise_strength: Factor on the noise alone; `strength` by default.
 
     Raises:
-        UserError: An unknown kind of noise, or a negative strength.
+        UserError: The kind of noise is unknown, or a strength negative.
     """
     if noise_strength is not None:
-        require_strength(noise_strength, "--noise-strength")
+        require_strength(noise_strength, "noise_strength")
     noise_rng, artefact_rng = rng.spawn(2)
     mask = None
     if artefacts:

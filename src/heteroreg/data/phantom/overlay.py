@@ -1,4 +1,4 @@
-"""The phantom's noise and artefacts laid over the images of a real cohort: real anatomy and motion, known noise."""
+"""The phantom's noise and artefacts on the images of a real cohort: real anatomy and motion, known noise."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ def write_overlay(
     seed: int = 0,
     show: bool = False,
 ) -> Cohort:
-    """Writes a cohort whose images are those of another one with noise and artefacts of known truth laid over.
+    """Write a copy of a cohort with known noise and artefacts added to its images.
 
-    What is laid over an image depends on the seed, on the pair's id and on whether it is moving or fixed, and on
-    nothing else. The slices of a stack of thick slices are acquired one by one, so each gets its own. Label
-    maps, splits and further columns are those of the cohort; label maps are referred to, not copied.
+    They depend only on the seed, the pair's id and the role of the image, moving or fixed. In a stack of thick
+    slices, which are acquired one by one, each slice gets its own. Label maps, splits and further columns are those
+    of the cohort; label maps are referred to, not copied.
 
-    The truth that is written is of what was laid over. The noise that the images had before is not known.
+    The written ground truth describes the added noise. The images' own noise remains unknown.
 
     Args:
-        out: The folder to write: whole or not at all.
+        out: The folder to write, completely or not at all.
         on: The cohort.
         noise: `gaussian`, `rician` or `speckle`; the latter two need images without negative values.
-        artefacts: Whether to add artefacts, in each image on its own.
-        strength: A factor on noise and artefacts.
-        noise_strength: A factor on the noise alone, where it is to differ; 0 leaves only the artefacts.
-        seed: Another seed gives other noise and artefacts.
-        show: Show progress.
+        artefacts: Add artefacts, independently in each image.
+        strength: Factor on noise and artefacts.
+        noise_strength: Factor on the noise alone, `strength` by default; 0 leaves only the artefacts.
+        seed: Seed of the random numbers; another seed gives other noise and artefacts.
+        show: Show the progress.
 
     Returns:
-        The cohort. Beside the images it has `moving_noise_sd` and `fixed_noise_sd`, and with artefacts the
-        columns `moving_artefact` and `fixed_artefact` with masks of where they are.
+        The cohort, with `moving_noise_sd` and `fixed_noise_sd`, and with artefacts the columns `moving_artefact`
+        and `fixed_artefact`, which name their masks.
 
     Raises:
-        UserError: A value that is not allowed, an image is unfit, or `out` exists and holds something else.
+        UserError: A value is not allowed, an image is unsuitable, or `out` exists and holds something else.
     """
     cohort = on if isinstance(on, Cohort) else Cohort.read(on)
     out = Path(out)
@@ -65,17 +65,19 @@ def write_overlay(
             image, rng, noise=noise, artefacts=artefacts, strength=strength, noise_strength=noise_strength
         )
 
-    look(np.zeros((2, 2)), np.random.default_rng(0))  # whether the settings are allowed, before any file is read
+    look(np.zeros((2, 2)), np.random.default_rng(0))  # checks the settings before any file is read
     with (
         atomic_folder(out, marker=PHANTOM_MARKER) as folder,
-        progress("laying noise over", len(cohort), show=show) as report,
+        progress("adding noise", len(cohort), show=show) as report,
     ):
         pairs = []
         for number, pair in enumerate(cohort):
-            name = f"{number + 1:0{len(str(len(cohort)))}d}"  # an id may hold what a file's name may not
+            name = (
+                f"{number + 1:0{len(str(len(cohort)))}d}"  # an id may contain characters that a file name may not
+            )
             pairs.append(_write_pair(pair, name, noise, seed, look, folder))
             report(number + 1)
-        # Paths are written relative to where the folder will be, which is beside where it is now.
+        # The final folder lies beside the temporary one, so that relative paths stay right.
         Cohort(tuple(pairs)).write(folder / "pairs.csv")
         about = {
             "kind": "overlay", "on": cohort.name, "seed": seed, "noise": noise, "artefacts": artefacts,
@@ -93,7 +95,9 @@ def _write_pair(
     for role, source in (("moving", pair.moving), ("fixed", pair.fixed)):
         image = read_image(source)
         if noise != "gaussian" and image.array.min() < 0:
-            raise UserError(f"{source}: has negative values, which {noise} noise cannot have; use --noise gaussian")
+            raise UserError(
+                f"{source}: has negative values, which {noise} noise does not allow; use `noise` gaussian"
+            )
         entropy = (seed, zlib.crc32(pair.id.encode()), ("moving", "fixed").index(role))
         rng = np.random.default_rng(np.random.SeedSequence(entropy))
         for kind, array in _observed(image, rng, look).items():
@@ -115,7 +119,7 @@ def _write_pair(
 def _observed(
     image: Image, rng: np.random.Generator, look: Callable[[NDArray[Any], np.random.Generator], Observed]
 ) -> dict[str, NDArray[Any]]:
-    """What is measured, the sd of its noise and where artefacts are, by the end of the files' names."""
+    """Return the measured image, the sd of its noise and the mask of artefacts, by the suffix of their files."""
     clean = image.array.astype(np.float64)
     if image.grid.thick_slices:
         parts = [look(clean[..., k], own) for k, own in enumerate(rng.spawn(clean.shape[-1]))]

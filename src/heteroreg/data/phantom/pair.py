@@ -1,4 +1,4 @@
-"""One pair of the phantom, in memory."""
+"""A pair of the phantom, in memory."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from heteroreg.system.arrays import Floats
 from heteroreg.system.errors import UserError
 
 VIEWS = ("short-axis", "2CH", "4CH")
-ANATOMY_WIDTH = 96.0  # the length units of the anatomy that the first axis of an image spans
+ANATOMY_WIDTH = 96.0  # extent of the first axis of an image, in the anatomy's units of length
 SMALLEST_PHANTOM = 32
 
 
 @dataclass(frozen=True)
 class PhantomPair:
-    """A moving and a fixed image with everything that is known about them.
+    """A moving and a fixed image with their ground truth.
 
-    fixed_clean(x) = moving_clean(x + u(x)) holds exactly, and so for the labels: both are functions of position.
+    fixed_clean(x) = moving_clean(x + u(x)) holds exactly, also for the labels: both are functions of position.
 
     Attributes:
-        moving: End-diastole, as it would be measured.
-        fixed: End-systole, as it would be measured.
+        moving: The measured image at end-diastole.
+        fixed: The measured image at end-systole.
         moving_labels: 1 LV, 2 myocardium, 3 RV (apical views: left atrium).
-        fixed_labels: The same of the fixed image.
+        fixed_labels: Likewise for the fixed image.
         true_displacement: u (d, *shape) in voxels, channel i along array axis i, on the fixed grid.
         moving_noise_sd: Standard deviation of the moving image's noise.
         fixed_noise_sd: Standard deviation of the fixed image's noise.
         moving_clean: The moving image without noise and artefacts.
         fixed_clean: The fixed image without noise and artefacts.
-        moving_artefact: 1 where the moving image has an artefact; None where none were asked for.
-        fixed_artefact: The same of the fixed image.
-        noise: The kind of the noise.
+        moving_artefact: Mask of the moving image's artefacts; None without artefacts.
+        fixed_artefact: Likewise for the fixed image.
+        noise: Kind of the noise.
     """
 
     moving: Image
@@ -62,12 +62,12 @@ class PhantomPair:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the heart lies in the image: p = E·(q − centre) + offset.
+    """The position of the heart in the image: p = E·(q − centre) + offset.
 
     Attributes:
-        axes: E (3, d), orthonormal columns: the image's axes in the heart's frame.
-        centre: Of the heart in the image (d).
-        offset: What the heart's frame has at that centre (3).
+        axes: E (3, d) with orthonormal columns, the image's axes in the heart's frame.
+        centre: Centre of the heart in the image (d).
+        offset: Coordinates of that centre in the heart's frame (3).
     """
 
     axes: Floats
@@ -75,15 +75,15 @@ class Placement:
     offset: Floats
 
     def to_heart(self, q: Floats) -> Floats:
-        """Positions of the image (d, …) in the heart's frame (3, …)."""
+        """Map positions of the image (d, …) to the heart's frame (3, …)."""
         return np.asarray(np.tensordot(self.axes, q - _column(self.centre, q), axes=1) + _column(self.offset, q))
 
     def to_image(self, p: Floats) -> Floats:
-        """The inverse, within the image's plane."""
+        """Map positions of the heart's frame back to the image's plane."""
         return np.asarray(np.tensordot(self.axes.T, p - _column(self.offset, p), axes=1) + _column(self.centre, p))
 
     def turned(self, variety: Variety) -> Placement:
-        """With the heart turned about its place in the image's plane, moved, and at another level."""
+        """Return the position with the heart turned about its centre, shifted, and at another level."""
         c, s = np.cos(variety.turn), np.sin(variety.turn)
         axes = self.axes.copy()
         axes[:, :2] = self.axes[:, :2] @ np.array([[c, -s], [s, c]])
@@ -104,35 +104,35 @@ def make_pair(
     echo: bool | None = None,
     varied: bool = False,
 ) -> PhantomPair:
-    """Makes one pair: a heart at end-diastole (moving) and at end-systole (fixed).
+    """Make a pair: a heart at end-diastole (moving) and at end-systole (fixed).
 
-    Anatomy, motion, noise and artefacts draw from separate streams, so that the same seed with another noise
-    shows the same heart.
+    Anatomy, motion, noise and artefacts use separate random streams: the same seed with other noise shows the same
+    heart.
 
     Args:
-        seed: One number or several.
-        shape: Voxels along each axis, 2D or 3D. The heart fills its share of the first axis at any size.
-        spacing: In mm. Only ratios matter to the anatomy.
+        seed: One or several numbers.
+        shape: Voxels along each axis, 2D or 3D. The heart fills the same part of the first axis at any size.
+        spacing: Spacing in mm. The anatomy depends only on its ratios.
         noise: `gaussian`, `rician` or `speckle`.
-        artefacts: Whether to add artefacts, in each image on its own.
-        strength: A factor on noise and artefacts.
-        noise_strength: A factor on the noise alone; `strength` by default.
+        artefacts: Add artefacts, independently in each image.
+        strength: Factor on noise and artefacts.
+        noise_strength: Factor on the noise alone; `strength` by default.
         view: `short-axis`, or a plane along the heart's long axis, `2CH` or `4CH`, with the apex at y = 0.
-        echo: Whether tissues are as bright as in echo rather than cine MRI; by default where noise is speckle.
-        varied: Whether to draw from far wider ranges of shape, contrast, view and motion than hearts have, and of
-            noise; gaussian and rician then take turns. See `variety`.
+        echo: Use the brightness of tissues in echo, not in cine MRI; by default for speckle.
+        varied: Draw shape, contrast, view, motion and noise from far wider ranges than those of hearts; the kind of
+            noise is then gaussian or rician at random. See `variety`.
 
     Raises:
-        UserError: An unknown kind of noise or view, a negative strength, or an image of less than 32 voxels
-            along x or y.
+        UserError: The kind of noise or view is unknown, a strength is negative, or the image has fewer than 32
+            voxels along x or y.
     """
     shape = tuple(int(n) for n in shape)
     if min(shape[:2]) < SMALLEST_PHANTOM:
-        raise UserError(f"--size {min(shape[:2])}: too small for a heart; use {SMALLEST_PHANTOM} or more")
+        raise UserError(f"shape: {shape} is too small for a heart; use {SMALLEST_PHANTOM} voxels or more")
     if noise not in NOISE_KINDS:
-        raise UserError(f"--noise {noise}: unknown; use {', '.join(NOISE_KINDS)}")
+        raise UserError(f"noise: '{noise}' is unknown; use {', '.join(NOISE_KINDS)}", argument="noise")
     if view not in VIEWS or (view != "short-axis" and len(shape) != 2):
-        raise UserError(f"view {view}: use {', '.join(VIEWS)}; apical views are 2D")
+        raise UserError(f"view: '{view}' is not possible; use {', '.join(VIEWS)}, of which only the first in 3D")
     streams = np.random.SeedSequence(seed).spawn(6)
     anatomy, movement, looks, of_moving, of_fixed, various = (np.random.default_rng(s) for s in streams)
     grid = Grid.of_shape(shape, tuple(spacing))

@@ -1,7 +1,7 @@
-"""What the phantom looks like: a brightness for every position, as a function.
+"""The brightness of the phantom as a function of position.
 
-Edges are soft over about a voxel, as partial volume makes them. Since the brightness is a function, an image of
-the moved anatomy is that function at the moved positions: nothing is interpolated.
+Edges are blurred over about a voxel, as by partial volume. Since the brightness is a function, an image of the
+moved anatomy is that function at the moved positions: nothing is interpolated.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from heteroreg.data.phantom.heart import Heart, ellipsoid
 from heteroreg.data.phantom.spline import Spline, texture
 from heteroreg.system.arrays import Floats
 
-# Brightness of each tissue and the share of it by which it varies (coarse, fine).
+# Brightness of each tissue and its relative variation (coarse, fine).
 CINE: Mapping[str, tuple[float, float, float]] = {
     "lung": (70, 0.45, 0.35),
     "blood": (640, 0.07, 0.05),
@@ -41,16 +41,16 @@ ECHO: Mapping[str, tuple[float, float, float]] = {
 
 @dataclass(frozen=True)
 class Chest:
-    """What lies around the heart in a short-axis view, in the image's frame (origin at its centre, y down).
+    """The surroundings of the heart in a short-axis view, in the image's frame (origin at its centre, y down).
 
     Attributes:
-        wall: Centre of the circle that is the chest's inner wall, and its radius.
+        wall: Centre and radius of the circle of the chest's inner wall.
         wall_layers: Thickness of the muscle and of the fat of the chest wall.
-        dome: Centre of the circle that is the dome of the diaphragm, and its radius.
+        dome: Centre and radius of the circle of the diaphragm's dome.
         stomach: Centre and semi-axes of the stomach.
         aorta: Centre and radius of the descending aorta.
         spine: Centre and radius of the vertebral body.
-        fat: Thickness of the fat about the heart, and the angle at which it is thickest.
+        fat: Thickness of the fat around the heart, and the angle of its thickest part.
     """
 
     wall: tuple[float, float, float]
@@ -64,17 +64,17 @@ class Chest:
 
 @dataclass(frozen=True)
 class Look:
-    """Everything random about the brightness of one patient.
+    """The random brightness of a patient.
 
     Attributes:
         tissues: Brightness and variation of each tissue.
         chest: The surroundings.
-        coarse: Texture with detail of several millimetres.
-        fine: Texture with detail of a voxel or two.
-        other: A second coarse texture, for vessels and for the pool's flow.
+        coarse: Texture with details of several millimetres.
+        fine: Texture with details of a voxel or two.
+        other: A second coarse texture, for vessels and flow in the blood pool.
         bias: Texture of the coil's sensitivity.
         edge: Half width of an edge.
-        apical: Whether the surroundings are those of an apical view.
+        apical: True for the surroundings of an apical view.
     """
 
     tissues: Mapping[str, tuple[float, float, float]]
@@ -87,7 +87,7 @@ class Look:
     apical: bool
 
     def __call__(self, heart: Heart, p: Floats, q: Floats) -> Floats:
-        """Brightness in 0 … about 1000.
+        """Return the brightness, from 0 to about 1000.
 
         Args:
             heart: The heart's geometry.
@@ -134,7 +134,7 @@ class Look:
         return np.asarray(paint(canvas, outside + muscle + fat, tissue("air")))
 
     def _sides(self, q: Floats, tissue: Any, paint: Any, coarse: Floats, other: Floats) -> Floats:
-        """Surroundings of an apical view: lung on one side, liver on the other, the chest wall at the probe."""
+        """Paint the surroundings of an apical view: lung, liver on the other side, the chest wall at the probe."""
         x, y, _ = q
         canvas = tissue("lung")
         canvas = paint(canvas, x + 12 + 4 * coarse, tissue("liver"))
@@ -164,7 +164,7 @@ class Look:
 
 
 def random_look(rng: np.random.Generator, *, echo: bool, apical: bool, edge: float) -> Look:
-    """The surroundings, contrast and textures of one patient."""
+    """Return random surroundings, contrast and textures of a patient."""
     chest = Chest(
         wall=(rng.uniform(6, 16), rng.uniform(16, 26), rng.uniform(58, 66)),
         wall_layers=(rng.uniform(3, 6), rng.uniform(4, 12)),

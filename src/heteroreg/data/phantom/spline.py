@@ -1,7 +1,6 @@
-"""Smooth random functions of position: cubic B-splines over a lattice of random numbers.
+"""Smooth random functions of position: cubic B-splines on a lattice of random numbers.
 
-They are functions, not images: they can be evaluated anywhere, so that a texture is carried by a motion without
-any interpolation error.
+They can be evaluated at any position, so that a motion carries a texture along without interpolation error.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from scipy import ndimage
 
 from heteroreg.system.arrays import Floats
 
-REACH = 100.0  # half the width of the region that a lattice covers; beyond it the function is mirrored
+REACH = 100.0  # half the width of the lattice; beyond it the function is mirrored
 MEAN_SQUARE = 151 / 315  # mean over a cell of the sum of squares of the four cubic B-spline weights
 
 
@@ -31,7 +30,7 @@ class Spline:
     step: float
 
     def __call__(self, points: Floats) -> Floats:
-        """The values at `points` (d, …)."""
+        """Return the values at `points` (d, …)."""
         middle = (np.asarray(self.coefficients.shape) - 1) / 2
         index = points / self.step + middle.reshape(-1, *[1] * (points.ndim - 1))
         return np.asarray(
@@ -40,23 +39,23 @@ class Spline:
 
 
 def texture(rng: np.random.Generator, dims: int, step: float) -> Spline:
-    """A random function of mean 0 and variance 1 whose detail is about `step` wide."""
+    """Return a random function of mean 0 and variance 1 with details about `step` wide."""
     nodes = 2 * int(np.ceil(REACH / step)) + 1
     return Spline(rng.standard_normal((nodes,) * dims) / MEAN_SQUARE ** (dims / 2), step)
 
 
 def bumps(rng: np.random.Generator, dims: int, step: float, amplitude: float) -> Spline:
-    """A random function with values in ±amplitude and a slope of at most 2 · amplitude / step along each axis.
+    """Return a random function within ±amplitude with slopes of at most 2 · amplitude / step along each axis.
 
-    The bounds hold since the weights of a B-spline are positive and sum to 1, and its derivative is the spline
-    of the differences of neighbouring coefficients.
+    The weights of a B-spline are positive and sum to 1, and its derivative is the spline of the differences of
+    neighbouring coefficients; hence the bounds.
     """
     nodes = 2 * int(np.ceil(REACH / step)) + 1
     return Spline(rng.uniform(-amplitude, amplitude, (nodes,) * dims), step)
 
 
 def smooth_map(rng: np.random.Generator, shape: Sequence[int], cells: float = 4.0) -> Floats:
-    """A smooth random array from 0 to 1, both attained, with about `cells` bumps along its longest axis."""
+    """Return a smooth random array with minimum 0 and maximum 1 and about `cells` bumps along its longest axis."""
     step = max(shape) / cells
     sizes = [int(np.ceil(n / step)) + 4 for n in shape]
     points = np.stack(np.meshgrid(*[np.arange(n) - (n - 1) / 2 for n in shape], indexing="ij"))

@@ -1,4 +1,4 @@
-"""Far more various phantoms than hearts are: to train a model that is to be used on images not seen before."""
+"""Phantoms with far more variation than hearts, to train a model for unseen kinds of images."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ BRIGHTEST = 1000.0
 
 @dataclass(frozen=True)
 class Variety:
-    """What makes one pair differ from the usual ones.
+    """The variation of a pair.
 
     Attributes:
-        zoom: How many times as much of the body the image shows.
+        zoom: Factor on the field of view.
         turn: Rotation of the heart in the image, in radians.
-        shift: Of the heart in the image, in units (d).
-        level: Of the plane along the heart's long axis, in units.
-        breath: How far all of the body moves between the images, in units (d).
-        noise: Kind of the noise, where it is not speckle.
-        noise_strength: A factor on it.
-        artefacts: Whether the pair has artefacts, where artefacts are asked for.
+        shift: Shift of the heart in the image, in units (d).
+        level: Shift of the plane along the heart's long axis, in units.
+        breath: Motion of the whole body between the images, in units (d).
+        noise: Kind of the noise, if it is not speckle.
+        noise_strength: Factor on the noise.
+        artefacts: True if the pair has artefacts, in a cohort with artefacts.
     """
 
     zoom: float
@@ -43,7 +43,7 @@ class Variety:
 
 
 def random_variety(rng: np.random.Generator, dims: int) -> Variety:
-    """Views from close by and from afar, at any angle, through any level; with much noise or none."""
+    """Return a random view from near or far, at any angle and level, with strong, weak or no noise."""
     return Variety(
         zoom=float(np.exp(rng.uniform(np.log(0.7), np.log(1.7)))),
         turn=rng.uniform(-np.pi, np.pi),
@@ -57,7 +57,7 @@ def random_variety(rng: np.random.Generator, dims: int) -> Variety:
 
 
 def vary_heart(rng: np.random.Generator, heart: Heart) -> Heart:
-    """Thin and thick walls, uneven outlines, small and large right ventricles."""
+    """Vary the thickness of the walls, the outline, and the size of the right ventricle."""
     x, y, z = heart.rv
     return replace(
         heart,
@@ -69,9 +69,9 @@ def vary_heart(rng: np.random.Generator, heart: Heart) -> Heart:
 
 
 def vary_beat(rng: np.random.Generator, beat: Beat) -> Beat:
-    """From hearts that hardly move to strong ones, and back: half of them fill instead of emptying.
+    """Vary the contraction from almost none to strong; half of the hearts fill instead of emptying.
 
-    An ejection of -1 doubles the volume, as 0.5 halves it; the largest is -1.5. `contract` stays monotone for each.
+    An ejection of -1 doubles the volume, 0.5 halves it; the strongest filling is -1.5. `contract` stays monotone.
     """
     smaller = rng.uniform(0.0, 0.75)
     fills = bool(rng.random() < 0.5)
@@ -86,7 +86,7 @@ def vary_beat(rng: np.random.Generator, beat: Beat) -> Beat:
 
 
 def vary_look(rng: np.random.Generator, look: Look) -> Look:
-    """Other contrasts: of echo, of inverted images, of any brightness for any tissue; sharp and soft edges."""
+    """Vary the contrast: that of echo, inverted, or any brightness for any tissue; sharp and blurred edges."""
     tissues: Tissues = ECHO if rng.random() < 0.15 else look.tissues
     inverted = rng.random() < 0.15
     others = {}

@@ -11,27 +11,27 @@ import re
 from pathlib import Path
 
 from heteroreg.data.cohort import Pair
-from heteroreg.data.readers.layout import folders_named, image_file, read_info
-from heteroreg.data.readers.splits import part_of
+from heteroreg.data.readers._files import folders_named, image_file, read_info
+from heteroreg.data.splits import part_of
 from heteroreg.system.errors import UserError
 
 
 def read_acdc(source: Path) -> list[Pair]:
-    """Finds the pairs of ACDC: moving is end-diastole, fixed end-systole.
+    """Find the pairs of ACDC: moving is end-diastole, fixed end-systole.
 
     Args:
-        source: The folder with `training/` and `testing/`, or any that holds patients' folders, or one of them.
+        source: The folder with `training/` and `testing/`, another folder of patients, or a patient's folder.
 
     Returns:
-        A pair for each patient, with `split` train or test after its folder and a column `group` (diagnosis).
+        A pair for each patient, with the split of its folder and a column `group` (diagnosis).
 
     Raises:
-        UserError: There is no patient, or one lacks its `Info.cfg`, the number of a frame, or the frame.
+        UserError: There is no patient, or a patient lacks its `Info.cfg`, the number of a frame, or the frame.
     """
     source = Path(source).absolute()
     patients = folders_named(source, r"patient\d+")
     if not patients:
-        raise UserError(f"{source}: holds no folders patient001, patient002, …; name the folder of ACDC")
+        raise UserError(f"{source}: contains no folders patient001, patient002, …; name the folder of ACDC")
     return [_pair(folder, part_of(folder.relative_to(source))) for folder in patients]
 
 

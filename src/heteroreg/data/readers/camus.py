@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from heteroreg.data.cohort import Pair
-from heteroreg.data.readers.layout import folders_named, image_file, read_info
-from heteroreg.data.readers.splits import SPLIT_OF_FOLDER, part_of
+from heteroreg.data.readers._files import folders_named, image_file, read_info
+from heteroreg.data.splits import SPLIT_OF_FOLDER, part_of
 from heteroreg.system.errors import UserError
 from heteroreg.system.text import read_text
 
@@ -20,31 +20,31 @@ CAMUS_ENDINGS = (".nii.gz", ".nii", ".mhd")
 
 
 def read_camus(source: Path) -> list[Pair]:
-    """Finds the pairs of CAMUS: moving is end-diastole, fixed end-systole, each view a pair of its own.
+    """Find the pairs of CAMUS: moving is end-diastole, fixed end-systole, with one pair for each view.
 
     Args:
-        source: The folder with `database_nifti/` and `database_split/`, that with `training/` and `testing/`,
-            or any that holds patients' folders.
+        source: The folder with `database_nifti/` and `database_split/`, or with `training/` and `testing/`, or
+            another folder of patients.
 
     Returns:
         Two pairs for each patient, `patient0001_2CH` and `patient0001_4CH`, with the columns `view`, `quality`
-        and, where the release says, `ejection_fraction`. The split is that of `subgroup_training.txt`, … where
-        they are, otherwise that of the folder.
+        and, if the release has it, `ejection_fraction`. The split is that of the lists `subgroup_training.txt`, …
+        or, without them, that of the folder.
 
     Raises:
-        UserError: There is no patient, or one has ED without ES or the reverse, or no view.
+        UserError: There is no patient, or a patient has no view or only one of its phases.
     """
     source = Path(source).absolute()
     patients = folders_named(source, r"patient\d+")
     if not patients:
-        raise UserError(f"{source}: holds no folders patient0001, patient0002, …; name the folder of CAMUS")
+        raise UserError(f"{source}: contains no folders patient0001, patient0002, …; name the folder of CAMUS")
     groups = _subgroups(source)
     pairs: dict[str, Pair] = {}
     for folder in patients:
         split = groups.get(folder.name.lower()) or part_of(folder.relative_to(source))
         found = [pair for view in CAMUS_VIEWS if (pair := _pair(folder, view, split))]
         if not found:
-            raise UserError(f"{folder}: holds no {folder.name}_2CH_ED or _4CH_ED image (.nii.gz or .mhd)")
+            raise UserError(f"{folder}: contains no {folder.name}_2CH_ED or _4CH_ED image (.nii.gz or .mhd)")
         for pair in found:
             if pair.id in pairs:
                 raise UserError(f"{folder}: {pair.id} is also in {pairs[pair.id].moving.parent}; name one release")
@@ -80,7 +80,7 @@ def _pair(folder: Path, view: str, split: str | None) -> Pair | None:
 
 
 def _subgroups(source: Path) -> dict[str, str]:
-    """Patient → split, from the official lists in the folder, below it, or beside it."""
+    """Return patient → split, from the official lists in the folder, below it, or beside it."""
     places = (source, source / "database_split", source.parent / "database_split")
     files = [file for place in places for file in sorted(place.glob("subgroup_*.txt"))]
     return {

@@ -1,4 +1,4 @@
-"""Plain folders: pairs by the names of their files."""
+"""Plain folders, where the names of the files make the pairs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from heteroreg.data.cohort import Pair
-from heteroreg.data.readers.layout import IMAGE_ENDINGS, stem_of
-from heteroreg.data.readers.splits import part_of
+from heteroreg.data.readers._files import IMAGE_ENDINGS, stem_of
+from heteroreg.data.splits import part_of
 from heteroreg.system.errors import UserError
 
 ROLE_NAME = re.compile(
@@ -22,17 +22,17 @@ LOOKED_FOR = (
 
 
 def read_folder(source: Path) -> list[Pair]:
-    """Finds pairs by their file names, in a folder and those below it.
+    """Find pairs by their file names, in a folder and its subfolders.
 
     `ID_moving.*` and `ID_fixed.*` (or `ID_ED.*` and `ID_ES.*`), with `_labels`, `_gt` or `_seg` before the ending
-    for label maps; case does not matter. Without an ID in the name the folder's name is the ID. A folder named
-    train, val or test (training, …) gives the split.
+    for label maps; case does not matter. Without an ID in the name, the folder's name is the ID. A folder named
+    train, val or test (training, …) determines the split.
 
     Args:
         source: The folder.
 
     Raises:
-        UserError: Nothing fits, an image lacks its partner, or two files are the same image of a pair.
+        UserError: No file matches, an image lacks its partner, or two files are the same image of a pair.
     """
     source = Path(source).absolute()
     if not source.is_dir():
@@ -45,10 +45,10 @@ def read_folder(source: Path) -> list[Pair]:
         role = ROLES[match["role"].lower()] + ("_labels" if match["labels"] else "")
         group = groups.setdefault((path.parent, match["id"] or ""), {})
         if role in group:
-            raise UserError(f"{path}: and {group[role].name} are the same image of one pair; remove one of them")
+            raise UserError(f"{path}: is the same image of a pair as {group[role].name}; remove one of them")
         group[role] = path
     if not groups:
-        raise UserError(f"{source}: holds no pairs; looked for {LOOKED_FOR}")
+        raise UserError(f"{source}: contains no pairs; looked for {LOOKED_FOR}")
     names = [_name(source, parent, name) for parent, name in groups]
     repeated = {name for name in names if names.count(name) > 1}
     pairs = []

@@ -24,7 +24,7 @@ FIRST, SECOND = "0000", "0001"
 
 @dataclass(frozen=True)
 class _Scan:
-    """One image of the task."""
+    """An image of the task."""
 
     path: Path
     labels: Path | None
@@ -33,13 +33,14 @@ class _Scan:
 
 
 def read_learn2reg(source: Path) -> list[Pair]:
-    """Finds the pairs of a task.
+    """Find the pairs of a task.
 
-    Those of `training_paired_images` train, of `registration_val` validate, of `registration_test` test; a training
-    pair with an image that validates or tests is left out. Where there are training images but no pairs of them,
-    the next image is moved onto each, the first onto the last. Label maps are in `labelsTr` beside `imagesTr`.
+    The list `training_paired_images` is the split train, `registration_val` is val, `registration_test` is test.
+    Training pairs with an image of val or test are left out. If the task has training images but no training
+    pairs, each image is paired with the next, and the last with the first. Label maps are in `labelsTr` beside
+    `imagesTr`.
 
-    The id of a pair is what its field is called in a submission: `disp_<id>.nii.gz`.
+    The id of a pair is that of its field in a submission, `disp_<id>.nii.gz`.
 
     Args:
         source: The folder of the task, or its `<task>_dataset.json`.
@@ -48,7 +49,7 @@ def read_learn2reg(source: Path) -> list[Pair]:
         The pairs, with the subject of the fixed image as the patient.
 
     Raises:
-        UserError: There is no list or more than one, it is damaged, or it names an image that is not there.
+        UserError: There is no list or more than one, it is damaged, or an image is missing.
     """
     listing = _listing(Path(source).absolute())
     content = read_json(listing)
@@ -58,7 +59,7 @@ def read_learn2reg(source: Path) -> list[Pair]:
             str(entry["image"] if isinstance(entry, Mapping) else entry) for entry in content.get("training", [])
         ]
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{listing}: is no list of a Learn2Reg task ({error!r}); download it again") from error
+        raise UserError(f"{listing}: is not a list of a Learn2Reg task ({error!r}); download it again") from error
     kept = {image for part in ("val", "test") for pair in held[part] for image in pair}
     if not held["train"]:
         free = [image for image in dict.fromkeys(single) if image not in kept]
@@ -68,7 +69,7 @@ def read_learn2reg(source: Path) -> list[Pair]:
     pairs = []
     for part, named in held.items():
         if part == "test" and not any((listing.parent / image).is_file() for pair in named for image in pair):
-            continue  # the images of the test are often kept by those who score it
+            continue  # organisers often keep the test images
         for fixed, moving in named:
             for image in (fixed, moving):
                 if image not in scans:
@@ -86,14 +87,14 @@ def _listing(source: Path) -> Path:
         raise UserError(f"{source}: no such folder; name the folder of a Learn2Reg task")
     found = sorted(source.glob(f"*{LIST_ENDING}"))
     if not found:
-        raise UserError(f"{source}: holds no list <task>{LIST_ENDING}; name the folder of a Learn2Reg task")
+        raise UserError(f"{source}: contains no list <task>{LIST_ENDING}; name the folder of a Learn2Reg task")
     if len(found) > 1:
-        raise UserError(f"{source}: holds several lists ({', '.join(path.name for path in found)}); name one")
+        raise UserError(f"{source}: contains several lists ({', '.join(path.name for path in found)}); name one")
     return found[0]
 
 
 def _named(content: Mapping[str, Any], key: str) -> list[tuple[str, str]]:
-    """The pairs (fixed, moving) that the list has under a key."""
+    """Return the pairs (fixed, moving) under a key of the list."""
     return [(str(entry["fixed"]), str(entry["moving"])) for entry in content.get(key, [])]
 
 
@@ -105,7 +106,7 @@ def _scan(listing: Path, image: str) -> _Scan:
     if not path.is_relative_to(listing.parent.resolve()):
         raise UserError(f"{listing}: names '{image}', which lies outside its folder")
     if not path.is_file():
-        raise UserError(f"{path}: is missing, and {listing.name} names it; download the task again")
+        raise UserError(f"{path}: is missing although {listing.name} names it; download the task again")
     folder = path.parent.name
     labels = path.parent.with_name(folder.replace("images", "labels")) / path.name
     return _Scan(path, labels if labels != path and labels.is_file() else None, name["subject"], name["modality"])

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 
 from heteroreg.data.cohort import Pair
-from heteroreg.data.io.nifti import read_nifti_voxels
-from heteroreg.data.readers.splits import part_of
+from heteroreg.data.io.nifti import read_nifti_header, read_nifti_voxels
+from heteroreg.data.splits import part_of
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_file
 from heteroreg.system.limits import TABLE_BYTES
@@ -28,42 +27,44 @@ MNMS_COLUMNS = ("external code", "ed", "es")
 MNMS_EXTRA_COLUMNS = ("vendor", "centre", "pathology")
 
 
-def read_mnms(source: Path, frames: Path) -> list[Pair]:
-    """Finds the pairs of M&Ms and writes their frames: moving is end-diastole, fixed end-systole.
+def read_mnms(source: Path, *, folder: Path) -> list[Pair]:
+    """Find the pairs of M&Ms and write their frames: moving is end-diastole, fixed end-systole.
 
     Args:
         source: The folder with `Training/`, `Validation/`, `Testing/` and the table.
-        frames: Where the frames are written as 3D files: to read one of a packed 4D file is to unpack them all.
+        folder: The folder for the frames as 3D files. Reading one frame of a compressed 4D file would mean
+            decompressing all of them.
 
     Returns:
-        A pair for each series that the table gives frames for, with the split of its folder and the columns
-        `vendor`, `centre` and `pathology` where the table has them. Series without labels have none.
+        A pair for each series with frames in the table, with the split of its folder and the columns `vendor`,
+        `centre` and `pathology` if the table has them.
 
     Raises:
-        UserError: There is no table or no series, a series is not in the table, has no such frame, or is
-            damaged.
+        UserError: There is no table or no series, or a series is damaged, is not in the table, or lacks a frame.
     """
     source = Path(source).absolute()
     if not source.is_dir():
         raise UserError(f"{source}: no such folder; name the folder of M&Ms as it was downloaded")
     series = sorted(source.rglob("*_sa.nii.gz"))
     if not series:
-        raise UserError(f"{source}: holds no series CODE_sa.nii.gz; name the folder of M&Ms as it was downloaded")
+        raise UserError(
+            f"{source}: contains no series CODE_sa.nii.gz; name the folder of M&Ms as it was downloaded"
+        )
     file, table = _read_table(source)
     pairs = []
-    with progress("taking out the frames", len(series)) as report:
+    with progress("extracting the frames", len(series)) as report:
         for done, path in enumerate(series):
             report(done)
             code = path.name.removesuffix("_sa.nii.gz")
             if code not in table:
-                raise UserError(f"{file}: has no line for '{code}' ({path})")
+                raise UserError(f"{file}: has no line for '{code}' ({path}); add it")
             row = table[code]
             if not (row["ed"] and row["es"]):
-                continue  # unlabelled series: which frames are ED and ES is not known
-            pairs.append(_pair(path, code, row, part_of(path.relative_to(source)), frames, file))
+                continue  # an unlabelled series, without known ED and ES frames
+            pairs.append(_pair(path, code, row, part_of(path.relative_to(source)), folder, file))
         report(len(series))
     if not pairs:
-        raise UserError(f"{file}: gives no ED and ES frame for any series")
+        raise UserError(f"{file}: gives no ED and ES frame for any series; is it the table of the labelled data?")
     return pairs
 
 
@@ -80,23 +81,25 @@ def _read_table(source: Path) -> tuple[Path, dict[str, dict[str, str]]]:
             rows = [{str(k): str(v).strip() for k, v in row.items()} for row in table.to_dict("records")]
             return file, {row["external code"]: row for row in rows}
     raise UserError(
-        f"{source}: holds no table with the columns 'External code', 'ED' and 'ES'; put the data set's CSV there"
+        f"{source}: contains no table with the columns 'External code', 'ED' and 'ES'; put the data set's CSV there"
     )
 
 
-def _pair(path: Path, code: str, row: dict[str, str], split: str | None, frames: Path, table: Path) -> Pair:
+def _pair(path: Path, code: str, row: dict[str, str], split: str | None, folder: Path, table: Path) -> Pair:
     numbers = {}
     for phase in ("ED", "ES"):
         try:
-            number = float(row[phase.lower()])  # some copies of the table hold 9.0
+            number = float(row[phase.lower()])  # some copies of the table write 9.0
         except ValueError:
             number = -1.0
         if not 0 <= number < 10_000 or number != int(number):
-            raise UserError(f"{table}: '{row[phase.lower()]}' in the column {phase} of {code} is no frame number")
+            raise UserError(
+                f"{table}: '{row[phase.lower()]}' in the column {phase} of {code} is not a frame number"
+            )
         numbers[phase] = int(number)
-    images = _extract(path, numbers, frames, code, "", table)
+    images = _extract(path, numbers, folder, code, "", table)
     labels_path = path.with_name(f"{code}_sa_gt.nii.gz")
-    labels = _extract(labels_path, numbers, frames, code, "_gt", table) if labels_path.is_file() else {}
+    labels = _extract(labels_path, numbers, folder, code, "_gt", table) if labels_path.is_file() else {}
     return Pair(
         id=code,
         patient=code,
@@ -110,11 +113,10 @@ def _pair(path: Path, code: str, row: dict[str, str], split: str | None, frames:
 
 
 def _extract(
-    path: Path, numbers: dict[str, int], frames: Path, code: str, suffix: str, table: Path
+    path: Path, numbers: dict[str, int], folder: Path, code: str, suffix: str, table: Path
 ) -> dict[str, Path]:
-    """Writes the ED and ES frame of a 4D file as 3D files with the same grid."""
-    voxels = read_nifti_voxels(path)
-    header: Any = nib.load(path)
+    """Write the ED and ES frames of a 4D file as 3D files with the same grid."""
+    voxels, header = read_nifti_voxels(path), read_nifti_header(path)
     if voxels.ndim != 4:
         raise UserError(f"{path}: has {voxels.ndim} axes; a series of M&Ms has 4")
     written = {}
@@ -128,9 +130,9 @@ def _extract(
             frame = frame.astype(np.uint8)
         elif np.issubdtype(frame.dtype, np.floating):
             frame = frame.astype(np.float32)
-        image = nib.Nifti1Image(frame, header.affine, header.header)
+        image = nib.Nifti1Image(frame, header.get_best_affine(), header)
         image.set_data_dtype(frame.dtype)
-        written[phase] = frames / f"{code}_{phase}{suffix}.nii.gz"
+        written[phase] = folder / f"{code}_{phase}{suffix}.nii.gz"
         with atomic_file(written[phase]) as temporary:
             nib.save(image, temporary)
     return written

@@ -1,4 +1,4 @@
-"""Prepared samples kept in files, which every process maps into its memory instead of holding a copy."""
+"""Cache of prepared samples in files that every process maps into its memory, without a copy."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ GIGABYTE = 10**9
 DEFAULT_LIMIT = 20 * GIGABYTE
 # Linux allows a process 65,530 mappings; PyTorch needs some of them.
 MAPPINGS = 32768
-# Removed down to this much below the limit, so that not every new entry has to look for room.
+# Free space below the limit after a clean-up, so that not every new entry needs one.
 SLACK = 0.05
 ENTRY_NAME = re.compile(r"[0-9a-f]{64}\.safetensors")
 LEFT_BEHIND = re.compile(r"\..*[0-9a-f]{64}\.safetensors")
 LEFT_BEHIND_SECONDS = 24 * 3600
-# Of a file, at most; and of the disk, left to others (the checkpoints, for one).
+# Size limit of a file's header; space on the disk left for other uses, such as checkpoints.
 HEADER, SPARE = 1024, GIGABYTE
-# The metadata of a file: its key and the checksum of its arrays.
+# Name of the metadata of a file: its key and the checksum of its arrays.
 SEAL = "seal"
 
 Entry = dict[str, Tensor]
 
 
 class SampleCache:
-    """Arrays by a key that says what they were made from, in one safetensors file for each key.
+    """Arrays by a key that identifies their origin, in one safetensors file for each key.
 
-    Files appear whole or not at all, and their names are those of their content: processes that write the same
-    entry at once do no harm. A file that is removed while it is mapped stays readable until it is let go.
+    Files are written atomically and named by their content, so that processes may write the same entry at once. A
+    file that is removed while it is mapped stays readable until it is released.
 
     Args:
-        folder: Where the files are; None keeps everything in memory.
-        limit: Bytes that the files may take together. The entries used longest ago go first; those that this
-            object has given out or was told to keep stay. What finds no room is kept in memory.
+        folder: Folder of the files; None keeps everything in memory.
+        limit: Total size of the files in bytes. The least recently used entries are removed first, except those
+            that this object has returned or was told to keep. Entries without space are kept in memory.
     """
 
     def __init__(self, folder: Path | None, limit: float = DEFAULT_LIMIT) -> None:
@@ -66,7 +66,7 @@ class SampleCache:
 
     @classmethod
     def of_environment(cls) -> SampleCache:
-        """The cache that the user's environment asks for.
+        """Return the cache that the environment variables configure.
 
         `HETEROREG_CACHE` is its folder; empty, `0` and `off` mean none. Without it the folder is
         `$XDG_CACHE_HOME/heteroreg` or `~/.cache/heteroreg`. `HETEROREG_CACHE_LIMIT` is its size in gigabytes.
@@ -92,22 +92,22 @@ class SampleCache:
         self._kept.update(keys)
 
     def get(self, key: str) -> Entry | None:
-        """The arrays of a key, mapped from their file; None if there are none, or only damaged ones."""
+        """Return the arrays of a key, mapped from their file; None if the file is missing or damaged."""
         if self.folder is None or self._mapped >= MAPPINGS:
             return None
         path = self._path(self.folder, key)
         try:
             entry = _read(path, key)
         except (OSError, SafetensorError, ValueError, TypeError, RuntimeError):
-            return None  # absent or damaged: either way it is made anew
+            return None  # missing or damaged: it is prepared again
         self._mapped += 1
         self._kept.add(key)
-        with suppress(OSError):  # a cache that may only be read is of use all the same
+        with suppress(OSError):  # a read-only cache is still useful
             os.utime(path)
         return entry
 
     def put(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> Entry:
-        """Keeps arrays and gives them back as `get` would, or in memory where there is no room for the file."""
+        """Store arrays and return them like `get`, or in memory if there is no space for the file."""
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         if self.folder is None or not self._writable or self._mapped >= MAPPINGS:
             return tensors
@@ -115,7 +115,7 @@ class SampleCache:
             self._write(self.folder, key, tensors)
         except (OSError, SafetensorError) as error:
             reason = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
-            self._writable = False  # said once, not for every pair
+            self._writable = False  # warn once, not for every pair
             warnings.warn(
                 f"{self.folder}: samples cannot be kept there ({reason}) and stay in memory; set {FOLDER} to "
                 f"another folder or {LIMIT} to another size in GB",
@@ -124,7 +124,7 @@ class SampleCache:
         return self.get(key) or tensors
 
     def _write(self, folder: Path, key: str, tensors: Entry) -> None:
-        # What it holds are images of patients: for the user alone.
+        # The files hold images of patients, so only the user may read them.
         for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
             missing.mkdir(mode=0o700, exist_ok=True)
         size = HEADER + sum(tensor.nbytes for tensor in tensors.values())
@@ -137,12 +137,12 @@ class SampleCache:
         self._unseen += size
 
     def _make_room(self, folder: Path, size: int) -> None:
-        """Removes entries until `size` more bytes fit.
+        """Remove entries until `size` more bytes fit.
 
         Raises:
-            OSError: They never will. Nothing has been removed.
+            OSError: They cannot fit; nothing was removed.
         """
-        # Other processes write too: looked at again after every hundredth of the limit.
+        # Other processes write too, so the folder is listed again after every hundredth of the limit.
         if self._unseen + size <= self.limit / 100 and self._held + size <= self.limit:
             return
         files = sorted(_entries(folder))
@@ -153,7 +153,7 @@ class SampleCache:
         if self._held + size <= self.limit:
             return
         for held, path in free:
-            with suppress(OSError):  # another process removed it first, or the system does not let go of it
+            with suppress(OSError):  # another process removed it first, or the system still uses it
                 path.unlink()
             self._held -= held
             if self._held + size <= (1 - SLACK) * self.limit:
@@ -165,7 +165,7 @@ class SampleCache:
 
 
 def _entries(folder: Path) -> Iterator[tuple[int, int, Path]]:
-    """When each entry was last used, its bytes and its path. Removes what killed processes left behind."""
+    """Yield the time of last use, size and path of each entry; remove leftovers of killed processes."""
     for path in folder.iterdir():
         with suppress(FileNotFoundError):
             stat = path.stat()
@@ -176,10 +176,10 @@ def _entries(folder: Path) -> Iterator[tuple[int, int, Path]]:
 
 
 def _read(path: Path, key: str) -> Entry:
-    """The arrays of a file, mapped.
+    """Map the arrays of a file.
 
     Raises:
-        ValueError: They are not what was written.
+        ValueError: The checksum does not match.
     """
     with safe_open(path, framework="pt") as file:
         meta = file.metadata() or {}
@@ -190,7 +190,7 @@ def _read(path: Path, key: str) -> Entry:
 
 
 def _checksum(tensors: Entry) -> str:
-    """CRC-32 over names, types, shapes and values."""
+    """Return CRC-32 over names, types, shapes and values."""
     value = 0
     for name, tensor in sorted(tensors.items()):
         value = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), value)

@@ -1,4 +1,4 @@
-"""The pairs of a cohort as samples for a network, each file decoded once and then no more."""
+"""The pairs of a cohort as samples for a network; each file is decoded once."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from heteroreg.data.samples.samples import LABEL_TYPES, TYPES, Samples
 from heteroreg.system.errors import UserError
 from heteroreg.system.progress import progress
 
-# Of what is done here to images: samples that an older version prepared are not used.
+# Version of the preparation: samples from another version are not reused.
 PREPARATION_VERSION = 1
 
 
 class ImageCache:
-    """Decoded images by path, so that a file that occurs in many pairs is decoded once.
+    """Decoded images by path, so that a file used in many pairs is decoded once.
 
     Args:
-        limit: Bytes to keep; the images used longest ago go first.
+        limit: Bytes to keep; the least recently used images are dropped first.
     """
 
     def __init__(self, limit: int = 2 * 1024**3) -> None:
@@ -50,15 +50,15 @@ class ImageCache:
         self._images: dict[tuple[Path, bool], Image] = {}
 
     def image(self, path: Path) -> Image:
-        """The image at a path."""
+        """Return the image at a path."""
         return self._get(path, False, read_image)
 
     def labels(self, path: Path) -> Image:
-        """The label map at a path."""
+        """Return the label map at a path."""
         return self._get(path, True, read_labels)
 
     def forget(self, paths: Iterable[Path]) -> None:
-        """Lets go of what was read from these files."""
+        """Drop the images of these files."""
         for path in paths:
             for labels in (False, True):
                 self._images.pop((path.resolve(), labels), None)
@@ -67,11 +67,11 @@ class ImageCache:
         key = (path.resolve(), labels)
         try:
             image = self._images.pop(key, None) or read(path)
-        except OSError as error:  # in the middle of a file the system's own message does not say which
+        except OSError as error:  # an error in the middle of a file does not name it
             raise UserError(
                 f"{path}: could not be read ({error.strerror or error}); check the disk, then try again"
             ) from error
-        self._images[key] = image  # last in the order: used most recently
+        self._images[key] = image  # the most recently used is last
         while sum(kept.array.nbytes for kept in self._images.values()) > self.limit and len(self._images) > 1:
             del self._images[next(iter(self._images))]
         return image
@@ -88,23 +88,23 @@ def load_samples(
     part: tuple[int, int] = (0, 1),
     show: bool = False,
 ) -> Samples:
-    """Reads pairs and prepares them: onto the fixed grid, to the working spacing, cropped, scaled, cut in slices.
+    """Read and prepare pairs: resample to the fixed grid and working spacing, scale, crop, and split into slices.
 
-    What was prepared before from the same files in the same way is not prepared again.
+    Samples that the cache has for the same files and preparation are reused.
 
     Args:
         pairs: The pairs.
-        preparation: How.
-        size: Voxels of a sample along each of the network's axes; larger images are cropped, smaller padded.
-        centre_label: The crop is centred on this label of the moving image; on the image without it.
-        labels: Whether to load the label maps, if all pairs have them.
-        cache: Where prepared samples are kept; as the environment says if left out.
-        part: The number of this process, and how many there are. Each begins in another place, so that they
-            fill the cache together; all end with all samples.
-        show: Shows the progress on stderr, if it takes longer than two seconds.
+        preparation: The preparation.
+        size: Voxels of a sample along each of the network's axes; larger images are cropped, smaller ones padded.
+        centre_label: Label of the moving image to centre the crop on; by default the crop is centred on the image.
+        labels: Load the label maps if all pairs have them.
+        cache: The cache for prepared samples; by default that of the environment variables.
+        part: Number of this process and the number of processes. Each begins elsewhere, so that they fill the cache
+            together; all end with all samples.
+        show: Show the progress on stderr if it takes longer than two seconds.
 
     Raises:
-        UserError: An image or label map is unfit or cannot be read; the message names it.
+        UserError: An image or label map is unsuitable or unreadable; the message names it.
     """
     pairs = list(pairs)
     cache = cache or SampleCache.of_environment()
@@ -139,7 +139,7 @@ def load_samples(
 
 @dataclass(frozen=True)
 class _Recipe:
-    """What samples are made of beside the files: as in `load_samples`."""
+    """The arguments of `load_samples` that samples depend on, apart from the files."""
 
     preparation: Preparation
     size: tuple[int, ...]
@@ -148,18 +148,18 @@ class _Recipe:
 
     @property
     def types(self) -> dict[str, torch.dtype]:
-        """The arrays of a pair."""
+        """Names and types of the arrays of a pair."""
         return TYPES | (LABEL_TYPES if self.with_labels else {})
 
     def files(self, pair: Pair) -> list[Path]:
-        """The files that are read for a pair."""
+        """Return the files that are read for a pair."""
         labels = (
             (pair.moving_labels, pair.fixed_labels) if self.with_labels or self.centre_label is not None else ()
         )
         return [pair.moving, pair.fixed, *(path for path in labels if path is not None)]
 
     def key(self, pair: Pair, prints: Fingerprints) -> str | None:
-        """SHA-256 of all that the samples of a pair depend on; None if the content of a file is not known."""
+        """Return SHA-256 of everything that the samples of a pair depend on; None if a file has no fingerprint."""
         contents = [prints.of(path) for path in self.files(pair)]
         if None in contents:
             return None
@@ -168,7 +168,7 @@ class _Recipe:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def fits(self, entry: Entry) -> bool:
-        """Whether an entry of the cache has the arrays, types and shapes that a pair has here."""
+        """Return True if an entry of the cache has the expected arrays, types and shapes."""
         return {name: array.dtype for name, array in entry.items()} == self.types and {
             tuple(array.shape) for array in entry.values()
         } == {(len(entry["moving"]), *self.size)}
@@ -177,12 +177,12 @@ class _Recipe:
 def _entry(
     pair: Pair, recipe: _Recipe, key: str | None, prints: Fingerprints, cache: SampleCache, images: ImageCache
 ) -> Entry:
-    """The samples of a pair, from the cache or made now."""
+    """Return the samples of a pair, from the cache or newly prepared."""
     found = cache.get(key) if key else None
     if found is not None and recipe.fits(found):
         return found
     made = dict(zip(recipe.types, _prepare(pair, recipe, images), strict=True))
-    # A file that was written to in the meantime has another key than what was read from it.
+    # The key of a file that changed in the meantime no longer matches the samples.
     if key and all(prints.hold(path) for path in recipe.files(pair)):
         return cache.put(key, made)
     return {name: torch.from_numpy(array) for name, array in made.items()}
@@ -206,7 +206,7 @@ def _prepare(pair: Pair, recipe: _Recipe, cache: ImageCache) -> list[NDArray[Any
             )
         centre = inside.mean(axis=0)
     block = centre_crop(working, recipe.size, centre)
-    # Scaled by the whole image and then cut, so that training sees the intensities that registration will.
+    # The scale is that of the whole image, so that training and registration see the same intensities.
     arrays = [
         cut(scale_of(image, preparation.intensity)(resample(image, working).array), working, block)
         for image in (moving, fixed)

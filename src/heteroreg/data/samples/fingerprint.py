@@ -1,4 +1,4 @@
-"""What an image file holds, in one number, whatever its name and time stamp say."""
+"""Fingerprints of image files that depend on their content, not on names or time stamps."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ from heteroreg.data.io.frames import split_frame
 from heteroreg.data.io.headers import check_text_header
 from heteroreg.system.errors import UserError
 
-# Endings of one image in two files, which name each other by the rest of their names.
+# Endings of the two files of one image, whose names agree otherwise.
 TWINS = (".hdr", ".img", ".img.gz")
 
 
 class Fingerprints:
-    """SHA-256 of the content of images, every file read once.
+    """SHA-256 of the content of images; every file is read once.
 
-    It covers all files that an image is made of, and what of their names decides how they are read: the ending,
-    within the folder of a DICOM series the names, and the number of a frame.
+    It covers all files of an image and the parts of their names that affect reading: the ending, the names in the
+    folder of a DICOM series, and the number of a frame.
     """
 
     def __init__(self) -> None:
         self._known: dict[Path, tuple[str | None, object]] = {}
 
     def of(self, path: Path) -> str | None:
-        """The fingerprint of an image.
+        """Return the fingerprint of an image.
 
         Returns:
-            64 hexadecimal digits; None where the header spreads the voxels over files in a way that is not
-            followed here (lists and patterns of files).
+            64 hexadecimal digits; None if the header refers to lists or patterns of files, which are not followed.
 
         Raises:
             UserError: The file is missing or cannot be read.
@@ -44,14 +43,14 @@ class Fingerprints:
         return hashlib.sha256(f"{digest}#{frame}".encode()).hexdigest()
 
     def hold(self, path: Path) -> bool:
-        """Whether the image is still the one that the fingerprint was taken of."""
+        """Return True if the image has not changed since its fingerprint was taken."""
         file, _ = split_frame(path)
         state = self._known[file][1]
         return state is not None and state == _state(file)
 
 
 def files_of(path: Path) -> list[Path] | None:
-    """The files that an image is read from; None if that cannot be told."""
+    """Return the files of an image; None if they cannot be determined."""
     if path.is_dir():
         return sorted(file for file in path.iterdir() if file.is_file())
     name = path.name.lower()
@@ -62,7 +61,7 @@ def files_of(path: Path) -> list[Path] | None:
     try:
         header = check_text_header(path)
     except UserError:
-        return None  # what is wrong with it is told when it is read
+        return None  # a damaged header is reported when the image is read
     if header is None or header.data == path:
         return [path]
     return [path, header.data] if header.data.is_file() else None
@@ -84,7 +83,7 @@ def _digest(path: Path) -> str | None:
 
 
 def _role(file: Path, path: Path) -> str:
-    """What of a file's name matters for how it is read."""
+    """Return the part of a file's name that affects how it is read."""
     return file.name if path.is_dir() else "".join(file.suffixes[-2:]).lower()
 
 
@@ -94,7 +93,7 @@ def _sha256(file: Path) -> str:
 
 
 def _state(path: Path) -> object:
-    """What changes when a file is written to while it is being read; not to be relied on for longer."""
+    """Return size and times of the files, which show that a file is written while it is being read."""
     try:
         return [(f, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for f in files_of(path) or () for s in [f.stat()]]
     except OSError:

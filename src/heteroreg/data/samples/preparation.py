@@ -1,4 +1,4 @@
-"""From the images of a pair to arrays that a network can take, and the grid they lie on."""
+"""Preparation of images for a network: working grid, scaling, cropping, slices."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from heteroreg.system.errors import UserError
 from heteroreg.system.limits import max_voxels
 
 Intensity = Literal["minmax", "percentile"]
-# What becomes 0 and 1.
+# Percentiles that are mapped to 0 and 1.
 PERCENTILES: dict[str, tuple[float, float]] = {"minmax": (0, 100), "percentile": (0.5, 99.5)}
 SMALLEST_AXIS = 16  # voxels that a network needs along each axis
-# Spacings that differ by less than this share are taken as equal: resampling would only blur.
+# Spacings with a smaller relative difference are treated as equal: resampling would only blur.
 SAME_SPACING = 0.02
-# Differences and sums of what is above leave the range of float32.
+# Differences and sums of larger values would overflow float32.
 LARGEST_RANGE = 1e30
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """How images are prepared.
+    """The preparation of images.
 
     Attributes:
-        dims: 2: every slice along the last axis of a 3D image is an image of its own. 3: the volume is.
+        dims: 2 treats every slice along the last axis of a 3D image as an image; 3 uses the volume.
         spacing: Working spacing in mm along the first `dims` axes; None keeps that of the fixed image.
-        intensity: `minmax` maps the least and greatest value to 0 and 1, as in the paper. `percentile` maps
-            the 0.5th and 99.5th percentile and clips, so that a few bright voxels do not set the scale.
+        intensity: `minmax` maps minimum and maximum to 0 and 1, as in the paper. `percentile` maps the 0.5th and
+            99.5th percentile and clips, so that a few bright voxels do not determine the scale.
     """
 
     dims: int
@@ -42,14 +42,14 @@ class Preparation:
     intensity: Intensity = "percentile"
 
     def working_grid(self, fixed: Grid, name: str = "fixed image") -> Grid:
-        """The grid to work on: the fixed image's field of view at the working spacing.
+        """Return the working grid: the fixed image's field of view at the working spacing.
 
         Args:
             fixed: The fixed image's grid.
-            name: What to call the image in messages.
+            name: Name of the image for messages.
 
         Raises:
-            UserError: The grid would have more voxels than any image may have: a header with a wrong spacing.
+            UserError: The grid would have too many voxels, as with a wrong spacing in the header.
         """
         if self.spacing is None:
             return fixed
@@ -67,14 +67,14 @@ class Preparation:
 
 
 def resample(image: Image, grid: Grid, *, labels: bool = False) -> Image:
-    """An image on another grid, linear for intensities and nearest neighbour for labels.
+    """Resample an image to another grid: linear for intensities, nearest neighbour for labels.
 
-    Outside the image is its least value, or label 0.
+    Voxels outside the image get its minimum, or label 0.
 
     Args:
         image: The image.
-        grid: The grid to bring it to; the image itself is returned if it lies there already.
-        labels: Whether it is a label map.
+        grid: The new grid; if it is that of the image, the image itself is returned.
+        labels: True for a label map.
     """
     if image.grid.same_as(grid):
         return image
@@ -94,7 +94,7 @@ def resample(image: Image, grid: Grid, *, labels: bool = False) -> Image:
 
 
 def _for_itk(image: Image) -> tuple[Image, Any]:
-    """An image that ITK can take, and the transform from where the image lies to where that one does."""
+    """Return an image with an orthogonal grid, as ITK requires, and the transform to that grid."""
     grid = image.grid
     if grid.orthogonal:
         return image, sitk.Transform(grid.dims, sitk.sitkIdentity)
@@ -110,42 +110,42 @@ class Scale:
     """The linear map of an image's intensities to [0, 1].
 
     Attributes:
-        low: What becomes 0.
-        high: What becomes 1.
+        low: Value that is mapped to 0.
+        high: Value that is mapped to 1.
     """
 
     low: float
     high: float
 
     def __call__(self, array: NDArray[Any]) -> NDArray[np.float32]:
-        """Scaled and clipped to [0, 1]."""
+        """Scale an array and clip it to [0, 1]."""
         scaled = (np.asarray(array, dtype=np.float32) - np.float32(self.low)) / np.float32(self.high - self.low)
         return np.asarray(np.clip(scaled, 0, 1), dtype=np.float32)
 
 
 def scale_of(image: Image, intensity: Intensity) -> Scale:
-    """How an image's intensities are scaled.
+    """Return the scale of an image's intensities.
 
     Raises:
-        UserError: The image is constant, or its range is none.
+        UserError: The image is constant, or its range is too large.
     """
     low, high = float(image.array.min()), float(image.array.max())
     if high - low > LARGEST_RANGE:
-        raise UserError(f"{image.name}: holds values from {low:g} to {high:g}; no image has such a range")
+        raise UserError(f"{image.name}: has values from {low:g} to {high:g}; check its intensities")
     if intensity == "percentile" and high > low:
         tight_low, tight_high = (float(q) for q in np.percentile(image.array, PERCENTILES[intensity]))
-        # An image that is nearly all background has no percentiles worth the name.
+        # In an image of almost only background, both percentiles are equal.
         low, high = (tight_low, tight_high) if tight_high > tight_low else (low, high)
     if not high > low:
-        raise UserError(f"{image.name}: every voxel has the value {low:g}; an image must show something")
+        raise UserError(f"{image.name}: every voxel has the value {low:g}; use an image with contrast")
     return Scale(low, high)
 
 
 def check_pair(moving: Image, fixed: Image, dims: int | None = None) -> None:
-    """Checks that two images can be registered.
+    """Check that two images can be registered.
 
     Raises:
-        UserError: They differ in dimension, or have fewer axes than the network.
+        UserError: Their dimensions differ, or are lower than that of the network.
     """
     if moving.grid.dims != fixed.grid.dims:
         raise UserError(
@@ -157,10 +157,10 @@ def check_pair(moving: Image, fixed: Image, dims: int | None = None) -> None:
 
 
 def check_labels(labels: Image, image: Image) -> None:
-    """Checks that a label map lies on its image's grid.
+    """Check that a label map has the grid of its image.
 
     Raises:
-        UserError: It does not.
+        UserError: It has another grid.
     """
     if not labels.grid.same_as(image.grid, tolerance=0.05):
         raise UserError(
@@ -170,12 +170,12 @@ def check_labels(labels: Image, image: Image) -> None:
 
 
 def centre_crop(grid: Grid, size: Sequence[int], centre: Sequence[float] | None = None) -> Grid:
-    """The block of `size` voxels about a centre, along the first axes; beyond the grid it is padding.
+    """Return the grid of a block of `size` voxels around a centre; outside the grid it is padding.
 
     Args:
-        grid: The grid to cut from.
-        size: Voxels along the first axes; further axes stay whole.
-        centre: The index to centre on; the middle of the grid if left out.
+        grid: The grid to crop.
+        size: Voxels along the first axes; further axes are not cropped.
+        centre: Index of the centre; by default the middle of the grid.
     """
     whole = [*size, *grid.shape[len(size) :]]
     middle = [(n - 1) / 2 for n in grid.shape] if centre is None else list(centre)
@@ -184,7 +184,7 @@ def centre_crop(grid: Grid, size: Sequence[int], centre: Sequence[float] | None 
 
 
 def cut(array: NDArray[Any], grid: Grid, block: Grid) -> NDArray[Any]:
-    """The part of an array on `grid` that lies in `block` (made by `centre_crop`), 0 outside."""
+    """Return the part of an array on `grid` inside `block` (from `centre_crop`), 0 outside the grid."""
     start = np.round(grid.index(np.asarray(block.origin))).astype(int)
     result = np.zeros(block.shape, dtype=array.dtype)
     into, out_of = [], []
@@ -197,5 +197,5 @@ def cut(array: NDArray[Any], grid: Grid, block: Grid) -> NDArray[Any]:
 
 
 def slices_of(array: NDArray[Any], dims: int) -> NDArray[Any]:
-    """A batch (N, *shape) of what a network takes: the image, or each slice along the last axis."""
+    """Return a batch (N, *shape) for a network: the image, or each slice along the last axis."""
     return array[None] if array.ndim == dims else np.moveaxis(array, -1, 0)

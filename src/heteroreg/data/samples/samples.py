@@ -1,4 +1,4 @@
-"""Samples: what a network is given, one slice or volume at a time."""
+"""Samples: the slices or volumes that a network is given."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-# The arrays of a pair, in the order of the channels.
+# Arrays of a pair, in the order of the channels.
 TYPES = {"moving": torch.float32, "fixed": torch.float32}
 LABEL_TYPES = {"moving_labels": torch.int32, "fixed_labels": torch.int32}
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Pairs ready for a network, slices and volumes alike. Reading a sample may read it from the disk.
+    """Pairs prepared for a network, as slices or volumes. Accessing a sample may read it from disk.
 
     Attributes:
-        arrays: For each pair `moving` and `fixed`, (n, *size) float32 in [0, 1], and where there are labels
-            `moving_labels` and `fixed_labels`, (n, *size) whole numbers. n is 1 for a volume.
-        ids: The ids of the pairs.
-        patients: The patient of each pair.
+        arrays: For each pair `moving` and `fixed`, (n, *size) float32 in [0, 1], and with labels also
+            `moving_labels` and `fixed_labels`, (n, *size) int32. n is 1 for a volume.
+        ids: Ids of the pairs.
+        patients: Patient of each pair.
     """
 
     arrays: tuple[Mapping[str, Tensor], ...]
@@ -34,22 +34,22 @@ class Samples:
 
     @cached_property
     def pair(self) -> Tensor:
-        """For each sample the index of its pair."""
+        """Index of the pair of each sample."""
         return torch.repeat_interleave(torch.tensor([len(arrays["moving"]) for arrays in self.arrays]))
 
     @property
     def size(self) -> tuple[int, ...]:
-        """Voxels of a sample along each axis."""
+        """Number of voxels of a sample along each axis."""
         return tuple(self.arrays[0]["moving"].shape[1:])
 
     @property
     def labelled(self) -> bool:
-        """Whether there are labels."""
+        """True if all pairs have labels."""
         return all(LABEL_TYPES.keys() <= arrays.keys() for arrays in self.arrays)
 
     @property
     def shared_labels(self) -> tuple[int, ...]:
-        """The labels, without 0, that occur in moving images and in fixed ones."""
+        """Labels, without 0, that occur in both moving and fixed images."""
         if not self.labelled:
             return ()
         moving, fixed = (
@@ -58,20 +58,20 @@ class Samples:
         return tuple(sorted(int(label) for label in moving & fixed - {0}))
 
     def images(self, indices: Sequence[int] | Tensor) -> Tensor:
-        """Images of some samples, moving and fixed as channels (n, 2, *size)."""
+        """Return images of some samples, moving and fixed as channels (n, 2, *size)."""
         return self._stack(indices, tuple(TYPES))
 
     def labels(self, indices: Sequence[int] | Tensor) -> Tensor:
-        """Label maps of some samples, moving and fixed as channels (n, 2, *size).
+        """Return label maps of some samples, moving and fixed as channels (n, 2, *size).
 
         Raises:
-            KeyError: There are none.
+            KeyError: The samples have no labels.
         """
         return self._stack(indices, tuple(LABEL_TYPES))
 
     @cached_property
     def _first(self) -> Tensor:
-        """For each pair the index of its first sample."""
+        """Index of the first sample of each pair."""
         counts = torch.bincount(self.pair, minlength=len(self.arrays))
         return counts.cumsum(0) - counts
 

@@ -1,4 +1,4 @@
-"""What the readers share: finding files and reading the small text files beside them."""
+"""Find files of data sets, and read the small text files beside them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ IMAGE_ENDINGS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".png")
 
 
 def folders_named(source: Path, pattern: str, depth: int = 3) -> list[Path]:
-    """The folders whose whole name fits a regular expression, down to `depth` levels, `source` included.
+    """Return the folders whose name matches a regular expression, from `source` itself down to `depth` levels.
 
     Args:
-        source: Where to look.
-        pattern: Of the name, without regard to case.
+        source: The folder to search.
+        pattern: Regular expression for the whole name; case does not matter.
         depth: Levels below `source`.
 
     Raises:
-        UserError: `source` is no folder.
+        UserError: `source` is not a folder.
     """
     if not source.is_dir():
         raise UserError(f"{source}: no such folder; name the folder of the data set as it was downloaded")
@@ -34,12 +34,12 @@ def folders_named(source: Path, pattern: str, depth: int = 3) -> list[Path]:
 
 
 def image_file(folder: Path, stem: str, endings: tuple[str, ...] = IMAGE_ENDINGS) -> Path | None:
-    """The image `stem` in a folder, with the first ending that exists, or None."""
+    """Return the image `stem` in a folder, with the first ending that exists, or None."""
     return next((path for ending in endings if (path := folder / f"{stem}{ending}").is_file()), None)
 
 
 def read_info(path: Path) -> dict[str, str]:
-    """Reads `key: value` lines, as in ACDC's and CAMUS's `Info.cfg`; keys in lower case."""
+    """Read `key: value` lines, as in ACDC's and CAMUS's `Info.cfg`; keys in lower case."""
     require_small(path, TEXT_BYTES)
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     fields = (line.split(":", 1) for line in lines if ":" in line)
@@ -47,6 +47,6 @@ def read_info(path: Path) -> dict[str, str]:
 
 
 def stem_of(path: Path) -> str | None:
-    """The name of an image file without its ending; None if it is no image that can be read."""
+    """Return the name of an image file without its ending; None for any other file."""
     name = path.name
     return next((name[: -len(e)] for e in IMAGE_ENDINGS if name.lower().endswith(e)), None)

@@ -1,8 +1,8 @@
-"""The program that reads DICOM files for `dicom`: questions on stdin, answers on stdout, a line of JSON each.
+"""The program that decodes image files for `decoder`: questions on stdin, answers on stdout, one line of JSON each.
 
-One question is for the headers of a file or folder, another for the voxels of some of its images. Of a header only
-numbers leave: sizes, places, times, and what tells images apart; no names, dates or identifiers. It imports nothing
-of the package, so that it starts in a fraction of a second.
+One kind of question asks for the DICOM headers of a file or folder, another for the voxels of files. Of a header
+only numbers leave the process: sizes, positions, times, and numbers that tell images apart; no names, dates or
+identifiers. The program imports nothing of the package, so that it starts in a fraction of a second.
 """
 
 from __future__ import annotations
@@ -16,22 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import SimpleITK as sitk
 
-try:
-    import pydicom
-except ImportError:  # then ITK reads the headers, which tells nothing of sequences
-    pydicom = None
-
 MB = 1024**2
-# Deflate, JPEG 2000 and JPEG-LS all make at most about this much out of a byte of an image that shows something.
-MOST_UNFOLDED = 1032
-BYTES = {
-    sitk.sitkUInt8: 1, sitk.sitkInt8: 1, sitk.sitkUInt16: 2, sitk.sitkInt16: 2, sitk.sitkUInt32: 4,
-    sitk.sitkInt32: 4, sitk.sitkFloat32: 4, sitk.sitkFloat64: 8,
-}  # fmt: skip
-ENDINGS = (".dcm", ".ima", ".dicom")
-# What is asked of a header, by its keyword and by the tag that ITK calls it.
+# Elements that are read from a header: the keyword, and the tag as ITK writes it.
 PLAIN = {
     "Modality": "0008|0060", "SeriesInstanceUID": "0020|000e", "ImageType": "0008|0008", "EchoNumbers": "0018|0086",
     "Rows": "0028|0010", "Columns": "0028|0011", "NumberOfFrames": "0028|0008", "PixelSpacing": "0028|0030",
@@ -43,16 +32,16 @@ NESTED = (
     "FrameIncrementPointer", "SequenceOfUltrasoundRegions", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence", "DimensionIndexSequence",
 )  # fmt: skip
-# The functional groups of an enhanced object that matter here.
+# Functional groups of an enhanced object that are used here.
 GROUPS = (
     "FrameContentSequence", "CardiacSynchronizationSequence", "PixelMeasuresSequence", "PlanePositionSequence",
     "PlaneOrientationSequence", "PixelValueTransformationSequence", "MRImageFrameTypeSequence",
     "CTImageFrameTypeSequence",
 )  # fmt: skip
-# Modalities whose frames follow one another in time, and the tags that say so: FrameTime and FrameTimeVector.
+# Modalities whose frames follow one another in time; FrameTime and FrameTimeVector, which say so too.
 MOVING = ("US", "IVUS", "XA", "RF", "ES", "XC", "GM")
 TIMES = (0x00181063, 0x00181065)
-# Dimensions that tell slices apart: ImagePositionPatient, StackID, InStackPositionNumber.
+# Dimensions along which slices differ: ImagePositionPatient, StackID, InStackPositionNumber.
 PLACES = (0x00200032, 0x00209056, 0x00209057)
 TWO_DIMENSIONAL, CENTIMETRES = 1, 3  # of ultrasound regions
 
@@ -60,10 +49,10 @@ Reply = tuple[dict[str, Any], bytes | memoryview]
 
 
 def main() -> None:
-    """Answers until stdin ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the program that asks decides
+    """Answer questions until stdin ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what GDCM prints is no answer
+    os.dup2(2, 1)  # keep GDCM's own prints out of the answers
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     usual = _memory()
     for line in sys.stdin.buffer:
@@ -73,54 +62,58 @@ def main() -> None:
         except RefusedError as error:
             answer, content = {"error": str(error)}, b""
         except MemoryError:
-            answer, content = {"error": "the DICOM series asks for more memory than its size explains"}, b""
+            answer, content = {"error": f"{question['subject']} needs more memory than its size explains"}, b""
         except RuntimeError as error:
             last = str(error).strip().splitlines()[-1].strip() if str(error).strip() else "no reason"
-            answer, content = {"error": f"the DICOM series could not be read ({last}); export it again"}, b""
+            answer, content = (
+                {"error": f"{question['subject']} could not be read ({last}); is the file whole? Export it again"},
+                b"",
+            )
         answers.write(json.dumps(answer | {"length": len(content)}).encode() + b"\n")
         answers.write(content)
         answers.flush()
 
 
 class RefusedError(Exception):
-    """What is wrong with the file or folder."""
+    """A file or folder that cannot be used, with the reason."""
 
 
 def _headers(question: dict[str, Any], usual: int) -> Reply:
-    """The headers of a file, or of all DICOM files in a folder; series and kinds of images are numbered."""
+    """Read the headers of a file, or of all DICOM files in a folder; series and kinds of images get numbers."""
     _limit_memory(usual + 64 * MB + 4 * question["bytes"])
     path = Path(question["path"])
     numbers: dict[str, int] = {}
     headers = []
-    for file in [path] if path.is_file() else sorted(_dicom_files(path)):
+    for file in [path] if path.is_file() else sorted(_dicom_files(path, tuple(question["endings"]))):
         try:
-            headers.append({"file": str(file), **_header(file, numbers)})
+            headers.append({"file": str(file), **_header(file, numbers, question["most_unfolded"])})
         except (RefusedError, MemoryError):
             raise
         except Exception as error:  # a damaged header raises nearly anything
-            raise _unreadable(file, path.is_file()) from error
+            raise _unreadable(file, question["subject"], path.is_file()) from error
     return {"headers": headers}, b""
 
 
-def _unreadable(file: Path, alone: bool) -> RefusedError:
+def _unreadable(file: Path, subject: str, alone: bool) -> RefusedError:
     if alone:
         return RefusedError("cannot be read as a DICOM image; is it one, is it whole? Export it again")
-    return RefusedError(f"{file.name} cannot be read as a part of the DICOM series; export it again, or remove it")
+    return RefusedError(f"{file.name} cannot be read as a part of {subject}; export it again, or remove it")
 
 
-def _dicom_files(folder: Path) -> list[Path]:
-    """The files that are DICOM by their ending or their first bytes, but for an index."""
+def _dicom_files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
+    """Return the files with a DICOM ending or DICOM's first bytes, without a DICOMDIR index."""
     found = []
     for path in folder.iterdir():
         if path.is_file() and path.name.upper() != "DICOMDIR" and not path.name.startswith("."):
             with path.open("rb") as handle:
-                if path.suffix.lower() in ENDINGS or handle.read(132)[128:] == b"DICM":
+                if path.suffix.lower() in endings or handle.read(132)[128:] == b"DICM":
                     found.append(path)
     return found
 
 
-def _header(file: Path, numbers: dict[str, int]) -> dict[str, Any]:
-    """What is known of a file before its voxels are read; of an enhanced object `planes` has all frames."""
+def _header(file: Path, numbers: dict[str, int], most_unfolded: int) -> dict[str, Any]:
+    """Describe a file without reading its voxels; for an enhanced object `planes` has all frames."""
+    pydicom = _pydicom()
     if pydicom is None:
         source: Any = _itk_tags(file)
     else:
@@ -133,7 +126,7 @@ def _header(file: Path, numbers: dict[str, int]) -> dict[str, Any]:
         raise RefusedError(f"{file.name} is of a kind that needs pydicom: pip install 'heteroreg[dicom]'")
     enhanced = bool(source.get("PerFrameFunctionalGroupsSequence"))
     stored = file.stat().st_size
-    if not 0 < frames <= stored or frames * columns[0] * rows[0] > MOST_UNFOLDED * stored:
+    if not 0 < frames <= stored or frames * columns[0] * rows[0] > most_unfolded * stored:
         raise RefusedError(
             f"{file.name} holds {stored} bytes and declares {frames} images of {columns[0]:.0f} x {rows[0]:.0f}; "
             "is it whole? Export it again"
@@ -146,17 +139,27 @@ def _header(file: Path, numbers: dict[str, int]) -> dict[str, Any]:
     in_time = bool(source.get("FrameTime")) or any(int(pointer) in TIMES for pointer in pointers)
     return {
         "series": _numbered(numbers, "series", _texts(source.get("SeriesInstanceUID"))),
-        "size": [int(columns[0]), int(rows[0])],  # what has none is no image
+        "size": [int(columns[0]), int(rows[0])],  # a file without them is not an image
         "frames": frames,
         # An enhanced ultrasound object is a volume.
         "moving": (in_time or "".join(_texts(source.get("Modality"))) in MOVING) and not (enhanced and ultrasound),
-        "spacing": spacing[::-1] or planes[0]["spacing"] or _region_spacing(source),  # DICOM begins with the rows'
+        # DICOM writes the spacing of the rows first.
+        "spacing": spacing[::-1] or planes[0]["spacing"] or _region_spacing(source),
         "planes": planes,
     }
 
 
+def _pydicom() -> Any:
+    """Import pydicom, which PNG files do not need; None if it is not installed: ITK reads no sequences."""
+    try:
+        import pydicom
+    except ImportError:
+        return None
+    return pydicom
+
+
 def _plane(source: Any, numbers: dict[str, int]) -> dict[str, Any]:
-    """Where the only image of a file lies, and what may tell its time, the best first."""
+    """Describe the position of the only image of a file, and its times, the most reliable first."""
     return {
         "position": _numbers(source, "ImagePositionPatient", 3),
         "orientation": _numbers(source, "ImageOrientationPatient", 6),
@@ -172,7 +175,7 @@ def _plane(source: Any, numbers: dict[str, int]) -> dict[str, Any]:
 
 
 def _frame_planes(source: Any, numbers: dict[str, int]) -> list[dict[str, Any]]:
-    """The same for each frame of an enhanced object, from its functional groups."""
+    """Describe each frame of an enhanced object likewise, from its functional groups."""
     shared = (source.get("SharedFunctionalGroupsSequence") or [{}])[0]
     dimensions = [int(item.DimensionIndexPointer) for item in source.get("DimensionIndexSequence") or []]
     planes = []
@@ -202,7 +205,7 @@ def _frame_planes(source: Any, numbers: dict[str, int]) -> list[dict[str, Any]]:
 
 
 def _region_spacing(source: Any) -> list[float]:
-    """Width and height of a pixel in mm in the largest 2D region of an ultrasound image; empty without one."""
+    """Return width and height of a pixel in mm in the largest 2D ultrasound region; empty without one."""
     best, largest = [], 0.0
     for region in source.get("SequenceOfUltrasoundRegions") or []:
         x, y = (abs(_number(region, f"PhysicalDelta{axis}") or 0.0) * 10 for axis in "XY")
@@ -217,19 +220,19 @@ def _region_spacing(source: Any) -> list[float]:
 
 
 def _itk_tags(file: Path) -> dict[str, str]:
-    """The plain tags of a file as ITK reads them: it reads the voxels too, but does not decode them."""
-    reader = _information(str(file))
+    """Read the plain tags of a file with ITK, which does not decode the voxels for that."""
+    reader = _information(str(file), "GDCMImageIO")
     return {word: reader.GetMetaData(tag) for word, tag in PLAIN.items() if reader.HasMetaDataKey(tag)}
 
 
 def _texts(value: Any) -> list[str]:
-    """The values of a tag, of which pydicom makes numbers and lists, and ITK one text."""
+    """Return the values of a tag as texts: pydicom gives numbers and lists, ITK a single text."""
     values = str(value).split("\\") if isinstance(value, str | int | float) else list(value or ())
     return [text for text in (str(one).strip(" \0") for one in values) if text]
 
 
 def _numbers(source: Any, word: str, count: int) -> list[float]:
-    """The numbers of a tag; empty where it is missing."""
+    """Return the numbers of a tag; empty if it is missing."""
     found = [float(text) for text in _texts(source.get(word))]
     if found and (len(found) != count or not all(map(math.isfinite, found))):
         raise ValueError(f"{word} is damaged")
@@ -241,58 +244,66 @@ def _number(source: Any, word: str) -> float | None:
 
 
 def _numbered(numbers: dict[str, int], what: str, texts: Sequence[str]) -> int:
-    """A number for a text that is nobody's business: the same for the same text."""
+    """Return an anonymous integer for an identifier: equal texts get equal numbers."""
     return numbers.setdefault(f"{what} {texts}", len(numbers))
 
 
 def _voxels(question: dict[str, Any], usual: int) -> Reply:
-    """The voxels of whole files, one after the other, or of some frames of one file."""
+    """Read the voxels of whole files, one after the other, or of some frames of one file."""
     names, stored, frames = question["files"], question["bytes"], question["frames"]
     _limit_memory(usual + 64 * MB + 4 * stored)
+    if question["header_only"]:
+        header = _information(names[0], question["reader"])
+        return _about(header, header.GetSize(), header.GetNumberOfComponents(), np.empty(0)), b""
     needed, pixels = _declared(names, question)
     _limit_memory(usual + 128 * MB + 4 * stored + 6 * needed)
     if len(names) == 1:
         reader = sitk.ImageFileReader()
-        reader.SetImageIO("GDCMImageIO")
         reader.SetFileName(names[0])
     else:
         reader = sitk.ImageSeriesReader()
         reader.SetFileNames(names)
-    if len(pixels) > 1:  # the reader would round all to what the first file holds
+    reader.SetImageIO(question["reader"])
+    if len(pixels) > 1:  # the reader would round all files to the type of the first one
         reader.SetOutputPixelType(sitk.sitkFloat32)
     image = reader.Execute()
     array = sitk.GetArrayFromImage(image)
     if frames is not None:
         array = array[frames]
-    answer = {
-        "shape": array.shape, "spacing": image.GetSpacing(), "origin": image.GetOrigin(),
-        "direction": image.GetDirection(), "components": image.GetNumberOfComponentsPerPixel(),
-        "dtype": array.dtype.str,
+    size = array.shape[image.GetDimension() - 1 :: -1]
+    return _about(image, size, image.GetNumberOfComponentsPerPixel(), array), memoryview(array).cast("B")
+
+
+def _about(image: Any, size: Sequence[int], components: int, array: Any) -> dict[str, Any]:
+    return {
+        "size": size, "spacing": image.GetSpacing(), "origin": image.GetOrigin(), "direction": image.GetDirection(),
+        "components": components, "shape": array.shape, "dtype": array.dtype.str,
     }  # fmt: skip
-    return answer, memoryview(array).cast("B")
 
 
-def _information(name: str) -> Any:
+def _information(name: str, kind: str) -> Any:
     reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
+    reader.SetImageIO(kind)
     reader.SetFileName(name)
     reader.ReadImageInformation()
     return reader
 
 
 def _declared(names: Sequence[str], question: dict[str, Any]) -> tuple[int, set[int]]:
-    """The bytes of the voxels that the headers of files declare, and their types."""
+    """Return the bytes of the voxels that the headers of files declare, and the types of the voxels."""
     voxels, stored = question["voxels"], question["bytes"]
     count = needed = 0
     pixels = set()
     for name in names:
         try:
-            one = _information(name)
+            one = _information(name, question["reader"])
         except RuntimeError as error:
-            raise _unreadable(Path(name), question["alone"]) from error
+            if question["reader"] != "GDCMImageIO":
+                raise
+            raise _unreadable(Path(name), question["subject"], question["alone"]) from error
         size = math.prod(one.GetSize())
         count += size
-        needed += size * one.GetNumberOfComponents() * BYTES.get(one.GetPixelIDValue(), 8)
+        needed += size * one.GetNumberOfComponents() * _bytes_per_value(one.GetPixelIDValue())
         pixels.add(one.GetPixelIDValue())
         if count > voxels:
             written = " x ".join(map(str, one.GetSize()))
@@ -300,15 +311,19 @@ def _declared(names: Sequence[str], question: dict[str, Any]) -> tuple[int, set[
                 f"{Path(name).name} declares {written} voxels, with those before it more than the limit of {voxels}"
                 "; if the series is that large, set the environment variable HETEROREG_MAX_VOXELS"
             )
-        if needed > MOST_UNFOLDED * stored:
+        if needed > question["most_unfolded"] * stored:
             raise RefusedError(
-                f"holds {stored} bytes where its headers promise {needed}; is it whole? Export it again"
+                f"holds {stored} bytes but its headers declare {needed}; is it whole? Export it again"
             )
     return needed, pixels
 
 
+def _bytes_per_value(pixel: int) -> int:
+    return sitk.Image([1, 1], pixel).GetSizeOfPixelComponent() if pixel != sitk.sitkUnknown else 8
+
+
 def _memory() -> int:
-    """The address space that the program has, in bytes; 0 where that is not known."""
+    """Return the size of the address space in bytes; 0 if unknown."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:

@@ -1,4 +1,4 @@
-"""Which patients train, which validate, which test: never one patient in two parts."""
+"""Random splits by patient: a patient is never in two splits."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ USUAL_WITH_TEST = (80, 20)
 
 
 def part_of(path: Path) -> str | None:
-    """The split that a folder in a relative path names (`training/patient001` is train), or None."""
+    """Return the split that a folder in a relative path names (`training/patient001` is train), or None."""
     named = [SPLIT_OF_FOLDER[part.lower()] for part in path.parts if part.lower() in SPLIT_OF_FOLDER]
     return named[0] if named else None
 
 
 def split_patients(pairs: Sequence[Pair], split: tuple[int, ...] | None, seed: int) -> list[Pair]:
-    """Gives each pair its split, by patients drawn at random.
+    """Assign patients to splits at random.
 
     Args:
-        pairs: The pairs; those of a data set with parts of its own have their `split`.
-        split: Percentages train, val, test of all patients; or train, val: of the patients outside the data
-            set's own test part, which stays what it is. None keeps the data set's parts; a validation part that
-            it lacks is taken from its training part, 80,20, and one without parts is split 70,10,20.
-        seed: Of the drawing.
+        pairs: The pairs; their `split` is that of the data set, if it has any.
+        split: Percentages (train, val, test) of all patients, or (train, val) of the patients outside the data
+            set's own test split, which is kept. None keeps the splits of the data set; if it has no validation
+            split, its training split is divided 80, 20, and without any splits all patients 70, 10, 20.
+        seed: Seed of the random numbers.
 
     Returns:
-        The pairs in the same order. Every part with a percentage above 0 has a patient if there are enough.
+        The pairs in the same order. Every split with a percentage above 0 has a patient if there are enough.
 
     Raises:
         UserError: The percentages are not two or three, or do not add up to 100.
@@ -65,17 +65,21 @@ def split_patients(pairs: Sequence[Pair], split: tuple[int, ...] | None, seed: i
 def _check(split: tuple[int, ...]) -> None:
     written = ",".join(map(str, split))
     if len(split) not in (2, 3):
-        raise UserError(f"--split {written}: write two percentages (train,val) or three (train,val,test)")
+        raise UserError(
+            f"split: {written} must be two percentages (train,val) or three (train,val,test)", argument="split"
+        )
     if min(split) < 0 or sum(split) != 100:
-        raise UserError(f"--split {written}: the percentages must not be negative and add up to 100")
+        raise UserError(
+            f"split: the percentages {written} must not be negative and must add up to 100", argument="split"
+        )
 
 
 def _counts(patients: int, split: tuple[int, ...]) -> list[int]:
-    """How many patients each part has: the nearest to its share, at least one, the rest trains."""
+    """Return the number of patients in each split: close to its share, at least one, the rest in train."""
     asked = [share > 0 for share in split]
     counts = [max(round(patients * share / 100), int(some)) for share, some in zip(split, asked, strict=True)]
     counts[0] += patients - sum(counts)
-    for part in range(1, len(counts)):  # with very few patients training comes first, then the test
+    for part in range(1, len(counts)):  # with very few patients, train comes first, then test
         while counts[0] < int(asked[0]) and counts[part] > 0:
             counts[part] -= 1
             counts[0] += 1
