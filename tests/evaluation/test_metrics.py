@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
-from heteroreg.evaluation.metrics import is_metric, metric, ordered
+from heteroreg.evaluation import metrics, row
+from heteroreg.evaluation.metrics import Metric, is_metric, metric, ordered
+from heteroreg.registration.maps import Maps
 
 
 @pytest.mark.parametrize(
@@ -81,3 +84,28 @@ def test_some_modes_measure_labels_in_voxels():
 )
 def test_format(name, value, options, text):
     assert metric(name).format(value, **options) == text
+
+
+def test_every_metric_but_time_is_computed_from_its_entry():
+    entries = (*metrics.LABEL_METRICS, *metrics.IMAGE_METRICS, *metrics.TRUTH_PER_LABEL)
+    assert [one.name for one in entries if one.compute is None] == ["seconds"]
+
+
+def test_one_entry_adds_a_metric(monkeypatch):
+    volume = Metric(
+        name="volume", title="Volume", words="volume", explanation="", compute=lambda label: label.moved.sum()
+    )
+    monkeypatch.setattr(row, "LABEL_METRICS", (*metrics.LABEL_METRICS, volume))
+    labels = np.array([[1, 1], [0, 2]])
+    maps = Maps(
+        spacing=(1.0, 1.0),
+        fixed=labels,
+        moving=labels,
+        moved=labels,
+        displacement=np.zeros((2, 2, 2)),
+        fixed_labels=labels,
+        moving_labels=labels,
+        moved_labels=labels,
+    )
+    values = row.score(maps, None, "standard").values
+    assert (values["volume_1"], values["volume_2"]) == (2, 1)

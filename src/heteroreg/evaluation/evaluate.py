@@ -14,8 +14,9 @@ from heteroreg.evaluation import learn2reg
 from heteroreg.evaluation.gallery import Case, spread_evenly
 from heteroreg.evaluation.inputs import Inputs, maps_of
 from heteroreg.evaluation.metrics import is_metric
-from heteroreg.evaluation.row import RowScores, ScoringMode, score
+from heteroreg.evaluation.row import RowScores, score
 from heteroreg.evaluation.scores import SCORES_FILE, Scores
+from heteroreg.evaluation.scoring import ScoringMode
 from heteroreg.evaluation.stack import MOST_STACKS, STACK_VOXELS, Stack
 from heteroreg.evaluation.summary import Rows, evaluation_summary, mean_curves, score_table
 from heteroreg.registration.load import Loadable, as_registrar
@@ -104,7 +105,7 @@ class _ScoredPair:
 
 @dataclass(frozen=True)
 class _Plan:
-    """How each pair is registered and scored."""
+    """The settings that are the same for all pairs."""
 
     registrar: Registrar
     mode: ScoringMode

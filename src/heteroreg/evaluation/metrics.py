@@ -1,4 +1,4 @@
-"""The metrics: their names, units and decimals, and which way is better."""
+"""The metrics: how each is computed and printed. Adding a metric means adding one entry here."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from heteroreg.registration.maps import Maps
+from heteroreg.evaluation.overlap import dice, jaccard
+from heteroreg.evaluation.truth import DISPLACEMENT_LEVELS
+from heteroreg.evaluation.uncertainty import coverage, expected_calibration_error, noise_nll
+from heteroreg.spatial.regularity import percent_folded
+from heteroreg.system.arrays import Array
 
 MISSING = "–"
 MINUS = "−"
+COVERAGE_LEVELS = (50, 68, 90, 95)
 
 Group = Literal["labels", "regularity", "noise", "uncertainty", "truth"]
 
@@ -32,7 +36,8 @@ class Metric:
         higher_is_better: None where neither direction is better (a ratio that should be 1).
         group: The table that the metric belongs to.
         label: The label that is scored; None for the whole image.
-        compute: Computes the value from the maps of a registration; None if `evaluation.row` computes it.
+        compute: Computes the stored value from an `ImageScoring`, or from a `LabelScoring` for the metrics of a
+            label; None where it is not defined. Times have no such function: they are measured.
     """
 
     name: str
@@ -45,7 +50,7 @@ class Metric:
     higher_is_better: bool | None = None
     group: Group = "labels"
     label: int | None = None
-    compute: Callable[[Maps], float] | None = None
+    compute: Callable[[Any], float | None] | None = None
 
     @property
     def arrow(self) -> str:
@@ -126,10 +131,34 @@ def _coverage(level: int) -> Metric:
         digits=1,
         scale=100,
         group="noise",
+        compute=lambda image: _covered(image.foreground_noise, level),
     )
 
 
-_PER_LABEL = (
+def _covered(noise: tuple[Array, Array] | None, level: int) -> float | None:
+    return None if noise is None else coverage(*noise, level / 100)
+
+
+def _mean(values: Array | None) -> float | None:
+    return None if values is None else float(values.mean())
+
+
+def _displacement_coverage(level: int) -> Metric:
+    name = f"displacement_coverage_{level}"
+    return Metric(
+        name=name,
+        title=f"Displacement coverage of {level} %",
+        words=f"displacement coverage of {level} % intervals",
+        explanation=f"{level} % is right.",
+        unit="%",
+        digits=1,
+        scale=100,
+        group="truth",
+        compute=lambda image: image.truth.get(name),
+    )
+
+
+LABEL_METRICS = (
     Metric(
         name="dice",
         title="Dice",
@@ -138,6 +167,7 @@ _PER_LABEL = (
         unit="%",
         scale=100,
         higher_is_better=True,
+        compute=lambda label: dice(label.moved, label.fixed),
     ),
     Metric(
         name="jaccard",
@@ -147,6 +177,7 @@ _PER_LABEL = (
         unit="%",
         scale=100,
         higher_is_better=True,
+        compute=lambda label: jaccard(label.moved, label.fixed),
     ),
     Metric(
         name="hd",
@@ -155,6 +186,7 @@ _PER_LABEL = (
         explanation="the largest distance between the two outlines.",
         unit="mm",
         higher_is_better=False,
+        compute=lambda label: label.distances.hd,
     ),
     Metric(
         name="hd95",
@@ -163,6 +195,7 @@ _PER_LABEL = (
         explanation="the distance below which 95 % of the outlines lie.",
         unit="mm",
         higher_is_better=False,
+        compute=lambda label: label.distances.hd95,
     ),
     Metric(
         name="asd",
@@ -171,6 +204,7 @@ _PER_LABEL = (
         explanation="the mean distance from the warped outline to the true one.",
         unit="mm",
         higher_is_better=False,
+        compute=lambda label: label.distances.asd,
     ),
     Metric(
         name="assd",
@@ -179,6 +213,7 @@ _PER_LABEL = (
         explanation="the mean distance between the outlines, measured both ways.",
         unit="mm",
         higher_is_better=False,
+        compute=lambda label: label.distances.assd,
     ),
 )
 _END_POINT_ERROR = Metric(
@@ -189,8 +224,9 @@ _END_POINT_ERROR = Metric(
     unit="mm",
     higher_is_better=False,
     group="truth",
+    compute=lambda image: _mean(image.maps.end_point_error),
 )
-_WHOLE_IMAGE = (
+IMAGE_METRICS = (
     Metric(
         name="folding_percent",
         title="Folding",
@@ -200,6 +236,7 @@ _WHOLE_IMAGE = (
         digits=3,
         higher_is_better=False,
         group="regularity",
+        compute=lambda image: percent_folded(image.jacobian),
     ),
     Metric(
         name="sd_log_jacobian",
@@ -209,6 +246,7 @@ _WHOLE_IMAGE = (
         digits=3,
         higher_is_better=False,
         group="regularity",
+        compute=lambda image: image.sd_log_jacobian,
     ),
     Metric(
         name="ause",
@@ -219,6 +257,7 @@ _WHOLE_IMAGE = (
         scale=1e4,
         higher_is_better=False,
         group="noise",
+        compute=lambda image: image.curve and image.curve.ause,
     ),
     Metric(
         name="aurg",
@@ -229,6 +268,7 @@ _WHOLE_IMAGE = (
         scale=1e4,
         higher_is_better=True,
         group="noise",
+        compute=lambda image: image.curve and image.curve.aurg,
     ),
     Metric(
         name="ause_foreground",
@@ -239,6 +279,7 @@ _WHOLE_IMAGE = (
         scale=1e4,
         higher_is_better=False,
         group="noise",
+        compute=lambda image: image.curve_foreground and image.curve_foreground.ause,
     ),
     Metric(
         name="aurg_foreground",
@@ -249,6 +290,7 @@ _WHOLE_IMAGE = (
         scale=1e4,
         higher_is_better=True,
         group="noise",
+        compute=lambda image: image.curve_foreground and image.curve_foreground.aurg,
     ),
     Metric(
         name="ece",
@@ -260,6 +302,7 @@ _WHOLE_IMAGE = (
         scale=100,
         higher_is_better=False,
         group="noise",
+        compute=lambda image: image.foreground_noise and expected_calibration_error(*image.foreground_noise),
     ),
     Metric(
         name="nll",
@@ -269,8 +312,9 @@ _WHOLE_IMAGE = (
         unit="nats",
         higher_is_better=False,
         group="noise",
+        compute=lambda image: image.foreground_noise and noise_nll(*image.foreground_noise),
     ),
-    *(_coverage(level) for level in (50, 68, 90, 95)),
+    *(_coverage(level) for level in COVERAGE_LEVELS),
     Metric(
         name="displacement_sd_mean",
         title="Displacement SD",
@@ -278,6 +322,7 @@ _WHOLE_IMAGE = (
         explanation="the predicted error of the displacement.",
         unit="mm",
         group="uncertainty",
+        compute=lambda image: image.displacement_sd.get("displacement_sd_mean"),
     ),
     Metric(
         name="displacement_sd_cv",
@@ -285,6 +330,7 @@ _WHOLE_IMAGE = (
         words="variation of the uncertainty",
         explanation="its standard deviation over the voxels, divided by its mean; 0 is a constant map.",
         group="uncertainty",
+        compute=lambda image: image.displacement_sd.get("displacement_sd_cv"),
     ),
     _END_POINT_ERROR,
     Metric(
@@ -295,6 +341,7 @@ _WHOLE_IMAGE = (
         digits=3,
         higher_is_better=True,
         group="truth",
+        compute=lambda image: image.truth.get("noise_correlation"),
     ),
     Metric(
         name="noise_rank_correlation",
@@ -304,6 +351,7 @@ _WHOLE_IMAGE = (
         digits=3,
         higher_is_better=True,
         group="truth",
+        compute=lambda image: image.truth.get("noise_rank_correlation"),
     ),
     Metric(
         name="noise_ratio",
@@ -311,6 +359,7 @@ _WHOLE_IMAGE = (
         words="noise ratio",
         explanation="predicted over true noise; 1 is right.",
         group="truth",
+        compute=lambda image: image.truth.get("noise_ratio"),
     ),
     Metric(
         name="displacement_sd_correlation",
@@ -319,6 +368,7 @@ _WHOLE_IMAGE = (
         explanation="correlation of the displacement's uncertainty with its true error.",
         higher_is_better=True,
         group="truth",
+        compute=lambda image: image.truth.get("displacement_sd_correlation"),
     ),
     Metric(
         name="displacement_sd_ratio",
@@ -326,17 +376,9 @@ _WHOLE_IMAGE = (
         words="uncertainty ratio",
         explanation="predicted over true error of the displacement; 1 is right.",
         group="truth",
+        compute=lambda image: image.truth.get("displacement_sd_ratio"),
     ),
-    *(
-        replace(
-            _coverage(level),
-            name=f"displacement_coverage_{level}",
-            title=f"Displacement coverage of {level} %",
-            words=f"displacement coverage of {level} % intervals",
-            group="truth",
-        )
-        for level in (68, 95)
-    ),
+    *(_displacement_coverage(level) for level in DISPLACEMENT_LEVELS),
     Metric(
         name="seconds",
         title="Time",
@@ -347,19 +389,15 @@ _WHOLE_IMAGE = (
         group="regularity",
     ),
 )
-_BY_NAME = {one.name: one for one in _WHOLE_IMAGE}
-_BY_STEM = {one.name: one for one in (*_PER_LABEL, replace(_END_POINT_ERROR, group="labels"))}
-_ORDER = [one.name for one in (*_PER_LABEL, *_WHOLE_IMAGE)]
+_BY_NAME = {one.name: one for one in IMAGE_METRICS}
+TRUTH_PER_LABEL = (replace(_END_POINT_ERROR, group="labels", compute=lambda label: label.end_point_error),)
+_BY_STEM = {one.name: one for one in (*LABEL_METRICS, *TRUTH_PER_LABEL)}
+_ORDER = [one.name for one in (*LABEL_METRICS, *IMAGE_METRICS)]
 _LABELLED = re.compile(rf"({'|'.join(_BY_STEM)})_(\d+)")
 
 # Modes of scoring that measure the distances between label surfaces in voxels.
 IN_VOXELS = ("reference", "learn2reg")
 ALWAYS_SCORED = ("folding_percent", "sd_log_jacobian", "ause", "aurg", "seconds")
-
-
-def computed(maps: Maps) -> dict[str, float]:
-    """Return the metrics with a function of their own, by name."""
-    return {one.name: float(one.compute(maps)) for one in _WHOLE_IMAGE if one.compute is not None}
 
 
 def is_metric(name: str) -> bool:

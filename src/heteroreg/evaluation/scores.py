@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from heteroreg.evaluation.gallery import Case, read_gallery, save_gallery
 from heteroreg.evaluation.metrics import is_metric
-from heteroreg.evaluation.row import ScoringMode
+from heteroreg.evaluation.scoring import ScoringMode
 from heteroreg.evaluation.stack import Stack, read_stacks, save_stacks
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_folder, write_text

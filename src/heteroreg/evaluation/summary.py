@@ -9,8 +9,9 @@ import pandas as pd
 
 from heteroreg.data.cohort import Cohort
 from heteroreg.evaluation.metrics import ALWAYS_SCORED, is_metric, ordered
-from heteroreg.evaluation.row import RowScores, ScoringMode
+from heteroreg.evaluation.row import RowScores
 from heteroreg.evaluation.scores import CURVE_NAMES, over_patients
+from heteroreg.evaluation.scoring import ScoringMode
 from heteroreg.evaluation.uncertainty import FRACTIONS
 
 # For each row the cells that identify it, and its scores.

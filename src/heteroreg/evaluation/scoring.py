@@ -1,0 +1,153 @@
+"""The quantities that metrics are computed from, each computed once and only if a metric asks for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from heteroreg.evaluation import learn2reg
+from heteroreg.evaluation.surface import SurfaceDistances, surface_distances
+from heteroreg.evaluation.truth import displacement_agreement, displacement_sd_size, noise_agreement
+from heteroreg.evaluation.uncertainty import Sparsification, foreground_mask, sparsification_curve
+from heteroreg.registration.maps import Maps
+from heteroreg.spatial import warp
+from heteroreg.spatial.regularity import determinant, sd_of_log
+from heteroreg.system.arrays import Array, Doubles
+
+ScoringMode = Literal["standard", "reference", "learn2reg"]
+# Rounding moves at most this much of a voxel to its neighbours.
+ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class ImageScoring:
+    """The quantities of a whole image, or of one of its slices.
+
+    AUSE and AURG count all pixels, as published, and those of the foreground. Calibration and the uncertainty of
+    the displacement count the foreground only: an empty background has neither residual nor motion.
+
+    Attributes:
+        maps: The maps of the registration.
+        mode: How it is scored.
+        intensity_range: Maximum minus minimum of the whole fixed image, the unit of residual and noise.
+    """
+
+    maps: Maps
+    mode: ScoringMode
+    intensity_range: float
+
+    @cached_property
+    def jacobian(self) -> Doubles:
+        """det(I + ∇u)."""
+        return determinant(self.maps.displacement)
+
+    @property
+    def sd_log_jacobian(self) -> float:
+        """Standard deviation of log det(I + ∇u), as the mode defines it."""
+        spread = learn2reg.sd_shifted_log_jacobian if self.mode == "learn2reg" else sd_of_log
+        return spread(self.jacobian)
+
+    @cached_property
+    def foreground(self) -> NDArray[np.bool_]:
+        """Voxels where the moved or the fixed image is not zero."""
+        return foreground_mask(self.maps.moved, self.maps.fixed)
+
+    @cached_property
+    def residual_and_noise(self) -> tuple[Doubles, Doubles] | None:
+        """fixed - moved and its predicted sd, in units of the intensity range; None without a noise map."""
+        if self.maps.noise_sd is None or not self.intensity_range > 0:
+            return None
+        residual = (self.maps.fixed.astype(np.float64) - self.maps.moved) / self.intensity_range
+        return residual, self.maps.noise_sd.astype(np.float64) / self.intensity_range
+
+    @cached_property
+    def foreground_noise(self) -> tuple[Doubles, Doubles] | None:
+        """Residual and predicted sd of the foreground."""
+        if self.residual_and_noise is None:
+            return None
+        residual, sd = self.residual_and_noise
+        return residual[self.foreground], sd[self.foreground]
+
+    @cached_property
+    def curve(self) -> Sparsification | None:
+        """Sparsification over all pixels; None without a noise map."""
+        return _curve(self.residual_and_noise)
+
+    @cached_property
+    def curve_foreground(self) -> Sparsification | None:
+        """Sparsification over the foreground; None without a noise map or a foreground."""
+        return _curve(self.foreground_noise)
+
+    @cached_property
+    def displacement_sd(self) -> dict[str, float]:
+        """Mean and variation of the displacement's uncertainty by metric; empty without one."""
+        sd = self.maps.displacement_sd
+        return {} if sd is None else displacement_sd_size(sd[self.foreground])
+
+    @cached_property
+    def truth(self) -> dict[str, float]:
+        """Agreement of the predicted maps with the known truth by metric; empty where the truth is unknown."""
+        maps, inside = self.maps, self.foreground
+        values: dict[str, float] = {}
+        if maps.displacement_sd is not None and maps.end_point_error is not None:
+            sd, error = maps.displacement_sd[inside], maps.end_point_error[inside]
+            values |= displacement_agreement(sd, error, len(maps.displacement))
+        if maps.noise_sd is not None and maps.true_noise_sd is not None:
+            values |= noise_agreement(maps.noise_sd[inside], maps.true_noise_sd[inside])
+        return values
+
+
+@dataclass(frozen=True)
+class LabelScoring:
+    """The quantities of one label.
+
+    Attributes:
+        maps: The maps of the registration.
+        mode: How label maps are compared: `standard` or `reference`.
+        label: The label.
+    """
+
+    maps: Maps
+    mode: ScoringMode
+    label: int
+
+    @cached_property
+    def fixed(self) -> NDArray[np.bool_]:
+        """Mask of the label in the fixed image."""
+        return np.asarray(self.maps.fixed_labels == self.label)
+
+    @cached_property
+    def moved(self) -> NDArray[np.bool_]:
+        """Mask of the label in the moved image."""
+        if self.mode == "standard":
+            return np.asarray(self.maps.moved_labels == self.label)
+        mask = _tensor(np.asarray(self.maps.moving_labels == self.label))
+        moved = warp(mask[None], _tensor(self.maps.displacement), outside="zeros")
+        return np.asarray(moved[0, 0].numpy() > ROUNDING)
+
+    @cached_property
+    def distances(self) -> SurfaceDistances:
+        """Distances between the surfaces of both masks: in mm, or in voxels in the mode `reference`."""
+        return surface_distances(self.moved, self.fixed, self.maps.spacing if self.mode == "standard" else None)
+
+    @property
+    def end_point_error(self) -> float | None:
+        """Mean end-point error inside the fixed label in mm; None where the truth is unknown."""
+        error = self.maps.end_point_error
+        return None if error is None else float(error[self.fixed].mean())
+
+
+def _curve(residual_and_noise: tuple[Doubles, Doubles] | None) -> Sparsification | None:
+    if residual_and_noise is None:
+        return None
+    residual, sd = residual_and_noise
+    return sparsification_curve(residual**2, sd)
+
+
+def _tensor(array: Array) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64))[None]
