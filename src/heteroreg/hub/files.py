@@ -14,7 +14,7 @@ from heteroreg.system.run_files import CONFIG
 from heteroreg.training import checkpoint
 from heteroreg.training.run import Run
 
-# Entries of a checkpoint's state and of an evaluation's summary that hold no paths and no names.
+# Entries without paths and names of a checkpoint's state and an evaluation's summary.
 SHARED_STATE = ("step", "score")
 SHARED_SUMMARY = ("kind", "method", "split", "mode", "slicewise", "counts", "labels")
 

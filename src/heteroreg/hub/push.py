@@ -47,7 +47,7 @@ def push(
         name: `owner/name` on Hugging Face, or a folder: a path that begins with `./` or `/`, or exists.
         scores: Folder that `evaluate` wrote for this run.
         data: What the images show, for the card: modality, organ, where they come from.
-        licence: Licence of the model, such as `cc-by-4.0`; without one the card says that there is none.
+        licence: Licence of the model, such as `cc-by-4.0`; by default the card states that no licence is given.
         private: Make a new repository private.
         message: Message of the commit.
 
@@ -89,7 +89,7 @@ def push(
 
 
 def _upload(folder: Path, name: str, private: bool, message: str) -> str:
-    """Create the repository if there is none, and upload a folder as one commit; return the address."""
+    """Upload a folder as one commit, to a new repository if need be, and return the address."""
     api = hub_api()
     with hub_errors(name):
         url = api.create_repo(name, private=private, exist_ok=True)
