@@ -68,6 +68,18 @@ def compare(folders: Groups, *, baseline: str | Path | None = None, out: str | P
     Raises:
         UserError: A folder is no evaluation, or the evaluations are not of the same pairs, mode and kind of
             rows; the evaluations of a row are of different methods or of the same seed.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import heteroreg as hr
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> cohort = hr.phantom(folder / "hearts", pairs=3, size=32)
+        >>> for name in ("undeformed", "phantom"):
+        ...     scores = hr.evaluate(name, cohort, out=folder / name)
+        >>> comparison = hr.compare([folder / "undeformed", folder / "phantom"])
+        >>> list(comparison.scores)
+        ['undeformed', 'phantom']
     """
     groups, reference = gather(folders, baseline)
     with progress("reading the scores", len(groups)) as report:

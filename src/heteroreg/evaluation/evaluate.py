@@ -66,6 +66,14 @@ def evaluate(
     Raises:
         UserError: A file of the cohort is missing, damaged or does not fit its neighbours; a label occurs
             nowhere; `out` exists and holds something else.
+
+    Examples:
+        >>> import tempfile
+        >>> import heteroreg as hr
+        >>> cohort = hr.phantom(tempfile.mkdtemp(), pairs=3, size=32)
+        >>> scores = hr.evaluate("undeformed", cohort.split("test"))
+        >>> len(scores.table), "dice_2" in scores.table
+        (1, True)
     """
     registrar, cohort = as_registrar(registrar), as_cohort(cohort)
     _check(cohort, metrics, labels)

@@ -64,6 +64,14 @@ class Scores:
             and the three with `_foreground`.
         cases: One slice each of a few registrations, spread over the cohort.
         stacks: Up to a hundred registrations with all their slices, for the viewer of the page.
+
+    Examples:
+        >>> import tempfile
+        >>> import heteroreg as hr
+        >>> cohort = hr.phantom(tempfile.mkdtemp(), pairs=3, size=32)
+        >>> scores = hr.evaluate("undeformed", cohort)
+        >>> len(scores.per_patient())
+        3
     """
 
     table: pd.DataFrame

@@ -70,6 +70,10 @@ def export(run: Run | str | Path, out: str | Path, *, checkpoint: str = "best") 
     Raises:
         UserError: The folder is no run; `out` has another ending; onnx is not installed; the network cannot be
             exported, or its export gives different results.
+
+    Examples:
+        >>> import heteroreg as hr
+        >>> hr.export("runs/hetero", "hetero.onnx")  # doctest: +SKIP
     """
     out = Path(out)
     if out.suffix.lower() != ".onnx":

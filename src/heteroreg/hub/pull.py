@@ -29,6 +29,10 @@ def pull(name: str, out: str | Path, *, revision: str | None = None) -> Run:
 
     Raises:
         UserError: The model does not exist, cannot be reached or used, or `out` is not empty.
+
+    Examples:
+        >>> import heteroreg as hr
+        >>> run = hr.pull("owner/name", "runs/theirs")  # doctest: +SKIP
     """
     out = Path(out)
     require_empty(out)

@@ -57,6 +57,13 @@ def push(
     Raises:
         UserError: The run has no best checkpoint, or was trained with code outside heteroreg; the scores are of
             another run; the folder is not empty; the repository's name is wrong or it cannot be reached.
+
+    Examples:
+        >>> import tempfile
+        >>> import heteroreg as hr
+        >>> shared = hr.push(hr.load("phantom", device="cpu"), tempfile.mkdtemp(), licence="cc-by-4.0")
+        >>> hr.load(shared, device="cpu").run.config.method
+        'hetero'
     """
     run = run.run if isinstance(run, ModelRegistrar) else run if isinstance(run, Run) else Run.read(run)
     local = names_folder(name)

@@ -251,7 +251,20 @@ def no_uncertainty(what: str, argument: str | None = None) -> UserError:
 
 
 class Registrar(Protocol):
-    """Anything that turns a moving and a fixed image into a registration; `BaseRegistrar` helps to write one."""
+    """Anything that turns a moving and a fixed image into a registration; `BaseRegistrar` helps to write one.
+
+    Examples:
+        >>> import numpy as np
+        >>> import heteroreg as hr
+        >>> class Mine:
+        ...     name = "mine"
+        ...
+        ...     def register(self, moving, fixed, moving_labels=None):
+        ...         return hr.load("undeformed").register(moving, fixed, moving_labels)
+        >>> image = hr.Image.from_array(np.eye(8), spacing=1.5)
+        >>> Mine().register(image, image).displacement.shape
+        (2, 8, 8)
+    """
 
     @property
     def name(self) -> str:

@@ -87,6 +87,10 @@ def run_study(
         UserError: The file is unfit, `out` belongs to another study, a run that is there differs from the one
             that is wanted, or a training or an evaluation failed.
         StoppedError: SIGTERM or Ctrl-C asked for it; the same call goes on.
+
+    Examples:
+        >>> import heteroreg as hr
+        >>> hr.study("studies/accuracy.yaml", "studies/mine", cohorts=["cohorts/mine"])  # doctest: +SKIP
     """
     out, say = Path(out), say or _silent
     matrix = read_matrix(Path(file), cohorts)

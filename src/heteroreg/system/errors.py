@@ -27,6 +27,14 @@ class UserError(Exception):
     Attributes:
         argument: Name of the Python argument that is wrong; None if the message is about something else.
         elsewhere: True if another process of the same work reports this error; this one then ends silently.
+
+    Examples:
+        >>> import heteroreg as hr
+        >>> try:
+        ...     hr.load("elastics")
+        ... except hr.UserError as error:
+        ...     print(error)
+        elastics: is not the folder of a run (no config.yaml); did you mean elastix?
     """
 
     def __init__(self, message: str, *, elsewhere: bool = False, argument: str | None = None) -> None:

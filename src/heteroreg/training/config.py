@@ -42,6 +42,11 @@ class Config(Section):
     """Everything that determines a training run.
 
     `None` where a value is found from the cohort or the method; `config.yaml` of a run holds the found ones.
+
+    Examples:
+        >>> config = Config.build({"method": "mse", "smoothness": 0.02})
+        >>> config.method, config.smoothness, config.steps
+        ('mse', 0.02, 1500)
     """
 
     schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)

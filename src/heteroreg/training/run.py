@@ -24,6 +24,12 @@ class Run:
     Attributes:
         folder: Where it is.
         config: The configuration, resolved.
+
+    Examples:
+        >>> from importlib.resources import files
+        >>> run = Run.read(str(files("heteroreg.registration") / "models" / "phantom"))
+        >>> run.config.method, run.config.dims
+        ('hetero', 2)
     """
 
     folder: Path
