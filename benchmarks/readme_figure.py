@@ -2,8 +2,8 @@
 
     python -m benchmarks.readme_figure
 
-It writes docs/pictures/registration.png. The pair has artefacts and a known truth, so the figure also shows the true
-noise and the error of the displacement.
+It writes docs/pictures/registration.png. The pair has artefacts and a known truth, so the figure also shows the
+true noise and the error of the displacement.
 """
 
 from __future__ import annotations
