@@ -25,7 +25,7 @@ PARTS: dict[str, Callable[[Plan], list[dict[str, Any]]]] = {
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -44,7 +44,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measures the parts, prints the tables, writes the JSON."""
+    """Measure the parts, print the tables and write the JSON."""
     options = arguments()
     results = begin(options)
     threads, settings = results["machine"]["threads"], results["settings"]

@@ -1,4 +1,4 @@
-"""The sizes that are measured."""
+"""Sizes of the measurements."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Case:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure, and how often.
+    """Choice and number of measurements.
 
     Attributes:
-        threads: Of PyTorch.
+        threads: Threads of PyTorch.
         repeats: Turns, of which the median counts.
-        cases: Of the training step and of its memory.
+        cases: Sizes for the time and memory of the training step.
         slices: In the stack that is registered.
         native: Voxels of the files that are read.
         evaluated: Pairs that are evaluated.
@@ -55,7 +55,7 @@ class Plan:
 
     @classmethod
     def quick(cls, threads: int, **other: Any) -> Plan:
-        """All of it in seconds; the figures are worth nothing."""
+        """Return a plan that takes seconds; its figures mean nothing."""
         small: dict[str, Any] = {
             "repeats": 1,
             "methods": ("mse", "hetero"),

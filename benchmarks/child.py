@@ -55,7 +55,7 @@ def step(
 
 
 def register(shape: Sequence[int], method: str, settings: Mapping[str, Any], repeats: int) -> dict[str, float]:
-    """The registration of a pair of arrays."""
+    """Return the registration of a pair of arrays."""
     moving, fixed = images(shape, 2)
     with tempfile.TemporaryDirectory() as folder:
         model = registrar(Path(folder), len(shape), method, settings)
@@ -63,7 +63,7 @@ def register(shape: Sequence[int], method: str, settings: Mapping[str, Any], rep
 
 
 def evaluation(cohort: str, pairs: int, method: str, settings: Mapping[str, Any]) -> dict[str, float]:
-    """The evaluation of the first so many pairs of a 2D cohort."""
+    """Evaluate the first pairs of a 2D cohort."""
     chosen = Cohort(Cohort.read(cohort).pairs[:pairs], cohort)
     with tempfile.TemporaryDirectory() as folder:
         model = registrar(Path(folder), 2, method, settings)

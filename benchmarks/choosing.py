@@ -1,4 +1,4 @@
-"""What λ and γ do, in numbers and pictures: `hetero` on a phantom with artefacts, with several values of each.
+"""Show the effect of λ and γ in numbers and figures, for `hetero` on a phantom with artefacts.
 
     python -m benchmarks.choosing --work choosing
 
@@ -53,7 +53,7 @@ class Point:
         smoothness: λ.
         gamma: γ.
         means: The columns of `COLUMNS`, means over the validation pairs in the units of their headings.
-        registration: Of the pair that the pictures show.
+        registration: Registration of the pair in the figures.
     """
 
     smoothness: float
@@ -66,10 +66,10 @@ def measure(work: Path, *, pairs: int, size: int, steps: int, shown: int = 0) ->
     """Trains and scores every point of the two rows through the usual one.
 
     Args:
-        work: Where the cohort and the runs are, or are put.
+        work: Folder of the cohort and the runs.
         pairs: Pairs of the phantom.
         size: Its voxels along each axis.
-        steps: Of each training.
+        steps: Training steps.
         shown: The validation pair that is kept for the pictures.
     """
     if not (work / "cohort").exists():
@@ -94,7 +94,7 @@ def _point(work: Path, cohort: Cohort, values: tuple[float, float], steps: int, 
 
 
 def row_of(points: dict[tuple[float, float], Point], setting: str) -> list[Point]:
-    """The points along one setting, the other at its usual value."""
+    """Return the points along one setting, with the other at its default."""
     values = [(s, USUAL[1]) for s in SMOOTHNESS] if setting == "smoothness" else [(USUAL[0], g) for g in GAMMA]
     return [points[pair] for pair in values]
 
@@ -149,7 +149,7 @@ def grids(points: Sequence[Point], window: slice) -> Figure:
 
 
 def weights(points: Sequence[Point], window: slice) -> Figure:
-    """The fixed image, and for each γ the weight of each place in the loss, on one scale from 0."""
+    """Draw the fixed image and, for each γ, the weight map of the loss, on one scale from 0."""
     maps = [point.registration.weight for point in points]
     arrays = [weight.array[window, window] for weight in maps if weight is not None]
     limits = from_zero(arrays)

@@ -25,7 +25,7 @@ WORKING = 1.25  # mm: another spacing than the files', so that they are resample
 
 
 def measure(plan: Plan) -> list[dict[str, Any]]:
-    """A row for each task, with the time for one pair."""
+    """Return one row per task, with the time for one pair."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pair = _stack(folder / "stack", plan.native)

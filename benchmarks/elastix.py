@@ -1,4 +1,4 @@
-"""How elastix is set: candidate settings on slices of the validation pairs, each with its Dice, folding and time.
+"""Choose the settings of elastix by Dice, folding and time of candidates on slices of the validation pairs.
 
     python -m benchmarks.elastix ../shared/data/mnms
 
@@ -89,7 +89,7 @@ def slices(cohort: Cohort, every: int) -> list[tuple[str, list[NDArray[Any]], tu
 def scored(
     arrays: Sequence[NDArray[Any]], spacing: Sequence[float], settings: Settings, threads: int
 ) -> dict[str, float]:
-    """The scores of one slice, in %, and the seconds of processor time."""
+    """Return the scores of one slice in % and the seconds of processor time."""
     moving, fixed, moving_labels, fixed_labels = arrays
     began = time.process_time()
     displacement = align(moving, fixed, spacing, settings=settings, threads=threads)

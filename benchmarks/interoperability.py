@@ -1,4 +1,4 @@
-"""What other tools make of a saved registration, on grids of all kinds.
+"""Apply saved registrations with other tools, on grids of all kinds.
 
     python -m benchmarks.interoperability --ants ~/ants/bin/python
 
@@ -69,7 +69,7 @@ GRIDS: dict[str, tuple[Grid, Grid]] = {
 
 @dataclass(frozen=True)
 class Difference:
-    """How far a tool is from the files.
+    """Differences between the result of a tool and the files.
 
     Attributes:
         image: Largest difference from `moved.nii.gz` in the interior, in % of the range of the image.
@@ -224,7 +224,7 @@ def _smooth(grid: Grid, rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def _at(displacement: Floats, index: Floats) -> Floats:
-    """The displacement between the voxels, linear."""
+    """Interpolate the displacement linearly between voxels."""
     return np.stack([map_coordinates(c.astype(np.float64), index.T, order=1) for c in displacement], axis=-1)
 
 

@@ -1,4 +1,4 @@
-"""The limit of a step: its convolutions' operations over the rate of one large convolution."""
+"""Lower limit of a step's time: the operations of its convolutions over the rate of one large convolution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a figure was measured on."""
+"""Description of the machine that made a measurement."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
 
 
 def machine(threads: int) -> dict[str, Any]:
-    """The processor, its instruction sets, memory, versions, threads, date."""
+    """Return the processor, its instruction sets, memory, versions, threads and date."""
     return {
         "cpu": _cpu("model name") or platform.processor() or platform.machine(),
         "cores": os.cpu_count(),

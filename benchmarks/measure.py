@@ -1,4 +1,4 @@
-"""Seconds and bytes."""
+"""Measure time and memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHARE_OF_FREE = 0.9
 def alternate(
     calls: Mapping[str, Callable[[], object]], repeats: int, warm_up: int = 2, show: bool = True
 ) -> dict[str, list[float]]:
-    """Seconds of each call, taken by turns, so that a machine that slows down slows all alike.
+    """Return the seconds of each call, measured by turns, so that a machine that slows down slows all alike.
 
     Args:
         calls: Name → what to time.
@@ -64,7 +64,7 @@ def reset_peak() -> None:
 
 
 def peak() -> int:
-    """The most bytes of this process that were in memory since `reset_peak` (Linux)."""
+    """Return the peak memory of this process in bytes since `reset_peak` (Linux)."""
     return _status("VmHWM")
 
 
@@ -76,7 +76,7 @@ def _status(name: str) -> int:
 
 
 def limit_memory() -> None:
-    """Makes an allocation beyond what is free fail, so that nothing else on the machine is killed for it."""
+    """Make allocations beyond the free memory fail, so that no other process is killed for them."""
     for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
         if line.startswith("MemAvailable:"):
             allowed = resident() + int(SHARE_OF_FREE * 1024 * int(line.split()[1]))
@@ -84,7 +84,7 @@ def limit_memory() -> None:
 
 
 def apart(task: str, threads: int, **arguments: Any) -> dict[str, Any]:
-    """What a task of `benchmarks.child` gives in a process of its own.
+    """Return the result of a task of `benchmarks.child` in a process of its own.
 
     Returns:
         Its figures; {"failed": "out of memory"} where there was too little.

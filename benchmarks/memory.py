@@ -12,7 +12,7 @@ STEPS = 3  # the optimiser's moments are there from the second one on
 
 
 def measure(plan: Plan) -> list[dict[str, Any]]:
-    """A row for each case, variant and precision."""
+    """Return one row per case, variant and precision."""
     return [row for case in plan.cases for row in _measure(plan, case)]
 
 

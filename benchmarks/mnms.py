@@ -24,7 +24,7 @@ METRIC = "dice_2"  # myocardium
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cohort", type=Path)
     parser.add_argument("out", type=Path)
@@ -39,7 +39,7 @@ def arguments() -> argparse.Namespace:
 
 
 def trained(options: argparse.Namespace, method: str, smoothness: float, gamma: float, seed: int) -> Run:
-    """The run of these settings, trained to its end."""
+    """Return the finished run of these settings; train it if need be."""
     folder = options.out / "runs" / f"{method}-{smoothness:g}-{gamma:g}-seed{seed}"
     settings = {"method": method, "smoothness": smoothness, "gamma": gamma, "seed": seed, "steps": options.steps}
     settings |= {"network": options.network, "precision": options.precision}
@@ -72,7 +72,7 @@ def choose(options: argparse.Namespace) -> tuple[dict[str, tuple[float, float]],
 
 
 def scored(options: argparse.Namespace, name: str, run: Run | None) -> Path:
-    """The folder with the scores on the test pairs; `run=None` is undeformed."""
+    """Return the folder with the scores on the test pairs; `run=None` is undeformed."""
     folder: Path = options.out / "scores" / name
     if not (folder / "scores.csv").is_file():
         registrar = Undeformed() if run is None else load(run.folder)

@@ -1,4 +1,4 @@
-"""What the commands of this package share: their options, their beginning and their end."""
+"""Options, start and end that the commands of this package share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from heteroreg.system.files import write_text
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
-    """The options that every command has."""
+    """Add the options of every command."""
     parser.add_argument("--into", type=Path, help="a Markdown page: its marked tables are replaced by the new ones")
     parser.add_argument("--threads", type=int, help="of PyTorch; by default as many as it takes")
     parser.add_argument(
@@ -25,13 +25,13 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def add_quick(parser: argparse.ArgumentParser, out: Path) -> None:
-    """The options of those that measure speed and memory."""
+    """Add the options of the commands that measure speed and memory."""
     parser.add_argument("--out", type=Path, default=out, help=f"the figures as JSON (default: {out})")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, in seconds: to see that it works")
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
-    """The settings that were given with `--set`."""
+    """Return the settings given with `--set`."""
     settings = {}
     for text in options.set:
         key, equals, value = text.partition("=")

@@ -41,10 +41,10 @@ class Step:
 
     Args:
         method: The method, and after a comma the network where it is not the usual one.
-        shape: Of a sample.
+        shape: Shape of a sample.
         batch: Pairs in an update.
         precision: `32-true` or `bf16-mixed`.
-        folder: Where to put the images.
+        folder: Folder for the images.
         settings: Further settings of the training.
     """
 
@@ -81,16 +81,16 @@ class Step:
         self.watch = FiniteCheck(self.fabric.device)
 
     def __call__(self) -> None:
-        """Makes an update."""
+        """Make an update."""
         stage = phase(self.config, self.state.step)
         update(self.fabric, self.state, self.samples, self.config, stage, self.watch)
         self.state.step += 1
 
     def check(self) -> None:
-        """Makes sure that what was timed was a training: every loss and gradient a number.
+        """Check that every loss and gradient of the timed steps was finite.
 
         Raises:
-            ArithmeticError: One was not.
+            ArithmeticError: One was not finite.
         """
         step = self.watch.first_bad_step(self.fabric)
         if step is not None:
@@ -106,11 +106,11 @@ def registrar(folder: Path, dims: int, method: str, settings: Mapping[str, Any] 
 
 @torch.inference_mode()
 def networks(registrar: ModelRegistrar, moving: Tensor, fixed: Tensor) -> Estimate:
-    """What the networks say of a batch of prepared pairs (N, 1, *shape), as `register` asks them."""
+    """Return the networks' estimate for a batch of prepared pairs (N, 1, *shape), as in `register`."""
     return registrar._forward(moving, fixed)
 
 
 def prepare(pairs: Sequence[Pair], config: Config, cache: Path | None = None) -> Samples:
-    """Reads pairs as training does at its start: from a cache, or each file decoded anew."""
+    """Read pairs as training does at its start: from a cache, or from the files."""
     assert config.size is not None
     return load_samples(pairs, config.preparation, config.size, cache=SampleCache(cache))

@@ -1,4 +1,4 @@
-"""What each part of `hetero` is worth: one part of it is exchanged at a time, all else being equal.
+"""Ablation of `hetero`: one part is exchanged at a time, all else being equal.
 
     python -m benchmarks.parts ../shared/data/mnms results/parts
     python -m benchmarks.parts cohorts/artefacts results/parts-artefacts --smoothness 0.02 0.05 --gamma 0.5
@@ -30,9 +30,9 @@ class Part:
     """`hetero` with one part exchanged.
 
     Attributes:
-        summary: What is exchanged.
+        summary: The exchanged part.
         estimator: Makes the variance estimator from the number of dimensions.
-        choices: Of `CollaborativeLoss`: how weights are scaled, and the signal's power P.
+        choices: Arguments of `CollaborativeLoss`: how weights are scaled, and the signal's power P.
     """
 
     summary: str
@@ -40,7 +40,7 @@ class Part:
     choices: Mapping[str, Any] | None = None
 
     def objective(self, dims: int, gamma: float, beta: float) -> CollaborativeLoss:
-        """The objective, as `Method` wants it."""
+        """Return the objective, as `Method` expects it."""
         choices = {"normalisation": "balanced", "signal": "none", **(self.choices or {})}
         return CollaborativeLoss(self.estimator(dims), gamma, beta, **choices)
 
@@ -56,7 +56,7 @@ PARTS = {
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cohort", type=Path)
     parser.add_argument("out", type=Path)
@@ -71,7 +71,7 @@ def arguments() -> argparse.Namespace:
 
 
 def trained(options: argparse.Namespace, part: str, smoothness: float, seed: int) -> Run:
-    """The run of these settings, trained to its end."""
+    """Return the finished run of these settings; train it if need be."""
     folder = options.out / "runs" / f"{part.replace(' ', '-')}-{smoothness:g}-{options.gamma:g}-seed{seed}"
     settings = {"method": part, "smoothness": smoothness, "gamma": options.gamma, "seed": seed}
     settings |= {"steps": options.steps, "size": (options.size, options.size)}
@@ -79,7 +79,7 @@ def trained(options: argparse.Namespace, part: str, smoothness: float, seed: int
 
 
 def runs(options: argparse.Namespace, part: str) -> list[Run]:
-    """The run of each seed at the λ with the best validation Dice of the first one."""
+    """Return the run of each seed at the λ with the best validation Dice of the first seed."""
     tried = {one: trained(options, part, one, options.seeds[0]) for one in options.smoothness}
     dice = {one: float(run.metrics["val_dice"].max()) for one, run in tried.items()}
     best = max(dice, key=dice.__getitem__)

@@ -1,4 +1,4 @@
-"""The schedule as published, written from its description: what the speed of heteroreg is compared with.
+"""The training schedule as published, written from its description: the reference for the speed of heteroreg.
 
 Zhang et al., MICCAI 2024. Every iteration has two phases, and each phase runs both networks forward in both
 directions:
@@ -97,7 +97,7 @@ class Fields:
 
 
 class DisplacementEstimator(nn.Module):
-    """The velocity of a U-Net, halved in resolution, integrated for each direction, brought back."""
+    """Velocity of a U-Net at half resolution, integrated in both directions and upsampled."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class DisplacementEstimator(nn.Module):
         self.warp = Warp(self.coarse)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Fields:
-        """The fields between two images (N, 1, *shape)."""
+        """Return the displacements between two images (N, 1, *shape)."""
         velocity = self._resize(self.unet(moving, fixed), self.coarse)
         forward, backward = (self._resize(self.integrate(v), self.shape) for v in (velocity, -velocity))
         return Fields(velocity, forward, backward)
@@ -148,7 +148,7 @@ class Published:
     """Both estimators with their optimisers, as published.
 
     Args:
-        shape: Of the images; multiples of 16.
+        shape: Shape of the images; multiples of 16.
         parts: Passes that a batch is cut into; the paper has 2 of 4.
     """
 

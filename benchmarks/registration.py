@@ -25,7 +25,7 @@ PUBLISHED = "as published, networks, one pair"
 
 
 def measure(plan: Plan) -> list[dict[str, Any]]:
-    """A row for each way to register, with the time for one pair (of slices, or of volumes)."""
+    """Return one row per way to register, with the time for one pair (of slices or of volumes)."""
     (plane,) = (case.shape for case in plan.cases if len(case.shape) == 2)
     (volume,) = (case.shape for case in plan.cases if len(case.shape) == 3)
     with tempfile.TemporaryDirectory() as folder:

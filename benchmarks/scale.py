@@ -1,4 +1,4 @@
-"""How time and memory grow: volumes from 64³ to 160×192×224, and evaluations from 10 to 1,000 pairs.
+"""Measure how time and memory grow: volumes from 64³ to 160×192×224, and evaluations from 10 to 1,000 pairs.
 
     python -m benchmarks.scale --set batch_size=1 --out scale.json
 
@@ -28,14 +28,14 @@ METHOD = "hetero"
 
 @dataclass(frozen=True)
 class Curve:
-    """What to measure.
+    """Choice of measurements.
 
     Attributes:
-        threads: Of PyTorch.
-        settings: Of the training.
+        threads: Threads of PyTorch.
+        settings: Settings of the training.
         shapes: Volumes.
         pairs: Sizes of the evaluated cohorts.
-        precisions: Of the training step.
+        precisions: Precisions of the training step.
         repeats: Steps and registrations at each point; the first does not count where there are more.
     """
 
@@ -48,12 +48,12 @@ class Curve:
 
     @classmethod
     def quick(cls, threads: int, settings: dict[str, Any]) -> Curve:
-        """All of it in seconds."""
+        """Return a plan that takes seconds."""
         return cls(threads, settings, (SMALL,), (2, 3), PRECISIONS[:1], 1)
 
 
 def measure(curve: Curve) -> list[dict[str, Any]]:
-    """A row for each point."""
+    """Return one row per point."""
     rows: list[dict[str, Any]] = []
     common = {"method": METHOD, "settings": curve.settings}
     for shape in curve.shapes:

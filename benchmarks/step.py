@@ -22,13 +22,13 @@ PARTS = 2  # of a batch in the paper
 
 
 def measure(plan: Plan) -> list[dict[str, Any]]:
-    """A row for each case, variant and precision."""
+    """Return one row per case, variant and precision."""
     with tempfile.TemporaryDirectory() as folder:
         return [row for case in plan.cases for row in _measure(plan, case, Path(folder) / case.name)]
 
 
 def published_steps(case: Case) -> dict[str, Callable[[], object]]:
-    """The published iteration: on the whole batch, on the batch cut in two where that can be, and of MSE alone."""
+    """Return the published iteration: on the whole batch, on an even batch cut in two, and of MSE alone."""
     moving, fixed = torch.from_numpy(images(case.shape, 2 * case.batch)[:, None]).chunk(2)
     steps: dict[str, Callable[[], object]] = {PUBLISHED: partial(Published(case.shape).step, moving, fixed)}
     if case.batch % PARTS == 0:

@@ -54,7 +54,7 @@ def table(columns: Sequence[Column], rows: Sequence[Row], texts: int = 1) -> str
 
 
 def number(key: str, digits: int = 0, suffix: str = "", scale: float = 1.0) -> Callable[[Row], str]:
-    """The cell of a number; empty where there is none, and why where it could not be measured."""
+    """Return the cell of a number: empty without one, or the reason why it could not be measured."""
 
     def cell(row: Row) -> str:
         if "failed" in row:
@@ -66,7 +66,7 @@ def number(key: str, digits: int = 0, suffix: str = "", scale: float = 1.0) -> C
 
 
 def text(key: str) -> Callable[[Row], str]:
-    """The cell of a text."""
+    """Return the cell of a text."""
     return lambda row: str(row[key])
 
 
@@ -172,7 +172,7 @@ def _accuracy(part: Mapping[str, Any]) -> str:
 
 
 def _times(key: str) -> Callable[[Row], str]:
-    """The cell of how many times longer the published recipe took; only where its Dice is reached."""
+    """Return the cell of how many times longer the published recipe took, if its Dice is reached."""
     return lambda row: number(key, 1)(row) if row.get("reaches") else NOTHING
 
 

@@ -1,4 +1,4 @@
-"""How long until the test Dice of the converged published recipe is reached?
+"""Measure the training time until the test Dice of the converged published recipe is reached.
 
     python -m benchmarks.time_to_accuracy ../shared/data/mnms results/time --benchmark bench.json
 
@@ -49,7 +49,7 @@ RECIPE: dict[str, Any] = {
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cohort", type=Path)
     parser.add_argument("out", type=Path)
@@ -63,7 +63,7 @@ def arguments() -> argparse.Namespace:
 
 
 def trained(cohort: Path, folder: Path, settings: Mapping[str, Any]) -> Run:
-    """The run in a folder, trained to its end."""
+    """Return the finished run in a folder; train it if need be."""
     if (folder / "metrics.csv").is_file():
         run = Run.read(folder)
         if len(run.metrics) and run.metrics["step"].iloc[-1] == run.config.steps:
@@ -79,7 +79,7 @@ def test_dice(cohort: Path, folder: Path, run: Run) -> float:
 
 
 def elapsed(metrics: pd.DataFrame) -> pd.Series[float]:
-    """Seconds of training up to each row; the count of a run that was resumed begins anew, here it goes on."""
+    """Return the seconds of training up to each row, added up over the parts of a resumed run."""
     seconds = metrics["seconds"]
     before = seconds.shift(fill_value=0.0)
     resumed = seconds < before
@@ -87,14 +87,14 @@ def elapsed(metrics: pd.DataFrame) -> pd.Series[float]:
 
 
 def convergence(metrics: pd.DataFrame) -> tuple[int, float]:
-    """The step, and its seconds, at which the validation Dice first came near its best."""
+    """Return the step, and its seconds, at which the validation Dice first came near its best."""
     validated = metrics.assign(seconds=elapsed(metrics)).dropna(subset=["val_dice"])
     first = validated[validated["val_dice"] >= validated["val_dice"].max() - NEAR].iloc[0]
     return int(first["step"]), float(first["seconds"])
 
 
 def published_seconds(benchmark: Path | None) -> dict[str, float]:
-    """Seconds of a published step by variant; none without a benchmark.
+    """Return the seconds of a published step by variant; empty without a benchmark.
 
     Raises:
         SystemExit: The benchmark has no such step.
@@ -121,7 +121,7 @@ def compared(rows: Sequence[dict[str, Any]], published: Mapping[str, Any], step:
 
 
 def smallest(rows: Sequence[Mapping[str, Any]], method: str) -> dict[str, Any] | None:
-    """The smallest budget of a method that reaches the published Dice, and whether all larger ones do, too."""
+    """Return the smallest budget that reaches the published Dice, and True if all larger ones do too."""
     own = sorted((row for row in rows if row["method"] == method), key=lambda row: int(row["steps"]))
     for index, row in enumerate(own):
         if row["reaches"]:

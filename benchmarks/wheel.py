@@ -1,4 +1,4 @@
-"""What a user of the packages gets: `python -m benchmarks.wheel`.
+"""Check the built packages as a user gets them: `python -m benchmarks.wheel`.
 
 Builds the sdist, and from it the wheel; installs the wheel into an empty environment; asks pip whether all fits;
 runs `heteroreg demo --quick` there. It ends with an error where a step fails, else with the seconds of each.
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def try_out(folder: Path, python: str, constraints: str, *, lean: bool) -> list[tuple[str, float]]:
-    """The steps that were done, with their seconds.
+    """The completed steps with their seconds.
 
     Args:
         folder: An empty one to work in.
@@ -94,13 +94,13 @@ def try_out(folder: Path, python: str, constraints: str, *, lean: bool) -> list[
 
 
 def contents(wheel: Path) -> dict[str, str]:
-    """The files of a wheel with digests of what is in them."""
+    """Return the files of a wheel with digests of their content."""
     with zipfile.ZipFile(wheel) as archive:
         return {name: hashlib.sha256(archive.read(name)).hexdigest() for name in archive.namelist()}
 
 
 class _Clock:
-    """Seconds of steps that follow one another."""
+    """Stopwatch of consecutive steps."""
 
     def __init__(self) -> None:
         self.steps: list[tuple[str, float]] = []
