@@ -61,7 +61,7 @@ def import_cohort(
     for name, value in (("frames", frames), ("label", label)):
         if value is not None and name not in taken:
             raise UserError(
-                f"{name}: does not apply to {kind}, which says itself which images are ED and ES; leave it out",
+                f"{name}: does not apply to {kind}, which defines the ED and ES images itself; leave it out",
                 argument=name,
             )
     source, out = Path(source).resolve(), Path(out).resolve()  # relative paths across a link would be wrong

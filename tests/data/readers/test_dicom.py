@@ -155,7 +155,8 @@ def test_folders_give_the_split(tmp_path: Path) -> None:
 
 def test_series_without_labels_need_frames(exams: Path) -> None:
     with pytest.raises(
-        UserError, match=r"p2/sax\.dcm: ED and ES frames among its 6 are unknown; give `frames`.*sax_gt\.nii\.gz"
+        UserError,
+        match=r"p2/sax\.dcm: the ED and ES frames among its 6 are unknown; give `frames`.*sax_gt\.nii\.gz",
     ):
         read_dicom(exams / "p2")
 

@@ -30,7 +30,7 @@ from heteroreg.system.limits import MOST_UNFOLDED, max_voxels
 DECODER_SECONDS, DECODER_SECONDS_PER_MB = 60.0, 2.0
 DECODER_PROGRAM = Path(__file__).with_name("decoder_process.py")
 
-_lock = threading.Lock()
+_process_lock = threading.Lock()
 _process: subprocess.Popen[bytes] | None = None
 _owner = 0  # the process that started it: after a fork the child starts its own
 
@@ -99,7 +99,7 @@ def ask_decoder(path: Path, question: dict[str, Any], subject: str) -> tuple[dic
         UserError: The process refuses the files, crashes on them, or takes too long.
     """
     question = question | {"subject": subject, "most_unfolded": MOST_UNFOLDED}
-    with _lock:
+    with _process_lock:
         process = _running()
         late = threading.Event()
         seconds = DECODER_SECONDS + DECODER_SECONDS_PER_MB * question["bytes"] / 1e6

@@ -79,7 +79,7 @@ NRRD_ALIASES = {"byteskip": "byte skip", "lineskip": "line skip", "datafile": "d
 
 @dataclass(frozen=True)
 class TextHeader:
-    """What a text header says about its data.
+    """The part of a text header that concerns its data.
 
     Attributes:
         data: The file with the voxels: another one, or the file itself.

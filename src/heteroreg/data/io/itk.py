@@ -29,7 +29,7 @@ READERS = {
 }  # fmt: skip
 SPACING_LIMITS_MM = (1e-6, 1e6)  # from a nanometre to a kilometre
 
-_lock = threading.Lock()
+_warning_lock = threading.Lock()
 _quiet = 0  # threads that are reading now
 _warned = True  # the user's own setting, restored after the last of them
 
@@ -148,7 +148,7 @@ def quiet_itk() -> Iterator[None]:
     whole process: the first thread that reads turns it off, the last one restores it.
     """
     global _quiet, _warned
-    with _lock:
+    with _warning_lock:
         if _quiet == 0:
             _warned = sitk.ProcessObject.GetGlobalWarningDisplay()
             sitk.ProcessObject.SetGlobalWarningDisplay(False)
@@ -156,7 +156,7 @@ def quiet_itk() -> Iterator[None]:
     try:
         yield
     finally:
-        with _lock:
+        with _warning_lock:
             _quiet -= 1
             if _quiet == 0:
                 sitk.ProcessObject.SetGlobalWarningDisplay(_warned)
