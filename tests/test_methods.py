@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -123,3 +126,18 @@ def test_the_likelihood_of_vxm_diff_as_a_whole():
     found = method.total_loss(2, 15.0).terms(losses, mean, log_variance)["loss"]
     published = (fixed - moved).square().mean() / 0.02**2 + kullback_leibler(mean, log_variance, 15.0)
     torch.testing.assert_close(found, 0.02**2 * published)
+
+
+def test_the_tables_need_no_torch():
+    code = "import sys, heteroreg.methods as m; assert m.METHODS and m.NETWORKS; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_loss_alone_is_that_of_hetero():
+    alone = CollaborativeLoss(CoarseVariance(2))
+    config = Config.build({"method": "hetero"})
+    row = find_method("hetero").make(2, gamma=config.gamma, beta=config.beta)
+    names = ("gamma", "beta", "normalisation", "signal")
+    assert [getattr(alone, name) for name in names] == [getattr(row, name) for name in names]
+    assert [getattr(alone, name) for name in names] == [0.25, 0.5, "balanced", "none"]
+    assert alone.extra_repr() == "gamma=0.25, beta=0.5, normalisation='balanced', signal='none'"

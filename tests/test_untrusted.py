@@ -79,5 +79,5 @@ def test_pickles_in_a_checkpoint(fired: Path, tmp_path: Path) -> None:
     for content in (pickle.dumps(Bomb(fired)), buffer.getvalue()):
         file.write_bytes(content)
         with pytest.raises(UserError, match="the checkpoint is damaged"):
-            checkpoint.load(tmp_path / "last")
+            checkpoint.read(tmp_path / "last")
     assert not fired.exists()

@@ -47,7 +47,7 @@ class Method:
             `smoothness` (λ) and `alpha` (α) by name, to a scalar. None for methods without this uncertainty.
         smoothness_weight: Weight of the smoothness in the loss, from `dims` and `smoothness`; None: λ itself.
 
-    Example:
+    Examples:
         >>> from heteroreg.losses import MeanSquaredError
         >>> method = Method("mine", "squared error, smoother", MeanSquaredError, defaults={"smoothness": 0.05})
         >>> method.make(2)
@@ -179,7 +179,7 @@ class Network:
             name. Or the network itself, which is copied. What it makes maps (moving, fixed) to a `Displacement`, or
             two images as channels, (N, 2, *shape), to features.
 
-    Example:
+    Examples:
         >>> network = find_network("voxelmorph").make(2)
         >>> network.dims, network.int_steps
         (2, 7)
@@ -331,7 +331,7 @@ NETWORKS: dict[str, Network] = {
     )
 }
 
-Row = TypeVar("Row", Method, Network)
+AnyRow = TypeVar("AnyRow", Method, Network)
 
 
 def find_method(method: str | Method | nn.Module | Callable[..., nn.Module]) -> Method:
@@ -369,7 +369,7 @@ def from_outside(name: str) -> bool:
     return is_import_path(name) or name.startswith(CUSTOM)
 
 
-def _find(thing: Any, table: Mapping[str, Row], row: type[Row], argument: str) -> Row:
+def _find(thing: Any, table: Mapping[str, AnyRow], row: type[AnyRow], argument: str) -> AnyRow:
     if isinstance(thing, str):
         if thing in table:
             return table[thing]
@@ -382,7 +382,7 @@ def _find(thing: Any, table: Mapping[str, Row], row: type[Row], argument: str) -
     return _from_object(thing, import_path(thing) or f"{CUSTOM}{own}", row, argument)
 
 
-def _from_object(thing: Any, name: str, row: type[Row], argument: str) -> Row:
+def _from_object(thing: Any, name: str, row: type[AnyRow], argument: str) -> AnyRow:
     if isinstance(thing, row):
         return replace(thing, name=name)
     if not callable(thing):

@@ -19,7 +19,7 @@ TEMPORARY = re.compile(r"\.(\d+-|tmp)|.*\.(tmp|part)$")
 def last_step(out: Path) -> int:
     """The step of the last checkpoint; 0 if there is none."""
     folder = out / "checkpoints" / "last"
-    return checkpoint.load(folder)[1]["step"] if (folder / checkpoint.STATE).is_file() else 0
+    return checkpoint.read(folder)[1]["step"] if (folder / checkpoint.STATE).is_file() else 0
 
 
 def temporary_files(out: Path) -> list[Path]:
@@ -42,7 +42,7 @@ def check_after_a_fault(out: Path, whole: Run, before: int, *, killed: bool) -> 
     for name in ("last", "best"):
         folder = out / "checkpoints" / name
         if (folder / checkpoint.STATE).is_file():
-            tensors, _ = checkpoint.load(folder)
+            tensors, _ = checkpoint.read(folder)
             assert all(t.isfinite().all() for t in tensors.values()), name
     step = last_step(out)
     assert step >= before
@@ -71,7 +71,7 @@ def check_the_end(out: Path, whole: Run) -> None:
     """The run is bit for bit the undisturbed one, and nothing else is left behind."""
     run = Run.read(out)
     for name in ("last", "best"):
-        (found, meta), (expected, meta_expected) = (checkpoint.load(r.checkpoint(name)) for r in (run, whole))
+        (found, meta), (expected, meta_expected) = (checkpoint.read(r.checkpoint(name)) for r in (run, whole))
         assert meta == meta_expected
         assert found.keys() == expected.keys()
         for key in found:

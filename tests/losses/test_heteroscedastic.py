@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from heteroreg.losses import foreground, gaussian_nll, reference_weight, relative_weight
-from heteroreg.losses.heteroscedastic import EPSILON, local_power
+from heteroreg.losses.heteroscedastic import SMALLEST_POWER, local_power
 
 FIXED = torch.tensor([[[[0.5, 0.0]]]])
 MOVED = torch.tensor([[[[0.3, 0.1]]]])
@@ -59,7 +59,7 @@ def test_relative_weight_by_hand():
 def test_relative_weight_with_signal_by_hand():
     # γ = 0.5, P = I² + 1e-4: √(0.2501/0.04) = 2.500500 and √(0.0001/0.25) = 0.02; mean 1.26025.
     weight = relative_weight(LOG_VARIANCE, EVERYWHERE, 0.5, FIXED.square())
-    assert EPSILON == 1e-4
+    assert SMALLEST_POWER == 1e-4
     torch.testing.assert_close(weight, torch.tensor([[[[2.5005 / 1.26025, 0.02 / 1.26025]]]]), atol=1e-5, rtol=0)
 
 

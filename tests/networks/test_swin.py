@@ -14,8 +14,8 @@ from heteroreg.networks.swin import (
     SwinBlock,
     WindowAttention,
     Windows,
-    join,
-    split,
+    blocks_of,
+    tokens_of,
 )
 
 # Window 4: whole windows, padded ones, axes as long as a window, one longer, and shorter.
@@ -113,11 +113,11 @@ def test_cut_and_put_together(grid, shifted):
 
 def test_blocks_of_neighbours_by_hand():
     tokens = torch.arange(24).view(1, 4, 6, 1)
-    blocks = split(tokens, (2, 3))
+    blocks = blocks_of(tokens, (2, 3))
     assert blocks.shape == (1, 2, 2, 6, 1)
     assert blocks[0, 0, 0].flatten().tolist() == [0, 1, 2, 6, 7, 8]
     assert blocks[0, 1, 1].flatten().tolist() == [15, 16, 17, 21, 22, 23]
-    assert torch.equal(join(blocks, (2, 3)), tokens)
+    assert torch.equal(tokens_of(blocks, (2, 3)), tokens)
 
 
 @pytest.mark.parametrize("size", [(4, 4), (2, 4), (1, 3)])
@@ -199,7 +199,7 @@ def test_an_embedded_patch_is_a_convolution():
     encoder = Swin(2, 2, 4, 8, (1,), (2,), 4, 0.0)
     kernel = encoder.embedding.weight.view(8, 4, 4, 2).permute(0, 3, 1, 2)
     images = torch.rand(2, 2, 8, 12)
-    patches = split(images.movedim(1, -1), (4, 4)).flatten(-2)
+    patches = blocks_of(images.movedim(1, -1), (4, 4)).flatten(-2)
     expected = torch.nn.functional.conv2d(images, kernel, encoder.embedding.bias, stride=4)
     torch.testing.assert_close(encoder.embedding(patches).movedim(-1, 1), expected)
 

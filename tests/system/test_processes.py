@@ -108,7 +108,7 @@ def test_two_processes_learn_what_one_learns(name: str, of_two: Path, cohort_2d:
     columns = ["step", "loss", "data", "smoothness", "variance", "val_loss"]
     assert len(one.metrics) == settings["steps"]
     np.testing.assert_allclose(one.metrics[columns], two.metrics[columns], rtol=2e-4, atol=1e-8)
-    first, second = (checkpoint.load(run.checkpoint("last"))[0] for run in (one, two))
+    first, second = (checkpoint.read(run.checkpoint("last"))[0] for run in (one, two))
     assert first.keys() == second.keys()
     for tensor in first:
         if tensor.startswith(("network.", "objective.")):

@@ -19,7 +19,7 @@ def tensors(value):
 def test_what_is_saved_comes_back(tmp_path):
     folder = tmp_path / "checkpoints" / "last"
     checkpoint.save(folder, tensors(1), {"step": 7, "best": None})
-    found, meta = checkpoint.load(folder)
+    found, meta = checkpoint.read(folder)
     assert found.keys() == tensors(1).keys()
     for name, tensor in tensors(1).items():
         torch.testing.assert_close(found[name], tensor, atol=0, rtol=0)
@@ -31,13 +31,13 @@ def test_no_pickle_and_nothing_left_of_older_ones(tmp_path):
     for step in (5, 10):
         checkpoint.save(tmp_path, tensors(step), {"step": step})
     assert sorted(p.name for p in tmp_path.iterdir()) == ["state.json", "tensors-0000010.safetensors"]
-    assert float(checkpoint.load(tmp_path)[0]["network.a"][0, 0]) == 10
+    assert float(checkpoint.read(tmp_path)[0]["network.a"][0, 0]) == 10
 
 
 def test_layout_of_the_weights_does_not_matter(tmp_path):
     weight = torch.rand(4, 3, 3, 3).contiguous(memory_format=torch.channels_last)
     checkpoint.save(tmp_path, {"w": weight}, {"step": 1})
-    torch.testing.assert_close(checkpoint.load(tmp_path)[0]["w"], weight, atol=0, rtol=0)
+    torch.testing.assert_close(checkpoint.read(tmp_path)[0]["w"], weight, atol=0, rtol=0)
 
 
 class CrashError(Exception):
@@ -55,7 +55,7 @@ def test_a_crash_between_the_writes_leaves_the_older_one(tmp_path, monkeypatch, 
         patch.setattr(module, when, crash)
         with pytest.raises(CrashError):
             checkpoint.save(tmp_path, tensors(10), {"step": 10})
-    found, meta = checkpoint.load(tmp_path)
+    found, meta = checkpoint.read(tmp_path)
     assert meta["step"] == 5
     assert float(found["network.a"][0, 0]) == 5
     checkpoint.save(tmp_path, tensors(10), {"step": 10})
@@ -70,7 +70,7 @@ def test_a_first_one_that_crashed_is_none(tmp_path, monkeypatch):
     with pytest.raises(CrashError):
         checkpoint.save(tmp_path / "last", tensors(5), {"step": 5})
     with pytest.raises(UserError, match="holds no checkpoint"):
-        checkpoint.load(tmp_path / "last")
+        checkpoint.read(tmp_path / "last")
 
 
 def spoil_tensors(folder):
@@ -100,7 +100,7 @@ def test_damage_is_named(tmp_path, spoil):
     checkpoint.save(tmp_path, tensors(5), {"step": 5})
     spoil(tmp_path)
     with pytest.raises(UserError, match="the checkpoint is damaged") as error:
-        checkpoint.load(tmp_path)
+        checkpoint.read(tmp_path)
     assert str(tmp_path) in str(error.value)
 
 
@@ -109,7 +109,7 @@ def test_a_newer_schema_is_named(tmp_path):
     state = json.loads((tmp_path / "state.json").read_text())
     (tmp_path / "state.json").write_text(json.dumps(state | {"schema_version": SCHEMA_VERSION + 1}))
     with pytest.raises(UserError, match=r"newer heteroreg .*update heteroreg"):
-        checkpoint.load(tmp_path)
+        checkpoint.read(tmp_path)
 
 
 def test_it_cannot_point_out_of_its_folder(tmp_path):
@@ -119,7 +119,7 @@ def test_it_cannot_point_out_of_its_folder(tmp_path):
     state["tensors"] = "../other/tensors-0000001.safetensors"
     (tmp_path / "own" / "state.json").write_text(json.dumps(state))
     with pytest.raises(UserError, match="damaged"):
-        checkpoint.load(tmp_path / "own")
+        checkpoint.read(tmp_path / "own")
 
 
 def test_an_optimizer_goes_on_as_if_nothing_had_been(tmp_path):
@@ -143,7 +143,7 @@ def test_an_optimizer_goes_on_as_if_nothing_had_been(tmp_path):
     )
     step(first, one, 3)
 
-    found, _ = checkpoint.load(tmp_path)
+    found, _ = checkpoint.read(tmp_path)
     second = nn.Linear(3, 2)
     two = torch.optim.Adam(second.parameters(), 0.1)
     checkpoint.restore_module(second, found, "net", tmp_path)
@@ -187,12 +187,12 @@ def test_it_can_be_read_while_a_training_replaces_it(tmp_path, monkeypatch):
         return read(file)
 
     monkeypatch.setattr(module, "load_file", replaced)
-    tensors, meta = checkpoint.load(tmp_path)
+    tensors, meta = checkpoint.read(tmp_path)
     assert meta["step"] == 3
     assert tensors["x"].tolist() == [3.0, 3.0]
     (tmp_path / "tensors-0000003.safetensors").unlink()  # nothing newer has come: damage
     with pytest.raises(UserError, match="damaged"):
-        checkpoint.load(tmp_path)
+        checkpoint.read(tmp_path)
 
 
 def test_others_can_read_it(tmp_path):
@@ -215,13 +215,13 @@ def test_entries_that_others_rely_on_are_checked(tmp_path, change):
     state = json.loads((tmp_path / "state.json").read_text())
     (tmp_path / "state.json").write_text(json.dumps(state | change))
     with pytest.raises(UserError, match="the checkpoint is damaged"):
-        checkpoint.load(tmp_path)
+        checkpoint.read(tmp_path)
 
 
 def test_tensors_that_are_no_numbers_are_damage(tmp_path):
     checkpoint.save(tmp_path, {"network.a": torch.tensor([1.0, float("nan")])}, {"step": 5})
     with pytest.raises(UserError, match=r"network\.a holds NaN or infinite values"):
-        checkpoint.load(tmp_path)
+        checkpoint.read(tmp_path)
 
 
 @pytest.mark.parametrize("spoil", ["drop", "shape", "index", "name"])

@@ -30,7 +30,7 @@ def _afresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def require_same(plain: Run, compiled: Run) -> None:
     columns = [column for column in plain.metrics if column not in ("seconds", "learning_rate")]
     np.testing.assert_allclose(plain.metrics[columns], compiled.metrics[columns], rtol=1e-4, atol=1e-6)
-    first, second = (checkpoint.load(run.checkpoint("last"))[0] for run in (plain, compiled))
+    first, second = (checkpoint.read(run.checkpoint("last"))[0] for run in (plain, compiled))
     assert first.keys() == second.keys()  # no trace of the compilation in the names
     for name in first:
         if name.startswith(("network.", "objective.")):

@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from heteroreg.methods import METHODS, NETWORKS, Method, Network
+from heteroreg.methods import METHODS, NETWORKS, Method, Network, find_method
 from heteroreg.system.errors import UserError
 from heteroreg.training import Config
 from heteroreg.training.config import SCHEMA_VERSION, read_settings
@@ -20,7 +20,7 @@ def test_layers_go_over_one_another_and_over_the_methods_defaults(monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"stepz": 3}, r"^configuration: stepz: is no setting; there are .*steps"),
+        ({"stepz": 3}, r"^configuration: stepz: is not a setting; the settings are .*steps"),
         ({"steps": 0}, r"^configuration: steps: .*greater than or equal to 1"),
         ({"steps": "many"}, r"^configuration: steps: "),
         ({"learning_rate": -1}, r"^configuration: learning_rate: "),
@@ -109,6 +109,58 @@ def test_a_network_without_uncertainty_is_named(monkeypatch):
     assert Config.build({"method": "hetero", "network": "plain"}).network == "plain"
     with pytest.raises(UserError, match=r"method sigma-z needs .* voxelmorph or voxelmorph-half.*; not plain"):
         Config.build({"method": "sigma-z", "network": "plain"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "mse", "method_options": {"window": 7}}, "window: is no option of mse; it has none"),
+        (
+            {"method": "ncc", "method_options": {"windoww": 7}},
+            "windoww: is no option of ncc; it has window, ",
+        ),
+        ({"method": "ncc", "method_options.window": "wide"}, "method_options: window: .*valid integer"),
+        (
+            {"method": "hetero", "method_options.signal": "loud"},
+            "signal: .*'none', 'fixed' or 'local'",
+        ),
+        ({"method": "hetero", "method_options.gamma": 1}, "gamma: is no option of hetero"),
+        ({"method": "nll", "method_options.beta": 1}, "beta: is no option of nll"),
+    ],
+)
+def test_an_option_that_is_not_the_methods(settings, message):
+    with pytest.raises(UserError, match=message):
+        Config.build(settings)
+
+
+def test_the_options_of_a_method_reach_its_objective(tmp_path):
+    config = Config.build({"method": "ncc", "method_options": {"window": 5}}, {"method_options.epsilon": "1e-3"})
+    assert config.method_options == {"window": 5, "epsilon": 1e-3}
+    objective = find_method("ncc").make(2, **config.method_options)
+    assert (objective.window, objective.epsilon) == (5, 1e-3)
+    (tmp_path / "config.yaml").write_text(config.yaml())
+    assert Config.read(tmp_path / "config.yaml") == config
+    (tmp_path / "s.yaml").write_text("method_options.window: 7\n")
+    assert read_settings(tmp_path / "s.yaml") == {"method_options": {"window": 7}}
+
+
+def test_a_file_without_method_options_is_one_of_an_older_version(tmp_path):
+    (tmp_path / "config.yaml").write_text("method: hetero-z\nsteps: 3\n")
+    config = Config.read(tmp_path / "config.yaml")
+    # What such a file does not say is the default of the settings, not the one that the method has today.
+    assert (config.method_options, config.correlation, config.gamma) == ({}, 0, 0.5)
+
+
+def test_a_configuration_of_its_own_has_the_defaults_of_its_method():
+    config = Config(method="ncc", steps=3)
+    assert config.smoothness == Config.build({"method": "ncc"}).smoothness == 0.3
+    assert config.model_fields_set == {"method", "steps"}
+    assert Config().gamma == 0.25
+
+
+def test_a_name_from_outside_is_not_imported():
+    config = Config.build({"method": "not_there:Loss", "network": "custom: Net"})
+    assert (config.method, config.network) == ("not_there:Loss", "custom: Net")
 
 
 def test_the_default_lambda_of_vxm_diff_is_its_own():

@@ -1,5 +1,7 @@
 import errno
 import os
+import resource
+import threading
 import time
 from pathlib import Path
 
@@ -71,3 +73,25 @@ def test_a_full_disk_leaves_whole_rows_and_is_told_at_once(tmp_path, monkeypatch
         log.write(20, {"loss": 0.5, "seconds": 2.0})
     assert Path(error.value.filename) == tmp_path / "metrics.csv"
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_fault_of_the_thread_that_writes_events_is_told_once(tmp_path, capfd):
+    """A limit on the size of a file, as a full disk; the thread prints no traceback of its own."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE), threading.excepthook
+
+    def fill() -> None:
+        with Log.open(tmp_path, COLUMNS, 0) as log:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (400, before[0][1]))
+            for step in range(1, 9):
+                log.write(step, {"loss": 0.5})
+                log.flush()
+
+    try:
+        with pytest.raises(OSError, match="File too large") as error:
+            fill()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before[0])
+    assert error.value.filename == str(tmp_path)
+    assert capfd.readouterr().err == ""
+    assert threading.excepthook is before[1]
+    assert text(tmp_path).endswith("\n")

@@ -18,7 +18,7 @@ SHORT = {"steps": 6, "batch_size": 4, "log_every": 2}
 
 
 def tensors(run, name="last"):
-    return checkpoint.load(run.checkpoint(name))[0]
+    return checkpoint.read(run.checkpoint(name))[0]
 
 
 def without_labels(cohort):
@@ -70,7 +70,7 @@ def test_training_learns(cohort_2d, tmp_path):
     assert loss.iloc[-1] < 0.8 * loss.iloc[0]
     train_loss = run.metrics["loss"]
     assert train_loss.iloc[-1] < 0.8 * train_loss.iloc[0]
-    _, best = checkpoint.load(run.checkpoint("best"))
+    _, best = checkpoint.read(run.checkpoint("best"))
     dice = run.metrics.set_index("step")["val_dice"]
     assert best["step"] == dice.idxmax()
     assert best["score"] == pytest.approx(dice.max(), rel=1e-5)
@@ -99,7 +99,7 @@ def test_without_labels_the_loss_chooses(cohort_2d, tmp_path):
     run = train(without_labels(cohort_2d), tmp_path / "run", **SHORT)
     metrics = run.metrics.set_index("step")
     assert not [column for column in metrics if "dice" in column]
-    _, best = checkpoint.load(run.checkpoint("best"))
+    _, best = checkpoint.read(run.checkpoint("best"))
     assert best["step"] == metrics["val_loss"].idxmin()
     assert best["score"] == pytest.approx(-metrics["val_loss"].min(), rel=1e-5)
 
@@ -238,7 +238,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_sound_checkpoint(
         )
     assert str(tmp_path / "run") in str(error.value)
     run = Run.read(tmp_path / "run")
-    found, meta = checkpoint.load(run.checkpoint("last"))
+    found, meta = checkpoint.read(run.checkpoint("last"))
     assert meta["step"] == 5 - 5 % checkpoint_every  # the last before the sixth
     assert all(torch.isfinite(t).all() for t in found.values() if t.is_floating_point())
     assert not run.checkpoint("best").exists()

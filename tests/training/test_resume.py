@@ -54,7 +54,7 @@ def kill_at(process, out, row, delay):
 
 def assert_same(first, second):
     for name in ("last", "best"):
-        (a, meta_a), (b, meta_b) = (checkpoint.load(run.checkpoint(name)) for run in (first, second))
+        (a, meta_a), (b, meta_b) = (checkpoint.read(run.checkpoint(name)) for run in (first, second))
         assert meta_a == meta_b
         assert a.keys() == b.keys()
         for key in a:
@@ -84,7 +84,7 @@ def test_a_killed_run_ends_bit_for_bit_as_one_that_was_not(settings, cohort_2d, 
         kills += kill_at(process, tmp_path / "killed", row, generator.uniform(0, 0.05))
     assert kills >= 2
     killed = finish(cohort_2d, tmp_path / "killed", settings)
-    names = set(checkpoint.load(killed.checkpoint("last"))[0])
+    names = set(checkpoint.read(killed.checkpoint("last"))[0])
     assert "random" in names
     parts = {"network", "optimizer.displacement"} | (
         {"objective", "optimizer.variance"} if settings["method"] == "hetero" else set()
@@ -104,7 +104,7 @@ def test_ten_kills_at_random_moments(cohort_2d, tmp_path):
         for name in ("last", "best"):
             folder = out / "checkpoints" / name
             if (folder / checkpoint.STATE).is_file():
-                tensors, meta = checkpoint.load(folder)
+                tensors, meta = checkpoint.read(folder)
                 assert all(torch.isfinite(t).all() for t in tensors.values() if t.is_floating_point())
                 if name == "last":
                     steps.append(meta["step"])
@@ -112,7 +112,7 @@ def test_ten_kills_at_random_moments(cohort_2d, tmp_path):
     assert 0 < steps[-1] < 400
     process = start(cohort_2d, out, settings)  # it goes on from there
     deadline = time.monotonic() + 60
-    while checkpoint.load(out / "checkpoints" / "last")[1]["step"] < steps[-1] + 4:
+    while checkpoint.read(out / "checkpoints" / "last")[1]["step"] < steps[-1] + 4:
         assert process.is_alive()
         assert time.monotonic() < deadline
         time.sleep(0.05)

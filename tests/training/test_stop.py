@@ -28,7 +28,7 @@ def _handlers_are_as_before():
 
 
 def last(out):
-    return checkpoint.load(out / "checkpoints" / "last")[1]["step"]
+    return checkpoint.read(out / "checkpoints" / "last")[1]["step"]
 
 
 def at(monkeypatch, name, call, act):

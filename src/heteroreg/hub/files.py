@@ -26,7 +26,7 @@ def stage(run: Run, folder: Path, scores: Scores | None) -> None:
         UserError: The best checkpoint is damaged or not that of this configuration.
     """
     run.modules("best")  # loads, so it is whole and fits the configuration
-    tensors, state = checkpoint.load(run.checkpoint("best"))
+    tensors, state = checkpoint.read(run.checkpoint("best"))
     kept = {name: tensor for name, tensor in tensors.items() if name.startswith(("network.", "objective."))}
     checkpoint.save(folder / BEST_CHECKPOINT, kept, {name: state[name] for name in SHARED_STATE if name in state})
     write_text(folder / CONFIG, run.config.model_copy(update={"cohort": None}).yaml())

@@ -1,4 +1,4 @@
-"""What training minimises: functions of tensors, and thin modules over them that make an objective."""
+"""Losses: functions of tensors, and thin modules over them that make an objective."""
 
 from heteroreg.losses.adaptive import AdaFrame, AdaReg, adaframe_weight, adareg_weight
 from heteroreg.losses.base import Losses, Objective

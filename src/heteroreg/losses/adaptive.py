@@ -1,4 +1,4 @@
-"""Weights from the residual of the moment: of the data (AdaFrame) and of the smoothness (AdaReg)."""
+"""Weights from the current residual, for the data term (AdaFrame) or the smoothness (AdaReg)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TINY = 1e-7
 
 
 def adaframe_weight(moved: Tensor, fixed: Tensor, a0: float = 0.1, b0: float = 10.0) -> Tensor:
-    """The weight of AdaFrame: little where the residual is large among those of its image.
+    """Return the weight of AdaFrame, small where the residual is large among those of its image.
 
     With r = |I_f - Î_f|, and its mean μ and standard deviation s over the foreground of each image,
 
@@ -45,7 +45,7 @@ def adaframe_weight(moved: Tensor, fixed: Tensor, a0: float = 0.1, b0: float = 1
 
 
 def adareg_weight(moved: Tensor, fixed: Tensor, c: float = 50.0) -> Tensor:
-    """The weight of the smoothness in AdaReg: little where the residual is large.
+    """Return the weight of the smoothness in AdaReg, small where the residual is large.
 
     With r = |I_f - Î_f| and its mean over the foreground of each image, α(x) = exp(-c · r(x) · mean r). While
     little fits, the data decide; the better the images match, the nearer to 1 is α (Wong and Soatto, "Bilateral
@@ -64,12 +64,12 @@ def adareg_weight(moved: Tensor, fixed: Tensor, c: float = 50.0) -> Tensor:
 
 
 def _residual(moved: Tensor, fixed: Tensor) -> Tensor:
-    """|I_f - Î_f|, without gradient."""
+    """Return |I_f - Î_f| without gradient."""
     return (single(fixed.detach()) - single(moved.detach())).abs()
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:
-    """The mean over the mask of each image (N, 1, …)."""
+    """Return the mean over the mask of each image (N, 1, …)."""
     axes = tuple(range(1, values.ndim))
     return (values * mask).sum(dim=axes, keepdim=True) / mask.sum(dim=axes, keepdim=True)
 
@@ -87,7 +87,7 @@ class AdaFrame(Objective):
         self.a0, self.b0 = a0, b0
 
     def forward(self, moved: Tensor, fixed: Tensor, weighted: bool = True) -> Losses:
-        """The loss of a batch (N, 1, *shape)."""
+        """Return the loss of a batch (N, 1, *shape)."""
         weight = adaframe_weight(moved, fixed, self.a0, self.b0) if weighted else None
         return Losses(mean_squared_error(moved, fixed, weight), weight=weight)
 
@@ -104,6 +104,6 @@ class AdaReg(Objective):
         self.c = c
 
     def forward(self, moved: Tensor, fixed: Tensor, weighted: bool = True) -> Losses:
-        """The loss of a batch (N, 1, *shape)."""
+        """Return the loss of a batch (N, 1, *shape)."""
         weight = adareg_weight(moved, fixed, self.c) if weighted else None
         return Losses(mean_squared_error(moved, fixed), smoothness_weight=weight)

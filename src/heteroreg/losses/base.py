@@ -33,7 +33,7 @@ class Objective(nn.Module):
     Parameters of an objective, such as those of a variance estimator, are trained by an optimiser of their own.
     The loss must be finite, with a finite gradient, for constant images too.
 
-    Example:
+    Examples:
         >>> import torch
         >>> class AbsoluteError(Objective):
         ...     def forward(self, moved, fixed, weighted=True):

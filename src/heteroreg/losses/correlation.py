@@ -1,4 +1,4 @@
-"""Local normalised cross-correlation: alike are images that are linearly related in every small window."""
+"""Local normalised cross-correlation: images are similar if they are linearly related in every small window."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from torch import Tensor
 from heteroreg.losses.precision import single
 
 WINDOW = 9
-EPSILON = 1e-5
+VARIANCE_EPSILON = 1e-5
 
 
-def local_correlation(moved: Tensor, fixed: Tensor, window: int = WINDOW, epsilon: float = EPSILON) -> Tensor:
-    """E_Ω[cc], the mean of the squared local correlation, in [0, 1].
+def local_correlation(
+    moved: Tensor, fixed: Tensor, window: int = WINDOW, epsilon: float = VARIANCE_EPSILON
+) -> Tensor:
+    """Return E_Ω[cc], the mean of the squared local correlation, in [0, 1].
 
     With sums over the window about x, and the means taken over the same window,
 
@@ -28,7 +30,7 @@ def local_correlation(moved: Tensor, fixed: Tensor, window: int = WINDOW, epsilo
         moved: Î_f (N, 1, *shape).
         fixed: I_f (N, 1, *shape).
         window: Voxels of the window along each axis; odd.
-        epsilon: ε, what keeps flat windows from dividing by 0.
+        epsilon: ε, which keeps flat windows from dividing by 0.
 
     Returns:
         A scalar.
@@ -51,7 +53,7 @@ def local_correlation(moved: Tensor, fixed: Tensor, window: int = WINDOW, epsilo
 
 
 def box_sum(images: Tensor, window: int) -> Tensor:
-    """The sum over a window about each voxel, of which only what lies inside the image counts.
+    """Return the sum over a window about each voxel; voxels outside the image count as 0.
 
     One axis after the other, each a product with a matrix that has ones in a band about its diagonal: matrix
     products are so fast that this takes a third of the time of pooling, at sizes up to some hundred voxels.

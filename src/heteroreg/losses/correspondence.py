@@ -1,4 +1,4 @@
-"""AdaCS: a network that scores how far each voxel has a counterpart."""
+"""AdaCS: squared error weighted by a learned score of correspondence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from heteroreg.losses.smoothness import roughness
 
 
 def scorer_loss(score: Tensor, residual_square: Tensor, alpha: float, smoothing: float | Tensor) -> Tensor:
-    """E_Ω[Ŝ · r²] + α · E_Ω[(1 - Ŝ)²] + m · ‖∇Ŝ‖².
+    """Return E_Ω[Ŝ · r²] + α · E_Ω[(1 - Ŝ)²] + m · ‖∇Ŝ‖².
 
     The first term takes weight from what does not fit, the second keeps all from losing it. With m = 0 the best
     score is 1 - r²/(2α): a voxel whose residual reaches √(2α) counts nothing. With m, it is that map smoothed
@@ -61,7 +61,7 @@ class AdaCS(Objective):
         self.register_buffer("smoothing", torch.tensor(smoothing))
 
     def forward(self, moved: Tensor, fixed: Tensor, weighted: bool = True) -> Losses:
-        """The losses of a batch (N, 1, *shape); `variance` is that of the scorer."""
+        """Return the losses of a batch (N, 1, *shape); `variance` is that of the scorer."""
         still = moved.detach()
         score = self.scorer(still, fixed)
         residual = single(fixed) - single(still)

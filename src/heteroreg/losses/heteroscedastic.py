@@ -1,4 +1,4 @@
-"""Noise that differs from place to place: its likelihood, and the weights that follow from it.
+"""Noise that varies in space: its likelihood, and the weights that follow from it.
 
 Zhang et al., "Heteroscedastic Uncertainty Estimation Framework for Unsupervised Registration", MICCAI 2024.
 """
@@ -14,11 +14,11 @@ from torch import Tensor
 Keep = Literal["mean", "energy"]
 
 # The smallest signal² that counts, so that the logarithm of a zero image is finite. 1e-4 is 1 % of the range.
-EPSILON = 1e-4
+SMALLEST_POWER = 1e-4
 
 
 def gaussian_nll(moved: Tensor, fixed: Tensor, log_variance: Tensor, beta: float = 0.0) -> Tensor:
-    """The (β-)negative log-likelihood E_Ω[⌊σ̂^{2β}⌋ · ((I_f - Î_f)²/σ̂² + log σ̂²)].
+    """Return the (β-)negative log-likelihood E_Ω[⌊σ̂^{2β}⌋ · ((I_f - Î_f)²/σ̂² + log σ̂²)].
 
     β = 0 is the Gaussian likelihood. β = 0.5 keeps voxels of large variance from being neglected (Seitzer et
     al., ICLR 2022; the variance loss of the paper, eq. 4). ⌊·⌋ carries no gradient.
@@ -39,14 +39,14 @@ def gaussian_nll(moved: Tensor, fixed: Tensor, log_variance: Tensor, beta: float
 
 
 def foreground(moved: Tensor, fixed: Tensor) -> Tensor:
-    """Where either image is not zero, as a boolean tensor; all of an image where both are zero everywhere."""
+    """Return the mask of voxels where either image is not zero; all voxels if both images are zero everywhere."""
     mask = (moved != 0) | (fixed != 0)
     spatial = tuple(range(1, mask.ndim))
     return mask | ~mask.any(dim=spatial, keepdim=True)
 
 
 def local_power(image: Tensor, radius: int = 4) -> Tensor:
-    """The mean of I² over a window of 2 · radius + 1 voxels an axis: the signal's power nearby."""
+    """Return the mean of I² over a window of 2 · radius + 1 voxels an axis: the signal's power nearby."""
     pool = F.avg_pool2d if image.ndim == 4 else F.avg_pool3d
     return pool(image.square(), 2 * radius + 1, stride=1, padding=radius, count_include_pad=False)
 
@@ -54,7 +54,7 @@ def local_power(image: Tensor, radius: int = 4) -> Tensor:
 def relative_weight(
     log_variance: Tensor, mask: Tensor, gamma: float, power: Tensor | None = None, keep: Keep = "mean"
 ) -> Tensor:
-    """Weights (P/σ̂²)^γ, brought to one scale over the foreground of each image.
+    """Return weights (P/σ̂²)^γ, brought to one scale over the foreground of each image.
 
     The scale decides what λ, the balance between data and smoothness, means. `mean` divides by the mean weight,
     so that E[w] = 1. Then λ is that of MSE only where noise and motion are in the same places: the voxels that
@@ -75,7 +75,7 @@ def relative_weight(
     """
     log_weight = -log_variance.detach()
     if power is not None:
-        log_weight = log_weight + (power.detach() + EPSILON).log()
+        log_weight = log_weight + (power.detach() + SMALLEST_POWER).log()
     weight = _relative(gamma * log_weight, mask)
     share = mask.to(weight.dtype) if keep == "mean" else _relative(log_variance.detach(), mask)
     scale = _total(weight * share) / _total(share)
@@ -83,7 +83,7 @@ def relative_weight(
 
 
 def _relative(logarithm: Tensor, mask: Tensor) -> Tensor:
-    """exp of a map over its largest value in the mask of each image; 0 outside the mask."""
+    """Return exp of a map over its largest value in the mask of each image; 0 outside the mask."""
     inside = logarithm.masked_fill(~mask, -torch.inf)
     return torch.exp(inside - inside.amax(dim=tuple(range(1, mask.ndim)), keepdim=True))
 
@@ -93,7 +93,7 @@ def _total(values: Tensor) -> Tensor:
 
 
 def reference_weight(fixed: Tensor, log_variance: Tensor, gamma: float) -> Tensor:
-    """T((I_f/⌊σ̂_I⌋)^{2γ}) as published: min-max over the whole batch, then a sigmoid.
+    """Return T((I_f/⌊σ̂_I⌋)^{2γ}) as published: min-max over the whole batch, then a sigmoid.
 
     Every weight lies in [0.5, 0.731], so the data term counts about half of what it counts with MSE. A
     constant map, on which the published form gives NaN, becomes 0.5.

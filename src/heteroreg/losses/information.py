@@ -1,4 +1,4 @@
-"""Mutual information: alike are images of which one tells the intensities of the other."""
+"""Mutual information: images are similar if one predicts the other's intensities."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BINS = 32
 
 
 def mutual_information(moved: Tensor, fixed: Tensor, bins: int = BINS, ratio: float = 1.0) -> Tensor:
-    """The mutual information in nats of the intensities of two images, the mean over the images.
+    """Return the mutual information in nats of the intensities of two images, the mean over the images.
 
     Each voxel counts in every bin, by a Gaussian window about its intensity (Parzen) that adds up to 1 over the
     bins. The bins lie at 0, 1/(B - 1), …, 1, intensities are clamped to [0, 1]:
@@ -80,7 +80,7 @@ class _MutualInformation(torch.autograd.Function):
 
 
 def _window(positions: Tensor, centres: Tensor, ratio: float) -> Tensor:
-    """The weights (B, V) of voxels at positions (V) in the bins."""
+    """Return the weights (B, V) of voxels at positions (V) in the bins."""
     # -(x - c)²/2 without -x²/2, which all bins share; about the middle, where the numbers are smallest.
     middle = (len(centres) - 1) / 2
     centred = (centres - middle)[:, None] / ratio**2
@@ -89,11 +89,11 @@ def _window(positions: Tensor, centres: Tensor, ratio: float) -> Tensor:
 
 
 def _slope(window: Tensor, by: Tensor, centres: Tensor) -> Tensor:
-    """Σ_k by_k · w_k · (c_k - m) for each voxel; overwrites `by` (B, V)."""
+    """Return Σ_k by_k · w_k · (c_k - m) for each voxel; overwrites `by` (B, V)."""
     product = by.mul_(window)
     return centres @ product - (centres @ window) * product.sum(0)
 
 
 def _log(share: Tensor) -> Tensor:
-    """The logarithm, finite where a share is so small that it became 0."""
+    """Return the logarithm, finite if a share has underflowed to 0."""
     return share.clamp(min=torch.finfo(share.dtype).tiny).log()

@@ -1,4 +1,4 @@
-"""How far the estimated distribution of a velocity is from a smooth prior: the regulariser of VoxelMorph-diff.
+"""Divergence of a distribution of velocities from a smooth prior: the regulariser of VoxelMorph-diff.
 
 Dalca, Balakrishnan, Guttag and Sabuncu, "Unsupervised learning of probabilistic diffeomorphic registration for
 images and surfaces", MedIA 2019, eq. 9.
@@ -18,7 +18,7 @@ IMAGE_SD = 0.02
 
 
 def grid_degree(shape: Sequence[int], like: Tensor) -> Tensor:
-    """D, the number of neighbours that each voxel of a grid has: 2·d inside, one less for each border it lies at.
+    """Return D, the number of neighbours of each voxel of a grid: 2·d inside, one less for each border it lies at.
 
     Args:
         shape: Voxels along each of d axes; an axis of one voxel has no neighbours.
@@ -36,7 +36,7 @@ def grid_degree(shape: Sequence[int], like: Tensor) -> Tensor:
 
 
 def variance_divergence(log_variance: Tensor, smoothness_weight: float) -> Tensor:
-    """The part of the divergence that concerns the variance: ½·d·mean(λ·D·σ_z² - log σ_z²).
+    """Return the part of the divergence that concerns the variance: ½·d·mean(λ·D·σ_z² - log σ_z²).
 
     Least where σ_z² = 1/(λ·D): a stiffer prior allows less spread, most of it at the border.
 
@@ -53,7 +53,7 @@ def variance_divergence(log_variance: Tensor, smoothness_weight: float) -> Tenso
 
 
 def mean_divergence_weight(dims: int, smoothness_weight: float) -> float:
-    """What `smoothness` of the mean velocity counts in the divergence: d·λ/8.
+    """Return the weight of `smoothness` of the mean velocity in the divergence, d·λ/8.
 
     The divergence has ½·d·λ·½·(mean over the axes of mean((∂μ)²)), and `smoothness` is twice that mean.
     """
@@ -75,7 +75,7 @@ def scaled_mean_weight(dims: int, smoothness: float) -> float:
 
 
 def kullback_leibler(mean: Tensor, log_variance: Tensor, smoothness_weight: float) -> Tensor:
-    """KL(q‖p) but for a constant, of q = N(μ, diag σ_z²) and a prior p whose precision is λ(D - A).
+    """Return KL(q‖p) up to a constant, for q = N(μ, diag σ_z²) and a prior p whose precision is λ(D - A).
 
     D - A is the Laplacian of the voxels' grid, so that the prior asks for smooth velocities alone:
 

@@ -1,4 +1,4 @@
-"""Objectives: from (moved, fixed) to the losses of the two estimators. Usable in any training loop."""
+"""Objectives: map (moved, fixed) to the losses of the two estimators, in any training loop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from heteroreg.losses.base import Losses, Objective
-from heteroreg.losses.correlation import EPSILON, WINDOW, local_correlation
+from heteroreg.losses.correlation import VARIANCE_EPSILON, WINDOW, local_correlation
 from heteroreg.losses.heteroscedastic import (
     Keep,
     foreground,
@@ -24,15 +24,21 @@ Signal = Literal["none", "fixed", "local"]
 
 
 class MeanSquaredError(Objective):
-    """E_Ω[(I_f - Î_f)²]: noise taken to be the same everywhere."""
+    """Mean squared error, E_Ω[(I_f - Î_f)²]: assumes the same noise everywhere.
+
+    Examples:
+        >>> import torch
+        >>> MeanSquaredError()(torch.zeros(1, 1, 16, 16), torch.full((1, 1, 16, 16), 2.0)).displacement
+        tensor(4.)
+    """
 
     def forward(self, moved: Tensor, fixed: Tensor, weighted: bool = True) -> Losses:  # noqa: ARG002
-        """The loss of a batch (N, 1, *shape)."""
+        """Return the loss of a batch (N, 1, *shape)."""
         return Losses(mean_squared_error(moved, fixed))
 
 
 class Charbonnier(Objective):
-    """A loss that large residuals enter by their size, not its square; see `charbonnier`.
+    """Robust loss, linear in large residuals; see `charbonnier`.
 
     Args:
         scale: ε.
@@ -43,29 +49,29 @@ class Charbonnier(Objective):
         self.scale = scale
 
     def forward(self, moved: Tensor, fixed: Tensor, weighted: bool = True) -> Losses:  # noqa: ARG002
-        """The loss of a batch (N, 1, *shape)."""
+        """Return the loss of a batch (N, 1, *shape)."""
         return Losses(charbonnier(moved, fixed, self.scale))
 
 
 class LocalCorrelation(Objective):
-    """1 - E_Ω[cc], with cc the squared local correlation; see `local_correlation`.
+    """Local correlation loss, 1 - E_Ω[cc]; see `local_correlation`.
 
     Args:
         window: Voxels of the window along each axis; odd.
         epsilon: ε.
     """
 
-    def __init__(self, window: int = WINDOW, epsilon: float = EPSILON) -> None:
+    def __init__(self, window: int = WINDOW, epsilon: float = VARIANCE_EPSILON) -> None:
         super().__init__()
         self.window, self.epsilon = window, epsilon
 
     def forward(self, moved: Tensor, fixed: Tensor, weighted: bool = True) -> Losses:  # noqa: ARG002
-        """The loss of a batch (N, 1, *shape)."""
+        """Return the loss of a batch (N, 1, *shape)."""
         return Losses(1 - local_correlation(moved, fixed, self.window, self.epsilon))
 
 
 class MutualInformation(Objective):
-    """-MI; see `mutual_information`.
+    """Negative mutual information; see `mutual_information`.
 
     Args:
         bins: Bins of each image.
@@ -77,12 +83,12 @@ class MutualInformation(Objective):
         self.bins, self.ratio = bins, ratio
 
     def forward(self, moved: Tensor, fixed: Tensor, weighted: bool = True) -> Losses:  # noqa: ARG002
-        """The loss of a batch (N, 1, *shape)."""
+        """Return the loss of a batch (N, 1, *shape)."""
         return Losses(-mutual_information(moved, fixed, self.bins, self.ratio))
 
 
 class JointLikelihood(Objective):
-    """The (β-)NLL, by which displacement and variance estimator are trained together.
+    """The (β-)NLL, which trains displacement and variance estimator jointly.
 
     Args:
         variance_estimator: Maps (moved, fixed) to log σ̂_I².
@@ -95,7 +101,7 @@ class JointLikelihood(Objective):
         self.beta = beta
 
     def forward(self, moved: Tensor, fixed: Tensor, weighted: bool = True) -> Losses:  # noqa: ARG002
-        """The loss of a batch (N, 1, *shape); its gradient reaches both estimators."""
+        """Return the loss of a batch (N, 1, *shape); its gradient reaches both estimators."""
         log_variance = self.variance_estimator(moved, fixed)
         weight = ((self.beta - 1) * log_variance.detach()).exp()
         return Losses(gaussian_nll(moved, fixed, log_variance, self.beta), None, log_variance.detach(), weight)
@@ -118,6 +124,14 @@ class CollaborativeLoss(Objective):
         normalisation: T. `relative`: mean 1 over the foreground of each image. `balanced`: such that the expected
             data term of each image is as large as with MSE. `reference`: as published.
         signal: P. `fixed`: I_f², as in the paper. `local`: its mean over a window. `none`: 1.
+
+    Examples:
+        >>> import torch
+        >>> from heteroreg.networks import CoarseVariance
+        >>> objective = CollaborativeLoss(CoarseVariance(dims=2))  # the defaults of the method `hetero`
+        >>> losses = objective(*torch.rand(2, 1, 1, 32, 32))
+        >>> losses.weight.shape, losses.variance.requires_grad
+        (torch.Size([1, 1, 32, 32]), True)
     """
 
     def __init__(
@@ -136,7 +150,7 @@ class CollaborativeLoss(Objective):
         self.signal = signal
 
     def forward(self, moved: Tensor, fixed: Tensor, weighted: bool = True) -> Losses:
-        """The losses of a batch (N, 1, *shape); `weighted=False` takes weight 1, as in a warm start."""
+        """Return the losses of a batch (N, 1, *shape); `weighted=False` takes weight 1, as in a warm start."""
         still = moved.detach()
         log_variance = self.variance_estimator(still, fixed)
         weight = self.weight(still, fixed, log_variance) if weighted else None
@@ -148,7 +162,7 @@ class CollaborativeLoss(Objective):
         )
 
     def weight(self, moved: Tensor, fixed: Tensor, log_variance: Tensor) -> Tensor:
-        """The weight of each voxel (N, 1, *shape), without gradient."""
+        """Return the weight of each voxel (N, 1, *shape), without gradient."""
         if self.normalisation == "reference":
             return reference_weight(fixed, log_variance, self.gamma)
         power = None

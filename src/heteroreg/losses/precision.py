@@ -1,4 +1,4 @@
-"""In what precision statistics are computed."""
+"""Precision of statistics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def single(image: Tensor) -> Tensor:
-    """The image in float32, unless it has more digits already.
+    """Return the image in float32, or as it is if it has more digits.
 
     Sums over windows and whole images lose everything in the 8 bits of bfloat16.
     """

@@ -1,4 +1,4 @@
-"""How rough a velocity is."""
+"""Roughness of a velocity."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from torch import Tensor
 
 
 def smoothness(velocity: Tensor, weight: Tensor | None = None) -> Tensor:
-    """‖∇v‖²: the mean of squared forward differences, averaged over the axes, times 2.
+    """Return ‖∇v‖²: the mean of squared forward differences, averaged over the axes, times 2.
 
     The factor is the published one: the velocity lies on a grid of half the resolution. λ multiplies this.
 
     Args:
         velocity: v (N, d, *shape) in voxels.
-        weight: How much each place counts (k·N, 1, *fine), on the grid of the images; 1 everywhere where it is
-            left out. The velocity belongs to both directions of a pair: where there are k maps of each, one after
-            the other, their mean counts. It is averaged over the area of each voxel of the velocity's grid.
+        weight: Weight of each place (k·N, 1, *fine), on the grid of the images; 1 everywhere by default. The
+            velocity belongs to both directions of a pair: of k maps of each, one after the other, the mean counts.
+            It is averaged over the area of each voxel of the velocity's grid.
 
     Returns:
         A scalar; an axis of one voxel counts 0.
@@ -28,7 +28,7 @@ def smoothness(velocity: Tensor, weight: Tensor | None = None) -> Tensor:
 
 
 def roughness(field: Tensor, weight: Tensor | None = None) -> Tensor:
-    """The mean of squared forward differences, averaged over the axes.
+    """Return the mean of squared forward differences, averaged over the axes.
 
     Args:
         field: (N, C, *shape).

@@ -22,7 +22,7 @@ class TotalLoss:
         weight: λ as it counts in the loss.
         uncertainty: R, from log σ_z² (N, d, *coarse) to a scalar; None for methods without it.
 
-    Example:
+    Examples:
         >>> import torch
         >>> velocity = torch.tensor([[[[0.0, 1.0], [0.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]]])
         >>> terms = TotalLoss(weight=0.1).terms(Losses(torch.tensor(2.0)), velocity)

@@ -1,4 +1,4 @@
-"""Somebody else's network in the place of the U-Net."""
+"""A network from elsewhere in place of the U-Net."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Backbone(nn.Module):
         self.full = full
 
     def forward(self, images: Tensor) -> Tensor:
-        """The features of images (N, 2, *shape).
+        """Return the features of images (N, 2, *shape).
 
         Raises:
             ValueError: They are not what was announced.

@@ -18,7 +18,7 @@ class DisplacementNetwork(nn.Module):
         correlation: Voxels of the velocity over which the noise of a sample is correlated, for networks with an
             uncertainty of the displacement; see `correlated`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from heteroreg.networks import displacement_of

@@ -14,11 +14,11 @@ CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: n
 CONVOLVED = {2: F.conv2d, 3: F.conv3d}
 TRANSPOSED = {2: F.conv_transpose2d, 3: F.conv_transpose3d}
 POOLINGS = {2: F.max_pool2d, 3: F.max_pool3d}
-FEW = 4  # voxels along an axis below which a 3D convolution stays in the precision of its weights
+FEW_VOXELS = 4  # voxels along an axis below which a 3D convolution stays in the precision of its weights
 
 
 def last(features: Tensor) -> Tensor:
-    """The features with the channels last in memory."""
+    """Return the features with the channels last in memory."""
     # In an exported graph the layout has no meaning, and the exporter does not know it.
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return features
@@ -26,7 +26,7 @@ def last(features: Tensor) -> Tensor:
 
 
 def output_layer(dims: int, features: int, outputs: int, sd: float, bias: float = 0.0) -> nn.Conv2d | nn.Conv3d:
-    """The last convolution of a network, of width 3: it begins with next to nothing but its bias.
+    """Return the last convolution of a network, of width 3, with small initial weights.
 
     Args:
         dims: 2 or 3.
@@ -65,12 +65,12 @@ class Convolution(nn.Sequential):
         return convolution.weight, convolution.bias
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, outputs, *shape) of features (N, inputs, *shape)."""
+        """Return (N, outputs, *shape) for features (N, inputs, *shape)."""
         result: Tensor = self[1](self._convolved(features))
         return result
 
     def pooled(self, features: Tensor) -> Tensor:
-        """The same followed by max-pooling (N, outputs, *shape / 2), pooled before it is activated.
+        """Return the same followed by max-pooling (N, outputs, *shape / 2), pooled before it is activated.
 
         The activation rises everywhere, so that the order changes nothing but the work: 1/2^d of the activations.
         """
@@ -83,7 +83,7 @@ class Convolution(nn.Sequential):
             return result
 
     def joined(self, coarse: Tensor, fine: Tensor) -> Tensor:
-        """The same of coarse features, upsampled by nearest neighbours, joined with fine ones (N, B, *shape).
+        """Return the same for coarse features, upsampled by nearest neighbours and joined with fine ones.
 
         The same as `self(cat([interpolate(coarse, scale_factor=2), fine]))` but for rounding. A kernel of width
         3 sees only two coarse voxels along each axis of an upsampled image, so that its weights can be added up
@@ -99,11 +99,11 @@ class Convolution(nn.Sequential):
             return activated
 
     def keep(self, inner: int) -> None:
-        """Keeps what `joined` makes of the weights for so many coarse features; they must not change any more."""
+        """Keep the kernels of `joined` for `inner` coarse features; the weights must not change afterwards."""
         self._kept = self._split(inner)
 
     def _split(self, inner: int) -> tuple[Tensor, Tensor]:
-        """The weights of a transposed convolution for the coarse features, and those for the fine ones."""
+        """Return the weights of a transposed convolution for the coarse features, and those for the fine ones."""
         dims, weight = self.dims, self.weight_and_bias[0]
         kernel = weight[:, :inner]
         for axis in range(dims):
@@ -118,21 +118,21 @@ class Convolution(nn.Sequential):
 
 
 def convolutions(modules: nn.ModuleList) -> list[Convolution]:
-    """The convolutions that a list holds, as what they are to a type checker."""
+    """Return the convolutions of a list, typed."""
     return cast("list[Convolution]", list(modules))
 
 
 def exact_if_small(shape: torch.Size, device: torch.device) -> AbstractContextManager[Any]:
-    """Keeps autocast away from 3D convolutions over few voxels.
+    """Keep autocast away from 3D convolutions over few voxels.
 
     oneDNN's bfloat16 gradient of their weights is wrong by orders of magnitude where an axis has two voxels, and
     writes where it should not (PyTorch 2.13 on CPUs). So few voxels cost nothing in float32.
     """
     # First whether autocast is on at all: in an export it is not, and there sizes cannot be compared.
-    small = torch.is_autocast_enabled(device.type) and len(shape) == 3 and min(shape) < FEW
+    small = torch.is_autocast_enabled(device.type) and len(shape) == 3 and min(shape) < FEW_VOXELS
     return torch.autocast(device.type, enabled=False) if small else nullcontext()
 
 
 def _precision(layer: Convolution, features: Tensor) -> torch.dtype:
-    """What the features have to be for the weights: autocast sees to it itself where it is on."""
+    """Return the type of features that the weights take; autocast, if it is on, converts them itself."""
     return features.dtype if torch.is_autocast_enabled(features.device.type) else layer.weight_and_bias[0].dtype

@@ -1,4 +1,4 @@
-"""What a displacement estimator returns."""
+"""The result of a displacement estimator."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def displacement_of(
     sampled: bool = False,
     correlation: float = 0.0,
 ) -> Displacement:
-    """Halves a velocity, unless it is so coarse already, integrates it both ways, and brings it to full resolution.
+    """Halve a velocity, unless it is that coarse already, integrate it both ways, and resample to full resolution.
 
     Args:
         velocity: (N, d, *any) in voxels of its own grid.
@@ -66,7 +66,7 @@ def displacement_of(
 
 
 def tempered(raw: Tensor) -> Tensor:
-    """The logarithm of 1 + ELU(raw): log σ² = raw below 0, and σ² = 1 + raw above.
+    """Return the logarithm of 1 + ELU(raw): log σ² = raw below 0, and σ² = 1 + raw above.
 
     A variance that is the exponential of what a network says goes up by orders of magnitude in a few updates, and
     one such gradient keeps Adam's steps small for hundreds of updates after. Above 1 voxel, where no estimate
@@ -79,13 +79,13 @@ def tempered(raw: Tensor) -> Tensor:
 
 
 def sample_of(mean: Tensor, log_variance: Tensor, correlation: float) -> Tensor:
-    """A sample of the distribution, with noise from PyTorch's own generator of the device."""
+    """Return a sample of the distribution, with noise from PyTorch's own generator of the device."""
     noise = torch.randn_like(mean)
     return reparameterised(mean, log_variance, correlated(noise, [correlation] * (noise.ndim - 2)))
 
 
 def correlated(noise: Tensor, lengths: Sequence[float]) -> Tensor:
-    """Noise that is alike nearby, of independent noise; each value keeps the variance 1.
+    """Correlate independent noise in space; each value keeps the variance 1.
 
     Errors of a displacement are smooth. Independent noise is not: it averages out over a region, so that nothing
     that is summed over one, such as a volume, seems uncertain. Along each axis with a length L the noise is
@@ -108,7 +108,7 @@ def correlated(noise: Tensor, lengths: Sequence[float]) -> Tensor:
 
 
 def reparameterised(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
-    """A sample of N(μ, σ_z²), μ + σ_z·ε: differentiable in both (Kingma & Welling, ICLR 2014).
+    """Return a sample of N(μ, σ_z²), μ + σ_z·ε: differentiable in both (Kingma & Welling, ICLR 2014).
 
     Args:
         mean: μ (N, d, *coarse).
@@ -119,7 +119,7 @@ def reparameterised(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor
 
 
 def integrated(velocity: Tensor, shape: Sequence[int], int_steps: int) -> tuple[Tensor, Tensor]:
-    """The forward and the backward displacement (N, d, *shape) of a velocity (N, d, *coarse)."""
+    """Return the forward and the backward displacement (N, d, *shape) of a velocity (N, d, *coarse)."""
     # One pass for both directions: the integral of -v is the inverse of that of v.
     both = resize_displacement(integrate(torch.cat([velocity, -velocity]), int_steps), shape)
     n = velocity.shape[0]  # `len` would be a fixed number in an exported graph

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def draw_kept(rate: float, blocks: int, branches: int, batch: int, device: torch.device) -> Tensor:
-    """What to multiply branches with: 0 with the probability r of their block, otherwise 1 / (1 - r).
+    """Draw the factors of branches: 0 with the probability r of their block, otherwise 1 / (1 - r).
 
     r rises linearly from 0 at the first block to the rate at the last. The mean is 1, so that nothing changes
     when all are kept, in evaluation (Huang et al., *Deep Networks with Stochastic Depth*, ECCV 2016; scaled as
@@ -32,5 +32,5 @@ def draw_kept(rate: float, blocks: int, branches: int, batch: int, device: torch
 
 
 def dropped(branch: Tensor, kept: Tensor | None) -> Tensor:
-    """A branch (N, …) multiplied with N numbers of `draw_kept`; as it is where there are none."""
+    """Multiply a branch (N, …) with N numbers of `draw_kept`, if there are any."""
     return branch if kept is None else branch * kept.view(-1, *[1] * (branch.ndim - 1)).to(branch.dtype)

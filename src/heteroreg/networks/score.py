@@ -1,4 +1,4 @@
-"""A scorer: how far does each voxel have a counterpart in the other image?"""
+"""The scorer of AdaCS: the degree to which each voxel has a counterpart in the other image."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ class UNetScore(UNetMap):
         super().__init__(dims, initial)
 
     def forward(self, moved: Tensor, fixed: Tensor) -> Tensor:
-        """Ŝ (N, 1, *shape) in [0, 1] of two images (N, 1, *shape)."""
+        """Return Ŝ (N, 1, *shape) in [0, 1] of two images (N, 1, *shape)."""
         return torch.sigmoid(self.values(moved, fixed))

@@ -24,7 +24,7 @@ INITIAL_SD = 0.02
 
 
 class Windows(NamedTuple):
-    """How a grid of tokens is cut into windows.
+    """A partition of a grid of tokens into windows.
 
     Attributes:
         grid: Tokens along each axis.
@@ -38,26 +38,26 @@ class Windows(NamedTuple):
 
     @classmethod
     def of(cls, grid: Sequence[int], window: int, shifted: bool) -> Windows:
-        """Windows of a width, or of the whole axis where that is shorter: then nothing is shifted along it."""
+        """Return windows of a width, or of the whole axis if that is shorter; nothing is then shifted along it."""
         size = tuple(min(n, window) for n in grid)
         return cls(tuple(grid), size, tuple(window // 2 if shifted and n > window else 0 for n in grid))
 
     @property
     def padding(self) -> tuple[int, ...]:
-        """Tokens to be added at the far end of each axis, so that windows fill it."""
+        """Number of tokens to add at the far end of each axis, so that windows fill it."""
         return tuple(-n % width for n, width in zip(self.grid, self.size, strict=True))
 
     def cut(self, tokens: Tensor) -> Tensor:
-        """The windows (N, *counts, tokens of a window, C) of tokens (N, *grid, C)."""
+        """Return the windows (N, *counts, tokens of a window, C) of tokens (N, *grid, C)."""
         if any(self.padding):
             tokens = F.pad(tokens, [0, 0, *chain.from_iterable((0, more) for more in reversed(self.padding))])
         if any(self.shift):
             tokens = tokens.roll([-by for by in self.shift], self._axes)
-        return split(tokens, self.size)
+        return blocks_of(tokens, self.size)
 
     def put_together(self, windows: Tensor) -> Tensor:
-        """Tokens (N, *grid, C) of the windows that `cut` made."""
-        tokens = join(windows, self.size)
+        """Return tokens (N, *grid, C) from the windows that `cut` made."""
+        tokens = tokens_of(windows, self.size)
         if any(self.shift):
             tokens = tokens.roll(self.shift, self._axes)
         if any(self.padding):
@@ -65,7 +65,7 @@ class Windows(NamedTuple):
         return tokens
 
     def mask(self, device: torch.device) -> Tensor | None:
-        """What to add to the logits (windows, 1, tokens, tokens): 0, or -∞ where one may not attend the other.
+        """Return the mask that is added to the logits (windows, 1, tokens, tokens): 0, or -∞ between tokens apart.
 
         Rolling brings tokens from both ends of an axis into one window. They attend each other only if they are
         neighbours before: if they lie in the same window of the plane, shifted and without end. And none attends
@@ -89,17 +89,17 @@ def _mask(windows: Windows, device: torch.device) -> Tensor:
 
 
 def _numbers(position: Tensor, n: int | Tensor, width: int, by: int | Tensor) -> Tensor:
-    """Of each position along an axis that of its window, for all windows differ, and for padding another."""
+    """Return the number of the window of each position along an axis; padding has a number of its own."""
     return 2 * (torch.div(position - by, width, rounding_mode="floor") + 1) + (position >= n)
 
 
 def _apart(numbers: Sequence[Tensor], size: Sequence[int]) -> Tensor:
-    """0, or -∞ between tokens of a window whose numbers differ along an axis: (windows, 1, tokens, tokens)."""
+    """Return (windows, 1, tokens, tokens): 0, or -∞ between tokens of a window with different numbers."""
     labels = torch.zeros(1, *(1 for _ in numbers), 1, dtype=torch.long)
     for axis, number in enumerate(numbers):
         shape = [-1 if other == axis else 1 for other in range(len(numbers))]
         labels = labels * (number.max() + 1) + number.view(1, *shape, 1)
-    labels = split(labels, size).flatten(0, -3).squeeze(-1)
+    labels = blocks_of(labels, size).flatten(0, -3).squeeze(-1)
     apart = labels[:, None, :, None] != labels[:, None, None, :]
     return torch.zeros(apart.shape).masked_fill(apart, -math.inf)
 
@@ -123,29 +123,29 @@ class OpenWindows:
     shifted: bool
 
     def _axis(self, n: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The number of tokens, the shift, and where each token of the padded and rolled axis was before."""
+        """Return the number of tokens, the shift, and where each token of the padded and rolled axis was before."""
         length = torch.arange(n).max() + 1
         by = (length > width) * (width // 2 if self.shifted else 0)
         position = torch.arange((n + width - 1) // width * width)
         return length, by, torch.remainder(position + by, position.max() + 1)
 
     def cut(self, tokens: Tensor) -> Tensor:
-        """As `Windows.cut`. What padding holds does not matter: it is masked."""
+        """See `Windows.cut`; values of the padding are masked later."""
         for axis, (n, width) in enumerate(zip(self.grid, self.size, strict=True), start=1):
             length, _, place = self._axis(n, width)
             tokens = tokens.index_select(axis, torch.minimum(place, length - 1))
-        return split(tokens, self.size)
+        return blocks_of(tokens, self.size)
 
     def put_together(self, windows: Tensor) -> Tensor:
-        """As `Windows.put_together`."""
-        tokens = join(windows, self.size)
+        """See `Windows.put_together`."""
+        tokens = tokens_of(windows, self.size)
         for axis, (n, width) in enumerate(zip(self.grid, self.size, strict=True), start=1):
             _, by, place = self._axis(n, width)
             tokens = tokens.index_select(axis, torch.remainder(torch.arange(n) - by, place.max() + 1))
         return tokens
 
     def mask(self, device: torch.device) -> Tensor:
-        """As `Windows.mask`."""
+        """See `Windows.mask`."""
         numbers = []
         for n, width in zip(self.grid, self.size, strict=True):
             length, by, place = self._axis(n, width)
@@ -154,14 +154,14 @@ class OpenWindows:
 
 
 def windows_of(grid: Sequence[int], window: int, shifted: bool) -> Windows | OpenWindows:
-    """The windows of a grid of tokens; see `Windows.of`."""
+    """Return the windows of a grid of tokens; see `Windows.of`."""
     if not all(isinstance(n, int) for n in grid):
         return OpenWindows(tuple(grid), (window,) * len(grid), shifted)
     return Windows.of(grid, window, shifted)
 
 
-def split(tokens: Tensor, size: Sequence[int]) -> Tensor:
-    """Blocks of neighbours (N, *counts, product of size, C) of tokens (N, *grid, C); the size divides the grid."""
+def blocks_of(tokens: Tensor, size: Sequence[int]) -> Tensor:
+    """Return blocks of neighbours (N, *counts, product of size, C) of tokens; the size divides their grid."""
     batch, *grid, features = tokens.shape
     dims = len(grid)
     counts = [n // width for n, width in zip(grid, size, strict=True)]
@@ -170,8 +170,8 @@ def split(tokens: Tensor, size: Sequence[int]) -> Tensor:
     return tokens.reshape(batch, *pairs, features).permute(order).reshape(batch, *counts, math.prod(size), features)
 
 
-def join(blocks: Tensor, size: Sequence[int]) -> Tensor:
-    """Tokens (N, *grid, C) of the blocks that `split` made."""
+def tokens_of(blocks: Tensor, size: Sequence[int]) -> Tensor:
+    """Return tokens (N, *grid, C) from the blocks that `blocks_of` made."""
     batch, *counts, _, features = blocks.shape
     dims = len(counts)
     grid = [count * width for count, width in zip(counts, size, strict=True)]
@@ -199,7 +199,7 @@ class WindowAttention(nn.Module):
         nn.init.trunc_normal_(self.bias, std=INITIAL_SD)
 
     def forward(self, tokens: Tensor, windows: Windows | OpenWindows) -> Tensor:
-        """(N, *counts, tokens of a window, C) of windows of that shape."""
+        """Return (N, *counts, tokens of a window, C) of windows of that shape."""
         batch, *counts, length, features = tokens.shape
         count = math.prod(counts)
         qkv = self.qkv(tokens).view(batch, count, length, 3, self.heads, features // self.heads)
@@ -215,7 +215,7 @@ class WindowAttention(nn.Module):
         return result
 
     def relative_bias(self, size: Sequence[int]) -> Tensor:
-        """b(i - j) (heads, tokens, tokens) for tokens i and j of a window of that size.
+        """Return b(i - j) (heads, tokens, tokens) for tokens i and j of a window of that size.
 
         The bias is kept for i - j from -(window - 1) to window - 1; a smaller window needs the middle of it. Along
         an axis, row i takes the `width` values up to that of i - 0, in reverse: no table of indices is needed.
@@ -253,7 +253,7 @@ class SwinBlock(nn.Module):
         )
 
     def forward(self, tokens: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Tokens (N, *grid, C) of tokens of that shape.
+        """Return tokens (N, *grid, C) for tokens of that shape.
 
         Args:
             tokens: (N, *grid, C).
@@ -269,7 +269,7 @@ class SwinBlock(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Halves the grid: the features of 2^d neighbours, normalised, become twice the features of one.
+    """A layer that halves the grid: the features of 2^d neighbours, normalised, become twice the features of one.
 
     Args:
         dims: 2 or 3.
@@ -282,8 +282,8 @@ class PatchMerging(nn.Module):
         self.reduction = nn.Linear(2**dims * features, 2 * features, bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (N, *grid / 2, 2C) of tokens (N, *grid, C), with a grid of even sides."""
-        neighbours = split(tokens, [2] * (tokens.ndim - 2)).flatten(-2)
+        """Return tokens (N, *grid / 2, 2C) for tokens (N, *grid, C), with a grid of even sides."""
+        neighbours = blocks_of(tokens, [2] * (tokens.ndim - 2)).flatten(-2)
         reduced: Tensor = self.reduction(self.norm(neighbours))
         # What the blocks add to keeps all its digits.
         return reduced.to(self.reduction.weight.dtype)
@@ -336,15 +336,15 @@ class Swin(nn.Module):
 
     @property
     def multiple(self) -> int:
-        """What the sides of images have to be multiples of."""
+        """Number of which the sides of images must be multiples."""
         return self.patch << len(self.depths) - 1
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """The features (N, C, *grid) after each stage, from the finest, of images (N, inputs, *shape).
+        """Return the features (N, C, *grid) after each stage, from the finest, of images (N, inputs, *shape).
 
         The sides of the images have to be multiples of `multiple`.
         """
-        patches = split(images.movedim(1, -1), [self.patch] * (images.ndim - 2)).flatten(-2)
+        patches = blocks_of(images.movedim(1, -1), [self.patch] * (images.ndim - 2)).flatten(-2)
         tokens = self.embedding_norm(self.embedding(patches).to(self.embedding.weight.dtype))
         blocks = iter(self.blocks)
         kept: Iterator[Tensor | None] = repeat(None)

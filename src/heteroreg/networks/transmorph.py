@@ -39,7 +39,7 @@ class NormalisedConvolution(nn.Module):
         self.convolution = CONVOLUTIONS[dims](inputs, outputs, 3, padding=1, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, outputs, *shape) of features (N, inputs, *shape), of two voxels or more."""
+        """Return (N, outputs, *shape) of features (N, inputs, *shape), of two voxels or more."""
         with exact_if_small(features.shape[2:], features.device):
             convolved = self.convolution(features)
         with torch.autocast(features.device.type, enabled=False):
@@ -65,7 +65,7 @@ class Upward(nn.Module):
         )
 
     def forward(self, features: Tensor, skip: Tensor) -> Tensor:
-        """(N, outputs, *shape) of features (N, inputs, *shape / 2) and a skip (N, outputs, *shape)."""
+        """Return (N, outputs, *shape) of features (N, inputs, *shape / 2) and a skip (N, outputs, *shape)."""
         upsampled = F.interpolate(features, size=skip.shape[2:], mode=self.mode, align_corners=False)
         result: Tensor = self.layers(torch.cat([upsampled, skip], dim=1))
         return result
@@ -119,7 +119,7 @@ class TransMorph(DisplacementNetwork):
         channels_last(self, dims)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Displacement:
-        """The displacement between two images (N, 1, *shape), scaled to [0, 1], at least 16 voxels an axis.
+        """Return the displacement between two images (N, 1, *shape), scaled to [0, 1], at least 16 voxels an axis.
 
         Raises:
             ValueError: The images differ in shape or are smaller.
@@ -146,7 +146,7 @@ class TransMorph(DisplacementNetwork):
             return Displacement(output, drawn, -drawn, log_variance)
 
     def _features(self, images: Tensor) -> Tensor:
-        """Features (N, C, *shape), or half of the shape rounded up, of images (N, 2, *shape)."""
+        """Return features (N, C, *shape), or half of the shape rounded up, of images (N, 2, *shape)."""
         shape = [(n + 1) // 2 if self.coarse else n for n in images.shape[2:]]
         images = pad_to_multiple(images, self.encoder.multiple)
         features, *skips = reversed(self.encoder(images))

@@ -13,7 +13,7 @@ from heteroreg.networks.convolution import CHANNELS_LAST, POOLINGS, Convolution,
 
 
 def channels_last(module: nn.Module, dims: int) -> None:
-    """Lays the weights out with the channels last: twice as fast on CPUs and on tensor cores."""
+    """Lay the weights out with the channels last: twice as fast on CPUs and on tensor cores."""
     for parameter in module.parameters():
         if parameter.ndim == dims + 2:
             parameter.data = parameter.data.contiguous(memory_format=CHANNELS_LAST[dims])
@@ -63,7 +63,7 @@ class UNet(nn.Module):
         channels_last(self, dims)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (N, features, *shape), or half of the shape rounded up, of images (N, inputs, *shape)."""
+        """Return features (N, features, *shape), or half of the shape rounded up, of images (N, inputs, *shape)."""
         shape = [(n + 1) // 2 if self.coarse else n for n in images.shape[2:]]
         features = last(pad_to_multiple(images, 2 ** len(self.encoder)))
         levels = []
@@ -83,21 +83,21 @@ class UNet(nn.Module):
         return crop_to(features, shape)
 
     def keep_kernels(self) -> None:
-        """Makes once what every pass makes of the weights; they must not change any more."""
+        """Make the kernels of every pass once; the weights must not change afterwards."""
         before = convolutions(self.decoder)[0]
         for layer in self._after_first()[0]:
             layer.keep(before.weight_and_bias[0].shape[0])
             before = layer
 
     def _after_first(self) -> tuple[list[Convolution], list[Convolution]]:
-        """The convolutions after the first of the decoder: those that join features, and those that do not."""
+        """Return the convolutions after the first of the decoder: those that join features, and the rest."""
         joining = len(self.decoder) - 1 if self.coarse else len(self.decoder)
         after = [*convolutions(self.decoder)[1:], *convolutions(self.final)]
         return after[:joining], after[joining:]
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
-    """Pads the far end of every axis to a multiple by repeating the edge."""
+    """Pad the far end of every axis to a multiple by repeating the edge."""
     # In a trace, for an export, sizes are no numbers: what there is to pad is known only when it runs.
     padding = [p for n in reversed(images.shape[2:]) for p in (0, (n + multiple - 1) // multiple * multiple - n)]
     needless = all(isinstance(p, int) and not p for p in padding)
@@ -105,6 +105,6 @@ def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
 
 
 def crop_to(images: Tensor, shape: Sequence[int]) -> Tensor:
-    """Takes what `pad_to_multiple` added away again."""
+    """Remove what `pad_to_multiple` added."""
     index: list[Any] = [..., *(slice(0, n) for n in shape)]
     return images[tuple(index)]

@@ -1,4 +1,4 @@
-"""Variance estimators: how noisy is each voxel of the residual?"""
+"""Variance estimators: the noise in each voxel of the residual."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEAD_SD = 1e-5  # initial weights of the last convolution
 
 
 class UNetMap(nn.Module):
-    """One value for each voxel of two images, by the displacement estimator's U-Net.
+    """Estimator of one value for each voxel of two images: the displacement estimator's U-Net.
 
     Args:
         dims: 2 or 3.
@@ -38,7 +38,7 @@ class UNetMap(nn.Module):
         self.head = output_layer(dims, features, 1, HEAD_SD, initial)
 
     def values(self, moved: Tensor, fixed: Tensor) -> Tensor:
-        """(N, 1, *shape) of two images (N, 1, *shape), in the precision of the weights."""
+        """Return (N, 1, *shape) for two images (N, 1, *shape), in the precision of the weights."""
         check_images(moved, fixed, self.dims)
         features = self.unet(torch.cat([moved, fixed], dim=1))
         with torch.autocast(features.device.type, enabled=False):
@@ -62,12 +62,12 @@ class UNetVariance(UNetMap):
         super().__init__(dims, initial, backbone, features)
 
     def forward(self, moved: Tensor, fixed: Tensor) -> Tensor:
-        """log σ̂_I² (N, 1, *shape) of the residual between two images (N, 1, *shape)."""
+        """Return log σ̂_I² (N, 1, *shape) of the residual between two images (N, 1, *shape)."""
         return _bounded(self.values(moved, fixed))
 
 
 class CoarseVariance(nn.Module):
-    """A variance estimator that sees only coarsely where the noise is.
+    """A variance estimator with a coarse map.
 
     The residual that it learns from holds misregistration as well as noise. Misregistration is sharp in space
     and noise levels mostly are not: predicted on a coarse grid, the variance follows the noise, and the
@@ -91,7 +91,7 @@ class CoarseVariance(nn.Module):
         channels_last(self, dims)
 
     def forward(self, moved: Tensor, fixed: Tensor) -> Tensor:
-        """log σ̂_I² (N, 1, *shape) of the residual between two images (N, 1, *shape)."""
+        """Return log σ̂_I² (N, 1, *shape) of the residual between two images (N, 1, *shape)."""
         check_images(moved, fixed, self.dims)
         shape = moved.shape[2:]
         features = pad_to_multiple(torch.cat([moved, fixed], dim=1), 2**self.levels)

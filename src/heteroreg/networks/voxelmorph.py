@@ -61,7 +61,7 @@ class VoxelMorph(DisplacementNetwork):
         self.log_variance_head = log_variance_head(dims, features) if uncertain else None
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Displacement:
-        """The displacement between two images (N, 1, *shape), scaled to [0, 1], at least 16 voxels an axis.
+        """Return the displacement between two images (N, 1, *shape), scaled to [0, 1], at least 16 voxels an axis.
 
         Raises:
             ValueError: The images differ in shape or are smaller, or the backbone gives other features.
@@ -94,7 +94,7 @@ class HalfVoxelMorph(VoxelMorph):
 
 
 def log_variance_head(dims: int, features: int) -> nn.Module:
-    """The convolution that estimates log σ_z² (N, d, *shape) of a velocity from features (N, features, *shape).
+    """Return the convolution that estimates log σ_z² (N, d, *shape) of a velocity from features.
 
     It begins with next to no variance: weights N(0, 1e-10), bias -10 (Dalca et al., MedIA 2019).
     """
@@ -102,7 +102,7 @@ def log_variance_head(dims: int, features: int) -> nn.Module:
 
 
 def check_images(first: Tensor, second: Tensor, dims: int) -> None:
-    """Raises ValueError unless both are (N, 1, *shape) of one shape with `dims` axes of 16 voxels or more."""
+    """Raise ValueError unless both are (N, 1, *shape) of one shape with `dims` axes of 16 voxels or more."""
     if first.shape != second.shape or first.ndim != dims + 2 or first.shape[1] != 1 or min(first.shape[2:]) < 16:
         raise ValueError(
             f"expected two images (N, 1, *shape) of one shape, with {dims} axes of at least 16 voxels; "

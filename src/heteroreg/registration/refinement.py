@@ -1,4 +1,4 @@
-"""One pair made better than the network makes it: the training's own loss, minimised for that pair alone."""
+"""Instance optimisation: minimise the training's loss for one pair, starting from the network's estimate."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def refine(
     iterations: int,
     precision: str = "32-true",
 ) -> Displacement:
-    """Minimises the loss over the velocity of each pair of a batch, starting from what the network gave.
+    """Minimise the loss over the velocity of each pair of a batch, starting from the network's estimate.
 
     What training minimises over the network's weights,
 
@@ -40,14 +40,14 @@ def refine(
     its inverse. The pairs of a batch are problems of their own: a step does not depend on the size of the gradient.
 
     Args:
-        displacement: Of the network.
+        displacement: Estimate of the network.
         moving: (N, 1, *shape) in [0, 1].
         fixed: Likewise.
-        objective: Of the training, from (moved, fixed) to `Losses`.
+        objective: Objective of the training, from (moved, fixed) to `Losses`.
         total: Total loss of the training. Its uncertainty term does not depend on the velocity.
         int_steps: Squarings of the integration.
         iterations: Steps of the descent, whose length falls to 0.
-        precision: Of the objective.
+        precision: Precision of the objective.
 
     Returns:
         The displacement with the refined velocity; the log-variance is that of the network.
@@ -83,7 +83,7 @@ class _Descent:
 
     @torch.no_grad()
     def step(self, velocity: Tensor, gradient: Tensor, rate: float) -> None:
-        """Moves the velocity of each pair by about `rate` voxels where its gradient is largest."""
+        """Move the velocity of each pair by about `rate` voxels where its gradient is largest."""
         self.count += 1
         largest = gradient.flatten(1).square().amax(1).view_as(self.second)
         self.first = FIRST * self.first + (1 - FIRST) * gradient

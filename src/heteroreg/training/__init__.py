@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from heteroreg.training.run import Run
 
 # Loaded when first used: the settings are read without PyTorch, by the completion of the command line.
-_MODULES = {"Config": "config", "Run": "run", "train": "loop"}
+_LAZY = {"Config": "config", "Run": "run", "train": "loop"}
 
 __all__ = ["Config", "Run", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    if name in _LAZY:
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: tensors in safetensors, the rest in JSON."""
+"""Checkpoints, written atomically: tensors in safetensors, the rest in JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from heteroreg.training.config import SCHEMA_VERSION, newer
 
 
 def save(folder: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-    """Writes a checkpoint over an earlier one, so that at every moment one of both can be read.
+    """Write a checkpoint atomically: the old or the new one is always readable.
 
     The tensors go to a new file first. Replacing `state.json`, which names that file, makes the checkpoint
     current; then the older tensors are removed.
@@ -30,7 +30,7 @@ def save(folder: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -
     Args:
         folder: `checkpoints/last` or `checkpoints/best`.
         tensors: By name.
-        meta: What else there is to know; its `step` names the file.
+        meta: Further entries; `step` names the file.
 
     Raises:
         OSError: It could not be written. The earlier checkpoint is whole.
@@ -49,7 +49,7 @@ def save(folder: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -
 
 
 def tidy(folder: Path) -> None:
-    """Removes tensors that a kill or a full disk has left beside those of the current checkpoint."""
+    """Remove tensors that a kill or a full disk has left beside those of the current checkpoint."""
     path = folder / STATE
     try:
         current = json.loads(path.read_text(encoding="utf-8"))["tensors"] if path.is_file() else None
@@ -60,8 +60,8 @@ def tidy(folder: Path) -> None:
             file.unlink()
 
 
-def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Reads a checkpoint, also while a training replaces it.
+def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a checkpoint, also while a training replaces it.
 
     Returns:
         The tensors by name, and the rest.
@@ -86,7 +86,7 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """`state.json`, with the entries that the program relies on.
+    """Read `state.json`, with the entries that the program relies on.
 
     Raises:
         UserError: It is missing, damaged, or of a newer schema.
@@ -109,14 +109,14 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 
 def damaged(folder: Path, reason: object) -> UserError:
-    """What to say of a checkpoint that cannot be used."""
+    """Return the error for a checkpoint that cannot be used."""
     return UserError(
         f"{folder}: the checkpoint is damaged ({reason}); use the run's other checkpoint or train again"
     )
 
 
 def _check_state(state: dict[str, Any]) -> None:
-    """Raises ValueError or KeyError unless the entries that the program relies on are sound."""
+    """Raise ValueError or KeyError unless the entries that the program relies on are sound."""
     for name in ("schema_version", "step"):
         if type(state[name]) is not int or not 0 <= state[name] < 2**53:
             raise ValueError(f"{name} is {state[name]!r}")
@@ -129,7 +129,7 @@ def _check_state(state: dict[str, Any]) -> None:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
-    """The state of an optimiser as tensors named `prefix.<parameter>.<entry>`."""
+    """Return the state of an optimiser as tensors named `prefix.<parameter>.<entry>`."""
     state = optimizer.state_dict()["state"]
     return {f"{prefix}.{index}.{key}": value for index, entries in state.items() for key, value in entries.items()}
 
@@ -137,7 +137,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], prefix: str, where: Path
 ) -> None:
-    """Puts back what `optimizer_tensors` gave.
+    """Restore what `optimizer_tensors` gave.
 
     Raises:
         UserError: It is not the state of this optimiser.
@@ -158,14 +158,14 @@ def restore_optimizer(
 
 
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with `prefix.`, without it."""
+    """Return the tensors whose names begin with `prefix.`, without it."""
     return {
         name.removeprefix(f"{prefix}."): tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")
     }
 
 
 def restore_module(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str, where: Path) -> None:
-    """Loads the parameters of a module.
+    """Load the parameters of a module.
 
     Raises:
         UserError: They are not those of this module.

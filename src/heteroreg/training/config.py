@@ -1,4 +1,4 @@
-"""The whole configuration of a training."""
+"""The configuration of a training."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
-    """A part of the configuration: no unknown keys, no changes after it is made."""
+    """A section of the configuration: no unknown keys, no changes after it is made."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -41,16 +41,17 @@ class Section(BaseModel):
 class Config(Section):
     """Everything that determines a training run.
 
-    `None` where a value is found from the cohort or the method; `config.yaml` of a run holds the found ones.
+    `None` stands for a value that is found from the cohort; `config.yaml` of a run holds the value found. Settings
+    that are not given have the defaults of the method.
 
     Examples:
-        >>> config = Config.build({"method": "mse", "smoothness": 0.02})
-        >>> config.method, config.smoothness, config.steps
-        ('mse', 0.02, 1500)
+        >>> config = Config(method="ncc", steps=200, method_options={"window": 7})
+        >>> config.smoothness, config.method_options
+        (0.3, {'window': 7})
     """
 
     schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
-    method: str = Field("hetero", description="what training minimises; `heteroreg methods` lists all")
+    method: str = Field("hetero", description="loss to minimise; `heteroreg methods` lists all")
     network: str = Field("voxelmorph", description="the displacement estimator; `heteroreg methods` lists all")
     method_options: dict[str, Any] = Field(
         default_factory=dict, description="options of the method itself, such as the window of ncc"
@@ -58,52 +59,55 @@ class Config(Section):
     dims: Literal[2, 3] | None = Field(
         None, description="2: slices; 3: volumes; by default 2 for stacks of thick slices"
     )
-    seed: int = Field(0, ge=0, lt=2**63, description="of everything that is random")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of everything that is random")
 
-    steps: int = Field(1500, ge=1, description="updates")
-    batch_size: int = Field(8, ge=1, description="pairs in an update, over all processes")
-    accumulate: int = Field(1, ge=1, description="parts that a batch is cut into, to save memory")
-    learning_rate: float = Field(3e-3, gt=0, description="the highest rate of the schedule")
-    schedule: Literal["one-cycle", "constant", "polynomial"] = Field("one-cycle", description="course of the rate")
-    clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; null: none")
+    steps: int = Field(1500, ge=1, description="number of updates")
+    batch_size: int = Field(8, ge=1, description="pairs per update, over all processes")
+    accumulate: int = Field(1, ge=1, description="number of parts that a batch is split into, to save memory")
+    learning_rate: float = Field(3e-3, gt=0, description="highest learning rate of the schedule")
+    schedule: Literal["one-cycle", "constant", "polynomial"] = Field(
+        "one-cycle", description="course of the learning rate"
+    )
+    clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; null: no clipping")
     precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
-        "auto", description="32-true or bf16-mixed; auto: bf16-mixed where the device is faster with it"
+        "auto", description="32-true or bf16-mixed; auto: bf16-mixed if the device is faster with it"
     )
     compile: bool = Field(False, description="compile the networks (torch.compile): for GPUs, slower on CPUs")
-    head_sd: float = Field(1e-2, gt=0, description="initial weights of the displacement head; 1e-5 in the paper")
-    int_steps: int = Field(7, ge=0, le=32, description="squarings in the integration of the velocity")
+    head_sd: float = Field(1e-2, gt=0, description="initial weights of the last layer, their SD; 1e-5 in the paper")
+    int_steps: int = Field(7, ge=0, le=32, description="squarings that integrate the velocity")
     augment: bool = Field(True, description="random flips and exchanges of equal axes")
     occlusions: float = Field(
-        0.0, ge=0, le=16, description="patches laid over each image that the network sees, on average; not the loss"
+        0.0,
+        ge=0,
+        le=16,
+        description="mean number of patches laid over each image for the network, not the loss",
     )
 
     smoothness: float = Field(0.01, ge=0, description="λ, the weight of ‖∇v‖²")
     gamma: float = Field(0.5, ge=0, description="γ, the confidence in the noise estimate")
     beta: float = Field(0.5, ge=0, le=1, description="β of the variance loss")
     # Chosen on a phantom: the largest that costs no accuracy, see benchmarks/log.md.
-    alpha: float = Field(
-        1e-3, gt=0, description="α, how much the displacement is let to be uncertain (hetero-z, sigma-z)"
-    )
+    alpha: float = Field(1e-3, gt=0, description="α, the weight of the uncertainty penalty (hetero-z, sigma-z)")
     correlation: float = Field(
         0.0,
         ge=0,
         le=100,
-        description="voxels of the velocity over which errors of the displacement are taken to be alike, where it "
-        "has an uncertainty; 0: independent, as published",
+        description="correlation length of errors in voxels of the velocity, for methods with uncertainty; "
+        "0: independent, as published",
     )
-    warm_start: Share = Field(0.0, description="share of the steps in which the weight is 1")
+    warm_start: Share = Field(0.0, description="share of the steps, at the start, in which every weight is 1")
     variance_alone: Share = Field(
-        0.0, description="share of the steps after that in which only the variance learns"
+        0.0, description="share of the steps, after the warm start, in which only the variance learns"
     )
 
     size: tuple[int, ...] | None = Field(None, description="voxels of a training sample along each axis")
     spacing: tuple[float, ...] | None = Field(
         None, description="working spacing in mm; the cohort's median by default"
     )
-    intensity: Intensity = Field("percentile", description="how intensities become [0, 1]")
-    centre_label: int | None = Field(None, description="label that the crop is centred on; by default the image")
+    intensity: Intensity = Field("percentile", description="how intensities are scaled to [0, 1]")
+    centre_label: int | None = Field(None, description="label to centre the crop on; by default the image centre")
 
-    log_every: int = Field(10, ge=1, description="steps between the rows of metrics.csv")
+    log_every: int = Field(10, ge=1, description="steps between rows of metrics.csv")
     validate_every: int | None = Field(None, ge=1, description="steps between validations; by default a tenth")
     checkpoint_every: int | None = Field(
         None, ge=1, description="steps between checkpoints; as validate_every by default"
@@ -162,7 +166,7 @@ class Config(Section):
 
     @property
     def preparation(self) -> Preparation:
-        """How images are prepared; needs the resolved dimension."""
+        """Preparation of the images; needs the resolved dimension."""
         assert self.dims is not None
         return Preparation(self.dims, self.spacing, self.intensity)
 
@@ -181,7 +185,7 @@ class Config(Section):
 
     @classmethod
     def read(cls, path: Path) -> Config:
-        """Reads the `config.yaml` of a run.
+        """Read the `config.yaml` of a run.
 
         Raises:
             UserError: It is missing or damaged, or of a newer schema.
@@ -197,12 +201,12 @@ class Config(Section):
             key = ".".join(map(str, first["loc"])) or "settings"
             problem = first["msg"].removeprefix("Value error, ").removeprefix(f"{key}: ")
             if first["type"] == "extra_forbidden":
-                problem = f"is no setting; there are {', '.join(cls.model_fields)}"
+                problem = f"is not a setting; the settings are {', '.join(cls.model_fields)}"
             raise UserError(f"{where}: {key}: {problem}") from error
 
     @classmethod
     def check_values(cls, settings: Mapping[str, Any], where: str) -> None:
-        """Checks each setting by itself, whatever others may be set elsewhere.
+        """Check each setting by itself, whatever others may be set elsewhere.
 
         Raises:
             UserError: A key is unknown or a value is not allowed.
@@ -214,7 +218,7 @@ class Config(Section):
                 cls._checked(settings, where, complete=True)
 
     def yaml(self) -> str:
-        """The configuration as YAML."""
+        """Return the configuration as YAML."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
@@ -240,7 +244,7 @@ def _merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def newer(path: Path, version: int) -> str:
-    """What to say of a file that a newer version wrote."""
+    """Return the message about a file that a newer version wrote."""
     return (
         f"{path}: was written by a newer heteroreg (schema {version}, this one knows {SCHEMA_VERSION}); "
         "update heteroreg"
@@ -248,7 +252,7 @@ def newer(path: Path, version: int) -> str:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Settings from a YAML file, keys to values, each a value that the setting may have.
+    """Read settings from a YAML file and check each value.
 
     Raises:
         UserError: The file is missing or no YAML mapping, a key is unknown or a value is not allowed.

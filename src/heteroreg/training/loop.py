@@ -86,7 +86,7 @@ def train(
             or another process of the training ended.
         StoppedError: SIGTERM or Ctrl-C asked for it; the run is saved and can be resumed.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from heteroreg.data.phantom import write_phantom
         >>> folder = Path(tempfile.mkdtemp())
@@ -168,7 +168,7 @@ def _log(fabric: Fabric, run: Run, held_out: Samples | None, state: State) -> It
 
 @dataclass(frozen=True)
 class Due:
-    """What is to be done after a step.
+    """The work that is due after a step.
 
     Attributes:
         log: Log the figures.
@@ -192,7 +192,7 @@ class Due:
 
 @dataclass
 class Loop:
-    """The loop over the steps.
+    """Loop over the steps.
 
     Attributes:
         fabric: The processes.

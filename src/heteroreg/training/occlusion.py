@@ -1,4 +1,4 @@
-"""Patches laid over what the network sees: training for structure that one image has and the other lacks."""
+"""Patches laid over the network's input, to train for structure that only one image has."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STRIPS, LENGTH = 0.3, 3.0  # the share of the patches that are so many times as 
 
 
 def occlude(images: Tensor, patches: float, seed: int, step: int, first: int = 0) -> Tensor:
-    """Lays patches of random place, shape, kind and strength over each image on its own.
+    """Lay patches of random place, shape, kind and strength over each image on its own.
 
     Only the network sees them. The loss compares the images as they are, so that the way to a small loss is to
     infer the motion under a patch from what is around it, and not to follow what stands in one image alone: the
@@ -49,7 +49,7 @@ def occlude(images: Tensor, patches: float, seed: int, step: int, first: int = 0
 
 
 def _patch(shape: tuple[int, ...], form: list[Tensor]) -> Tensor:
-    """From 0 to 1: where a patch is (N, C, *shape), of numbers from 0 to 1, each (N, C, 1, …).
+    """Return the cover of a patch, from 0 to 1, (N, C, *shape), of numbers from 0 to 1, each (N, C, 1, …).
 
     Inside is Σ_i |x_i / h_i|^p < 1 in the patch's own axes: p = 2 is an ellipse, 8 nearly a box.
     """

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from heteroreg.losses import Objective, TotalLoss
-from heteroreg.methods import Method, Network, find_method, find_network, from_outside
+from heteroreg.methods import AnyRow, Method, Network, find_method, find_network, from_outside
 from heteroreg.networks import DisplacementNetwork
 from heteroreg.system.errors import UserError
 from heteroreg.training.config import Config
@@ -73,10 +73,7 @@ class Parts:
         return self.method.total_loss(self.config.dims, self.config.smoothness, self.config.alpha)
 
 
-Row = TypeVar("Row", Method, Network)
-
-
-def _matching(argument: str, recorded: str, given: Row | None, where: Path | str) -> Row | None:
+def _matching(argument: str, recorded: str, given: AnyRow | None, where: Path | str) -> AnyRow | None:
     """Return what was given for something from outside; None for a row of the table."""
     if not from_outside(recorded):
         if given is not None and given.name != recorded:

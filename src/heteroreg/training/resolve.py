@@ -1,4 +1,4 @@
-"""Settings that are found from the cohort where the user gives none."""
+"""Settings found from the cohort, if the user gives none."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from heteroreg.system.progress import progress
 from heteroreg.training.config import Config
 
 # Longest side of a sample, by dimension: what one workstation trains in a night.
-LONGEST = {2: 256, 3: 128}
+LONGEST_SIDE = {2: 256, 3: 128}
 MULTIPLE = 16
 
 
 def resolve(config: Config, cohort: Cohort) -> Config:
-    """Fills in dimension, working spacing, sample size and the intervals.
+    """Fill in dimension, working spacing, sample size and the intervals.
 
     The working spacing is the median of the fixed images of the cohort. If half of the images would not fit
     into the longest sample by far (1.5 times), it is coarsened until they do. The size holds the largest
@@ -36,10 +36,10 @@ def resolve(config: Config, cohort: Cohort) -> Config:
     given = config.spacing if config.spacing and len(config.spacing) == dims else None
     spacing = np.array(given) if given else np.median(spacings, axis=0)
     extents = np.median(shapes * spacings, axis=0) / spacing
-    if config.spacing is None and extents.max() > 1.5 * LONGEST[dims]:
-        spacing = spacing * extents.max() / LONGEST[dims]
+    if config.spacing is None and extents.max() > 1.5 * LONGEST_SIDE[dims]:
+        spacing = spacing * extents.max() / LONGEST_SIDE[dims]
     largest = (shapes * spacings / spacing).max(axis=0)
-    size = [min(LONGEST[dims], MULTIPLE * max(1, math.ceil(round(n) / MULTIPLE))) for n in largest]
+    size = [min(LONGEST_SIDE[dims], MULTIPLE * max(1, math.ceil(round(n) / MULTIPLE))) for n in largest]
     interval = config.validate_every or max(1, config.steps // 10)
     # Checked again: a given size or spacing may not fit the dimension that was found.
     return Config.build(

@@ -1,4 +1,4 @@
-"""The folder that training leaves."""
+"""A run: the folder that training leaves."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class Run:
 
     @classmethod
     def read(cls, folder: str | Path) -> Run:
-        """Opens the folder of a run.
+        """Open the folder of a run.
 
         Raises:
-            UserError: It is none.
+            UserError: It is not the folder of a run.
         """
         folder = Path(folder)
         if not (folder / CONFIG).is_file():
@@ -66,7 +66,7 @@ class Run:
         return pd.read_csv(io.StringIO(text[: text.rfind("\n") + 1]))
 
     def checkpoint(self, name: str) -> Path:
-        """The folder of the checkpoint `last` or `best`."""
+        """Return the folder of the checkpoint `last` or `best`."""
         return self.folder / CHECKPOINTS / name
 
     def parts(self, *, network: NetworkLike = None, method: MethodLike = None) -> Parts:
@@ -94,14 +94,14 @@ class Run:
             method: As in `parts`.
 
         Raises:
-            UserError: The checkpoint is missing or damaged, or there is none of that name; or as `parts`.
+            UserError: The checkpoint is missing or damaged, or has another name; or as `parts`.
         """
         if name not in ("best", "last"):
             raise UserError(f"{self.folder}: has no checkpoint '{name}'; choose best or last")
         folder = self.checkpoint(name)
         folder = folder if (folder / checkpoint.STATE).is_file() else self.checkpoint("last")
         parts = self.parts(network=network, method=method)
-        tensors, _ = checkpoint.load(folder)
+        tensors, _ = checkpoint.read(folder)
         estimator, objective = parts.build()
         checkpoint.restore_module(estimator, tensors, "network", folder)
         checkpoint.restore_module(objective, tensors, "objective", folder)

@@ -1,4 +1,4 @@
-"""What depends on the step alone, so that a resumed run needs no memory of it."""
+"""Schedules that depend on the step alone, so that a resumed run needs no memory of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WARM_UP = 0.1  # share of a one-cycle in which the rate rises
 
 
 def learning_rate(config: Config, step: int) -> float:
-    """The rate of a step.
+    """Return the learning rate of a step.
 
     `one-cycle`: linear from a 25th to the highest rate in the first tenth of the steps, then half a cosine
     down to a 1000th. `polynomial`: (1 - t)^0.9. `constant`.
@@ -32,7 +32,7 @@ def learning_rate(config: Config, step: int) -> float:
 
 @dataclass(frozen=True)
 class Phase:
-    """Which estimator learns in a step, and whether its weights count.
+    """A phase of the training: which estimator learns, and whether the loss is weighted.
 
     Attributes:
         displacement: The displacement estimator learns.
@@ -46,7 +46,7 @@ class Phase:
 
 
 def phase(config: Config, step: int) -> Phase:
-    """The phase of a step.
+    """Return the phase of a step.
 
     First the displacement learns with weight 1 (`warm_start`), then the variance alone (`variance_alone`),
     then both (METHOD: 10 + 10 of 150 epochs). Where the variance is given no time alone, it learns beside the
@@ -65,13 +65,13 @@ def _permutation(seed: int, epoch: int, count: int) -> Tensor:
 
 
 def batch_indices(seed: int, step: int, batch_size: int, count: int) -> Tensor:
-    """Which samples make the batch of a step: every sample once in an epoch, each epoch in a new order."""
+    """Return the samples of the batch of a step: every sample once in an epoch, each epoch in a new order."""
     positions = range(step * batch_size, (step + 1) * batch_size)
     return torch.stack([_permutation(seed, at // count, count)[at % count] for at in positions])
 
 
 def augment(images: Tensor, seed: int, step: int, first: int = 0) -> Tensor:
-    """Flips each sample along random axes and exchanges its first two axes at random, if they are equal.
+    """Flip each sample along random axes and exchange its first two axes at random, if they are equal.
 
     Args:
         images: (N, C, *shape), the channels of a sample are treated alike.
@@ -93,7 +93,7 @@ def augment(images: Tensor, seed: int, step: int, first: int = 0) -> Tensor:
 
 
 def seed_step(seed: int, step: int, first: int = 0) -> None:
-    """Seeds PyTorch's own generators, of every device, for what a network draws in a part of a step.
+    """Seed PyTorch's own generators, of every device, for what a network draws in a part of a step.
 
     A resumed run then draws as one that never stopped, and every process noise of its own, without a state to keep.
 
@@ -106,7 +106,7 @@ def seed_step(seed: int, step: int, first: int = 0) -> None:
 
 
 def generator(seed: int, stream: int, number: int) -> torch.Generator:
-    """A generator of its own for every (seed, stream, number): what it gives depends on nothing else."""
+    """Return a generator for (seed, stream, number), whose numbers depend on nothing else."""
     return torch.Generator().manual_seed(_mixed(seed, stream, number))
 
 

@@ -1,4 +1,4 @@
-"""What changes in training: the estimators, their optimisers, the step."""
+"""State of a training: the estimators, their optimisers, the step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from heteroreg.training.run import Run
 
 @dataclass
 class State:
-    """What changes in training and is kept in `checkpoints/last`, and the loss by which it changes.
+    """State of a training, which `checkpoints/last` holds, and its loss.
 
     Attributes:
         network: Displacement estimator.
@@ -60,7 +60,7 @@ class State:
         folder = run.checkpoint("last")
         if not (folder / checkpoint.STATE).is_file():
             return
-        tensors, meta = checkpoint.load(folder)
+        tensors, meta = checkpoint.read(folder)
         checkpoint.restore_module(self.network, tensors, "network", folder)
         checkpoint.restore_module(self.objective, tensors, "objective", folder)
         for name, optimizer in self.optimizers.items():

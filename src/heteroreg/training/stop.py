@@ -1,4 +1,4 @@
-"""A polite end: a signal asks, the loop saves and leaves."""
+"""Stop on a signal, after saving."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from heteroreg.system.signals import handled
 
 
 class StopRequest:
-    """Whether the process was asked to stop, by SIGTERM (a scheduler) or SIGINT (Ctrl-C).
+    """A request to stop the process, by SIGTERM (a scheduler) or SIGINT (Ctrl-C).
 
     Attributes:
         signal: The number of the signal; 0 as long as there was none.
@@ -28,7 +28,7 @@ class StopRequest:
         self.before: Mapping[int, Any] = {}
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Notes a signal. The second Ctrl-C goes to the handler from before: by default it interrupts at once.
+        """Note a signal. The second Ctrl-C goes to the handler from before: by default it interrupts at once.
 
         Raises:
             KeyboardInterrupt: That handler cannot be called.
@@ -41,7 +41,7 @@ class StopRequest:
         self.signal = number
 
     def agreed(self, fabric: Fabric, meeting: bool) -> int:
-        """The signal that all processes stop for, 0 if they go on.
+        """Return the signal that all processes stop for, 0 if they go on.
 
         A signal may reach one process alone, or each in another step, and none may leave while others wait for
         it. So several processes ask each other, and only where they meet anyway.
@@ -61,7 +61,7 @@ class StopRequest:
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Listens for signals within the block; only the main thread of a program can.
+    """Listen for signals within the block; only the main thread of a program can.
 
     A signal that the block did not act on, because it was about to end anyway, is given to the handler from
     before: whoever asked the program to stop does not see it go on to its next work.

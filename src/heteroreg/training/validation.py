@@ -1,4 +1,4 @@
-"""How good the estimator is on the validation pairs."""
+"""Scores on the validation pairs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from heteroreg.data.samples.samples import Samples
 from heteroreg.losses import TotalLoss
 from heteroreg.spatial import jacobian_determinant, warp, warp_labels
 
-BATCH = 16
+SAMPLES_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Validation:
 
     @property
     def mean_dice(self) -> float | None:
-        """The mean over labels, if there are any."""
+        """Mean Dice over labels; None without labels."""
         return sum(self.dice.values()) / len(self.dice) if self.dice else None
 
     @property
     def score(self) -> float:
-        """What the best checkpoint has most of: Dice, or the negative loss where there are no labels."""
+        """Score that chooses the best checkpoint: Dice, or the negative loss without labels."""
         return -self.loss if self.mean_dice is None else self.mean_dice
 
     def figures(self) -> dict[str, float]:
@@ -61,7 +61,7 @@ class Validation:
 def validate(
     network: nn.Module, objective: nn.Module, samples: Samples, total: TotalLoss, device: torch.device
 ) -> Validation:
-    """Registers every validation sample, moving onto fixed.
+    """Register every validation sample, moving onto fixed.
 
     Args:
         network: The displacement estimator.
@@ -74,8 +74,8 @@ def validate(
     objective.eval()
     losses, folded, lengths = [], [], []
     dice: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for first in range(0, len(samples), BATCH):
-        part = range(first, min(first + BATCH, len(samples)))
+    for first in range(0, len(samples), SAMPLES_AT_ONCE):
+        part = range(first, min(first + SAMPLES_AT_ONCE, len(samples)))
         moving, fixed = (image.contiguous() for image in samples.images(part).to(device).chunk(2, dim=1))
         displacement = network(moving, fixed)
         loss = objective(warp(moving, displacement.forward), fixed)
@@ -105,7 +105,7 @@ def validate(
 
 
 def dice_of(moving: Tensor, moved: Tensor, fixed: Tensor) -> dict[int, float]:
-    """Dice of each label that is in both the moving and the fixed label map: 2·|A ∩ B| / (|A| + |B|)."""
+    """Return Dice of each label that is in both the moving and the fixed label map: 2·|A ∩ B| / (|A| + |B|)."""
     shared = set(moving.unique().tolist()) & set(fixed.unique().tolist()) - {0}
     result = {}
     for label in shared:
