@@ -232,12 +232,12 @@ def check_read(_case: Case, _fault: Fault, outcome: Outcome) -> None:
 def check_nan(case: Case, fault: Fault, outcome: Outcome) -> None:
     if fault.detail == "validation":
         one_line(
-            outcome, r".*: the validation loss is no number after step \d+; the last checkpoint is kept\..*", 2
+            outcome, r".*: the validation loss is not finite after step \d+; the last checkpoint is kept\..*", 2
         )
         return
     found = one_line(
         outcome,
-        r".*: (the loss or its gradient|a parameter or its optimiser) is no number at step (\d+), "
+        r".*: (the loss or its gradient|a parameter or its optimiser) is not finite at step (\d+), "
         r"with the pairs ([\w, ]+); the last checkpoint is kept\. .*",
         2,
     )

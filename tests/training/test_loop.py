@@ -224,7 +224,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_sound_checkpoint(
 
     Here.what = what
     monkeypatch.setitem(METHODS, "poisoned", Method("poisoned", "", lambda *_: Here()))
-    with pytest.raises(UserError, match=r"is no number at step 6, with the pairs \w+.*; .*learning_rate") as error:
+    with pytest.raises(UserError, match=r"is not finite at step 6, with the pairs \w+.*; .*learning_rate") as error:
         train(
             cohort_2d,
             tmp_path / "run",
@@ -247,7 +247,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_sound_checkpoint(
 def test_an_existing_run_is_not_written_over(cohort_2d, tmp_path):
     train(cohort_2d, tmp_path / "run", **SHORT)
     before = tensors(Run.read(tmp_path / "run"))
-    with pytest.raises(UserError, match="holds a run; use --resume"):
+    with pytest.raises(UserError, match="holds a run; resume it"):
         train(cohort_2d, tmp_path / "run", steps=1)
     after = tensors(Run.read(tmp_path / "run"))
     assert all(torch.equal(before[name], after[name]) for name in before)
