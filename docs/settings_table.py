@@ -41,8 +41,9 @@ def _description(name: str, field: FieldInfo) -> str:
     text = re.sub(r"\|", r"\\|", field.description or "")
     other: dict[Any, list[str]] = {}
     for method in METHODS.values():
-        if name in method.defaults and method.defaults[name] != _default(field):
-            other.setdefault(method.defaults[name], []).append(f"`{method.name}`")
+        wanted = method.settings()
+        if name in wanted and wanted[name] != _default(field):
+            other.setdefault(wanted[name], []).append(f"`{method.name}`")
     parts = [f"{_value(value)} for {', '.join(methods)}" for value, methods in other.items()]
     return "; ".join([text, *parts])
 
