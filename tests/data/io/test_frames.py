@@ -66,7 +66,7 @@ def test_frames_of_images_that_have_none(tmp_path: Path, cine: Path) -> None:
     tilted = placed(ARRAY[..., 0])
     tilted.SetDirection((1.0, 0.0, 0.0, 0.0, 0.8, -0.6, 0.0, 0.6, 0.8))
     sitk.WriteImage(tilted, str(tmp_path / "volume.mha"))
-    with pytest.raises(UserError, match=r"volume\.mha#1: the file is a volume that lies oblique in space"):
+    with pytest.raises(UserError, match=r"volume\.mha#1: the file is a volume oblique in space"):
         read_image(tmp_path / "volume.mha#1")
     with pytest.raises(UserError, match=r"has 4 axes .* of a series one frame: .*cine\.nii\.gz#0"):
         read_image(cine)
@@ -126,7 +126,7 @@ def test_a_cohort_of_frames(cine: Path) -> None:
     Cohort((pair,)).write(cine.parent / "cohorts" / "pairs.csv")
     (found,) = Cohort.read(cine.parent / "cohorts", confine=False)
     np.testing.assert_array_equal(read_image(found.fixed).array, ARRAY[..., 2])
-    with pytest.raises(UserError, match=r"'\.\./cine\.nii\.gz#0' lies outside the folder of the cohort"):
+    with pytest.raises(UserError, match=r"'\.\./cine\.nii\.gz#0' lies outside the folder of the confined cohort"):
         Cohort.read(cine.parent / "cohorts", confine=True)
     require_inside(cine.parent, "cine.nii.gz#0", "here")
     for name in ("clip.dcm", "IM0001"):  # DICOM by its ending, or by its first bytes
@@ -145,4 +145,4 @@ def test_two_frames_of_a_file_in_two_splits_are_a_leak(cine: Path) -> None:
         for name, number, split in (("a", 0, "train"), ("b", 1, "test"))
     ]
     texts = [finding.text for finding in check(Cohort(tuple(pairs)))]
-    assert f"{cine} is in test and train: keep images in one split" in texts
+    assert f"{cine} is in the splits test and train: keep an image in one split" in texts

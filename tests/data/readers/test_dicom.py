@@ -193,8 +193,8 @@ def test_other_mistakes(exams: Path, tmp_path: Path) -> None:
         read_dicom(tmp_path / "none")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="contains no DICOM series of several frames"):
-        read_dicom(tmp_path / "empty", "0,1")
+        read_dicom(tmp_path / "empty", frames="0,1")
     writer.write_enhanced(tmp_path / "twice" / "a_b" / "c.dcm", ARRAY)
     writer.write_enhanced(tmp_path / "twice" / "a" / "b_c.dcm", ARRAY)
     with pytest.raises(UserError, match="would get the same id as"):
-        read_dicom(tmp_path / "twice", "0,1")
+        read_dicom(tmp_path / "twice", frames="0,1")
