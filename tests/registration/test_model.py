@@ -313,7 +313,7 @@ def test_registering_twice_gives_the_same(flat):
 
 
 def test_best_and_last(run_2d):
-    best, last = ModelRegistrar(run_2d, "best"), ModelRegistrar(run_2d, "last")
+    best, last = (ModelRegistrar(run_2d, checkpoint=name) for name in ("best", "last"))
     image, other = picture(Grid.of_shape((32, 32), 1.5), shift=1.5), picture(Grid.of_shape((32, 32), 1.5))
     assert np.isfinite(best.register(image, other).displacement).all()
     assert np.isfinite(last.register(image, other).displacement).all()

@@ -81,13 +81,13 @@ class ModelRegistrar(BaseRegistrar):
     def __init__(
         self,
         run: Run,
+        *,
         checkpoint: str = "best",
         device: str | None = None,
         precision: str = "auto",
         samples: int | None = None,
         refine: int = 0,
         name: str | None = None,
-        *,
         method: MethodLike = None,
         network: NetworkLike = None,
     ) -> None:
@@ -104,8 +104,9 @@ class ModelRegistrar(BaseRegistrar):
         self.samples = DEFAULT_SAMPLES[run.config.preparation.dims] if samples is None else samples
         self.precision = precision
         self.total = parts.total_loss()
-        self.network, self.objective = run.modules(checkpoint, method=method, network=network)
-        self.to(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        estimator, objective = run.modules(checkpoint, method=method, network=network)
+        self.network, self.objective = estimator.to(self.device), objective.to(self.device)
 
     @classmethod
     def from_pretrained(cls, name: str | Path, *, revision: str | None = None, **options: Any) -> Self:
@@ -114,18 +115,13 @@ class ModelRegistrar(BaseRegistrar):
         Args:
             name: `owner/name` on Hugging Face, or a folder that `push` wrote.
             revision: A branch, a tag or a commit of the repository.
-            options: Arguments of this class: `device`, `precision`, `samples`, `refine`.
+            options: Arguments of this class: `device`, `precision`, `samples`, `refine`, ….
 
         Raises:
             UserError: There is no such model, or it cannot be used; see `shared.fetch`.
         """
         run = Run.read(fetch(name, revision=revision))
         return cls(Run(run.folder, run.config.model_copy(update={"cohort": None})), name=str(name), **options)
-
-    def to(self, device: torch.device) -> None:
-        """Compute on that device from now on."""
-        self.device = device
-        self.network, self.objective = self.network.to(device), self.objective.to(device)
 
     @property
     def name(self) -> str:

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, write_image
@@ -273,13 +272,4 @@ class Registrar(Protocol):
 
     def register(self, moving: Image, fixed: Image, moving_labels: Image | None = None, /) -> Registration:
         """Register one pair, and warp the moving labels if they are given."""
-        ...
-
-
-@runtime_checkable
-class Movable(Protocol):
-    """A registrar that can be moved to another device."""
-
-    def to(self, device: torch.device) -> None:
-        """Compute on that device from now on."""
         ...
