@@ -159,7 +159,7 @@ def test_whatever_a_notebook_shows_is_one_line(pair, cohort_2d: hr.Cohort, run_2
         assert len(line) < 200, line
         assert "array(" not in line, line
     assert repr(registration.grid) == "Grid(40×36 voxels, 1.5×1.5 mm)"
-    assert repr(registration) == "Registration('moving' to 'fixed', 40×36 voxels, 1.5×1.5 mm, by hetero)"
+    assert repr(registration) == "Registration('image' to 'image', 40×36 voxels, 1.5×1.5 mm, by hetero)"
     assert f"Cohort('{cohort_2d.name}', 8 pairs: 5 train, 1 val, 2 test)" == repr(cohort_2d)
     assert repr(registrar).startswith(
         f"ModelRegistrar({registrar.name!r}, method 'hetero', network 'voxelmorph', 2D, "
