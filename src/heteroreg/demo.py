@@ -16,8 +16,8 @@ from heteroreg.system.files import require_free, write_text
 from heteroreg.system.progress import showing
 from heteroreg.training import train
 
-METHODS = ("mse", "hetero")
-PARTS = ("cohort", "runs", "scores", "report")
+DEMO_METHODS = ("mse", "hetero")
+DEMO_PARTS = ("cohort", "runs", "scores", "report")
 TITLE = "heteroreg demo: a phantom of known motion and noise"
 SHORT = " (quick: trained far too little for its numbers to mean anything)"
 MARKER = "demo.json"  # says that the folder is ours to replace
@@ -45,7 +45,7 @@ def run_demo(out: Path, *, quick: bool = False, show: bool = True) -> Path:
     """
     out = Path(out)
     require_free(out, MARKER)
-    for part in PARTS:
+    for part in DEMO_PARTS:
         shutil.rmtree(out / part, ignore_errors=True)
     write_text(out / MARKER, json.dumps({"kind": "demo", "version": __version__}) + "\n")
     pairs, steps, size = (10, 30, 64) if quick else (120, 800, 96)
@@ -59,7 +59,7 @@ def _make(out: Path, pairs: int, steps: int, size: int, title: str, show: bool) 
     test = cohort.split("test")
     scores = [out / "scores" / "undeformed"]
     evaluate("undeformed", test, out=scores[0], show=show)
-    for method in METHODS:
+    for method in DEMO_METHODS:
         try:
             train(cohort, out / "runs" / method, method=method, steps=steps, show=show)
         except StoppedError as stopped:

@@ -19,7 +19,7 @@ FIRST = ("smoothness", "gamma")  # of the settings in the name of a folder
 TUPLES = ("size", "spacing")  # a list is one value of these
 NOT_SETTINGS = ("schema_version", "method", "network", "seed", "cohort")
 SETTINGS = [name for name in Config.model_fields if name not in NOT_SETTINGS]
-Settings = Mapping[str, Any]
+Point = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Row:
     network: str
     label: str
     method: str
-    settings: Settings
+    settings: Point
     grid: Mapping[str, tuple[Any, ...]]
     seeds: tuple[int, ...]
 
@@ -51,12 +51,12 @@ class Row:
         """The points of the grid; the first setting changes slowest."""
         return [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
 
-    def folder(self, point: Settings, seed: int) -> str:
+    def folder(self, point: Point, seed: int) -> str:
         """The name of a run: `voxelmorph-hetero-smoothness0.01-gamma0.25-seed0`."""
         parts = [self.name, *(f"{key}{_text(value)}" for key, value in point.items()), f"seed{seed}"]
         return "-".join(parts)
 
-    def config(self, point: Settings, seed: int) -> Config:
+    def config(self, point: Point, seed: int) -> Config:
         """The configuration of a run, as far as it does not depend on the cohort."""
         names = {"method": self.method, "network": self.network, "seed": seed}
         return Config.build(self.settings, point, names)
@@ -221,7 +221,7 @@ def _methods(path: Path, file: StudyFile, network: str, spec: NetworkSpec) -> di
 def _row(
     path: Path,
     file: StudyFile,
-    settings: Settings,
+    settings: Point,
     network: str,
     spec: NetworkSpec,
     label: str,

@@ -21,8 +21,8 @@ from heteroreg.system.errors import UserError
 from heteroreg.system.lost_process import FIRST_PROCESS, lost_process
 from heteroreg.system.precision import precision_of
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 # Sharding a network of a few hundred thousand parameters gains nothing, and checkpoints would come out in parts.
 STRATEGIES = ("auto", "ddp")
@@ -198,11 +198,11 @@ def together(fabric: Fabric) -> Iterator[None]:
 
 
 def shared(
-    work: Callable[[Item], Result],
-    items: Sequence[Item],
+    work: Callable[[_Item], _Result],
+    items: Sequence[_Item],
     fabric: Fabric,
     report: Callable[[int], None] = lambda _: None,
-) -> list[Result]:
+) -> list[_Result]:
     """Does a piece of work for each item, each process for its share.
 
     Process r of n takes the items r, r + n, r + 2n, …. An error in one stops all, each after the item that it
@@ -222,7 +222,7 @@ def shared(
         OSError: Likewise.
     """
     rank, world = fabric.global_rank, fabric.world_size
-    mine: list[Result] = []
+    mine: list[_Result] = []
     if world == 1:
         for item in items:
             mine.append(work(item))
@@ -248,7 +248,7 @@ def shared(
     return [parts[index % world][index // world] for index in range(len(items))]
 
 
-def _all(fabric: Fabric, own: Result) -> list[Result]:
+def _all(fabric: Fabric, own: _Result) -> list[_Result]:
     """Return the values of all processes, in every process."""
     result: list[Any] = [None] * fabric.world_size
     distributed.all_gather_object(result, own)

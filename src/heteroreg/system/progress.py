@@ -24,7 +24,7 @@ from rich.progress import (
 )
 
 SILENT_SECONDS = 2.0  # shorter work shows nothing
-Item = TypeVar("Item")
+_Item = TypeVar("_Item")
 
 # Default for `show=None`; nested work is silent.
 _SHOW: ContextVar[bool] = ContextVar("show", default=False)
@@ -95,7 +95,7 @@ def progress(
             yield silent
 
 
-def reported(items: Iterable[Item], report: Report) -> Iterator[Item]:
+def reported(items: Iterable[_Item], report: Report) -> Iterator[_Item]:
     """Yield the items, and report each as done when the next is asked for."""
     for done, item in enumerate(items, start=1):
         yield item

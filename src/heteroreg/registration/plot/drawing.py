@@ -19,7 +19,7 @@ from heteroreg.registration.plot.style import label_colour
 from heteroreg.system.arrays import Floats, Labels
 
 ColourLimits = tuple[float, float]
-Spacing = Sequence[float] | Floats
+VoxelSpacing = Sequence[float] | Floats
 
 SOLID = "solid"
 DASHED = (0, (3, 2))
@@ -33,7 +33,7 @@ GRID_PIECES = 48  # changes of colour along a grid line
 def draw_image(
     axes: Axes,
     image: Floats,
-    spacing: Spacing,
+    spacing: VoxelSpacing,
     limits: ColourLimits,
     colour_map: str | Colormap,
     interpolation: str = "nearest",
@@ -55,7 +55,7 @@ def draw_image(
 def draw_outline(
     axes: Axes,
     labels: Labels,
-    spacing: Spacing,
+    spacing: VoxelSpacing,
     colours: Mapping[int, str],
     style: Any = SOLID,
     *,
@@ -84,7 +84,9 @@ def draw_outline(
     _frame(axes, labels.shape, spacing)
 
 
-def draw_grid(axes: Axes, displacement: Floats, spacing: Spacing, *, lines: int = 20, width: float = 0.9) -> None:
+def draw_grid(
+    axes: Axes, displacement: Floats, spacing: VoxelSpacing, *, lines: int = 20, width: float = 0.9
+) -> None:
     """Draw a straight grid on the moving image as it lies on the moved image.
 
     The lines are level sets of φ(x) = x + u(x): along each line, the moving image is read along a straight line.
@@ -107,7 +109,7 @@ def draw_uncertain_grid(
     image: Floats,
     displacement: Floats,
     sd: Floats,
-    spacing: Spacing,
+    spacing: VoxelSpacing,
     grey: ColourLimits,
     limits: ColourLimits,
     *,
@@ -184,13 +186,15 @@ def label_colours(maps: Sequence[Labels]) -> dict[int, str]:
     return {label: label_colour(index) for index, label in enumerate(found)}
 
 
-def height_over_width(shape: Sequence[int], spacing: Spacing) -> float:
+def height_over_width(shape: Sequence[int], spacing: VoxelSpacing) -> float:
     """Return the aspect ratio of an image's panel, at most LONGEST_PANEL to 1."""
     ratio = float(shape[1] * spacing[1] / (shape[0] * spacing[0]))
     return min(max(ratio, 1 / LONGEST_PANEL), LONGEST_PANEL)
 
 
-def _level_sets(displacement: Floats, spacing: Spacing, lines: int) -> list[tuple[Floats, Floats, Floats, Floats]]:
+def _level_sets(
+    displacement: Floats, spacing: VoxelSpacing, lines: int
+) -> list[tuple[Floats, Floats, Floats, Floats]]:
     """Return for each axis the coordinates x and y in mm, φ(x) = x + u(x) transposed, and the levels to draw."""
     shape = displacement.shape[1:]
     if min(shape) < 2:
@@ -207,6 +211,6 @@ def _level_sets(displacement: Floats, spacing: Spacing, lines: int) -> list[tupl
     return found
 
 
-def _frame(axes: Axes, shape: Sequence[int], spacing: Spacing) -> None:
+def _frame(axes: Axes, shape: Sequence[int], spacing: VoxelSpacing) -> None:
     axes.set_xlim(-0.5 * spacing[0], (shape[0] - 0.5) * spacing[0])
     axes.set_ylim((shape[1] - 0.5) * spacing[1], -0.5 * spacing[1])
