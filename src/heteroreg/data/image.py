@@ -152,6 +152,13 @@ def read_labels(path: str | Path) -> Image:
 
     Raises:
         UserError: As for `read_image`, or the values are not integers from 0 up.
+
+    Examples:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "labels.nii.gz"
+        >>> write_image(Image.from_array(np.eye(8, dtype=np.uint8), spacing=2.0), path)
+        >>> int(read_labels(path).array.max())
+        1
     """
     image = _read(Path(path))
     array = image.array
