@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from heteroreg.cli.options import in_options, options_of
-from heteroreg.system.errors import UserError
+from heteroreg.system.errors import StoppedError, UserError
 
 # Typer exports one of the errors that it raises about options, and none of their bases.
 UsageError: Any = typer.BadParameter.__base__
@@ -24,13 +24,14 @@ class Commands(TyperGroup):
 
         Raises:
             UserError: As the command raised it, with its options in place of the library's arguments.
+            StoppedError: Likewise.
         """
         try:
             return super().invoke(ctx)
-        except UserError as error:
+        except (UserError, StoppedError) as error:
             command = self.commands.get(ctx.invoked_subcommand or "")
             if command is not None:
-                error.args = (in_options(str(error), error.argument, options_of(command.params)),)
+                error.args = (in_options(str(error), getattr(error, "argument", None), options_of(command.params)),)
             raise
 
 

@@ -190,7 +190,7 @@ def slug(label: str) -> str:
 def _places(path: Path, file: StudyFile, given: Sequence[str]) -> dict[str, Path]:
     if file.cohort is not None:
         if len(given) > 1:
-            raise UserError(f"--cohort: {path} has one cohort; name one path")
+            raise UserError(f"cohorts: {path} has one cohort; name one path", argument="cohorts")
         return {"": Path(given[0]) if given else path.parent / file.cohort}
     places = {name: path.parent / spec.path for name, spec in file.cohorts.items()}
     for name in places:
@@ -201,9 +201,9 @@ def _places(path: Path, file: StudyFile, given: Sequence[str]) -> dict[str, Path
     for text in given:
         name, equals, place = text.partition("=")
         if not equals:
-            raise UserError(f"--cohort {text}: {path} has several cohorts; write NAME=PATH")
+            raise UserError(f"cohorts {text}: {path} has several cohorts; write NAME=PATH", argument="cohorts")
         if name not in places:
-            raise UserError(f"--cohort {text}: {unknown('cohort', name, places)}")
+            raise UserError(f"cohorts {text}: {unknown('cohort', name, places)}", argument="cohorts")
         places[name] = Path(place)
     return places
 

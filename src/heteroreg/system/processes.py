@@ -5,11 +5,10 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -21,12 +20,8 @@ from heteroreg.system.errors import UserError
 from heteroreg.system.lost_process import FIRST_PROCESS, lost_process
 from heteroreg.system.precision import precision_of
 
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
-
 # Sharding a network of a few hundred thousand parameters gains nothing, and checkpoints would come out in parts.
 STRATEGIES = ("auto", "ddp")
-WAIT = 0.1  # seconds between two looks at how far the others are
 _TALKATIVE = ("lightning_fabric.utilities.rank_zero", "lightning_fabric.utilities.distributed")
 
 
@@ -193,73 +188,12 @@ def together(fabric: Fabric) -> Iterator[None]:
     if mine is not None and not expected:
         raise mine  # a bug: the process that met it shows the traceback
     if first is not None:
-        first.elsewhere = not fabric.is_global_zero  # type: ignore[attr-defined]
+        first.elsewhere = not fabric.is_global_zero
         raise first
 
 
-def shared(
-    work: Callable[[_Item], _Result],
-    items: Sequence[_Item],
-    fabric: Fabric,
-    report: Callable[[int], None] = lambda _: None,
-) -> list[_Result]:
-    """Does a piece of work for each item, each process for its share.
-
-    Process r of n takes the items r, r + n, r + 2n, …. An error in one stops all, each after the item that it
-    is at.
-
-    Args:
-        work: From an item to its result. Results travel between the processes: data, no open files.
-        items: The same in all processes.
-        fabric: The processes.
-        report: Is called with the number of items done, by all processes together.
-
-    Returns:
-        The results in the order of the items, in every process.
-
-    Raises:
-        UserError: What `work` raised, in any process.
-        OSError: Likewise.
-    """
-    rank, world = fabric.global_rank, fabric.world_size
-    mine: list[_Result] = []
-    if world == 1:
-        for item in items:
-            mine.append(work(item))
-            report(len(mine))
-        return mine
-    board = _board(fabric)
-    with together(fabric):
-        try:
-            for item in items[rank::world]:
-                if board.add("failed", 0):
-                    break
-                mine.append(work(item))
-                report(board.add("done", 1))
-        except BaseException:
-            board.add("failed", 1)
-            raise
-        # Waiting here and not in the exchange that follows, which has a limit of time.
-        while (done := board.add("done", 0)) < len(items) and not board.add("failed", 0):
-            report(done)
-            time.sleep(WAIT)
-        report(done)
-    parts = _all(fabric, mine)
-    return [parts[index % world][index // world] for index in range(len(items))]
-
-
-def _all(fabric: Fabric, own: _Result) -> list[_Result]:
+def _all(fabric: Fabric, own: Any) -> list[Any]:
     """Return the values of all processes, in every process."""
     result: list[Any] = [None] * fabric.world_size
     distributed.all_gather_object(result, own)
     return result
-
-
-def _board(fabric: Fabric) -> Any:
-    """Return a store in which processes count finished work without waiting for one another."""
-    from torch.distributed import TCPStore  # type: ignore[attr-defined]
-
-    host = os.environ["MASTER_ADDR"]
-    own = TCPStore(host, 0, is_master=True, wait_for_workers=False) if fabric.is_global_zero else None
-    port = fabric.broadcast(own.port if own else 0)
-    return own or TCPStore(host, port, is_master=False)

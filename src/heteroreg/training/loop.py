@@ -303,7 +303,7 @@ class Loop:
     def _stopped(self, signal: int) -> StoppedError:
         return StoppedError(
             f"{self.run.folder}: stopped and saved after step {self.state.step} of {self.run.config.steps}; "
-            "go on with --resume",
+            "go on with `resume=True`",
             signal,
             elsewhere=not self.fabric.is_global_zero,
         )
