@@ -18,13 +18,13 @@ from heteroreg.training import train
 
 DEMO_METHODS = ("mse", "hetero")
 DEMO_PARTS = ("cohort", "runs", "scores", "report")
-TITLE = "heteroreg demo: a phantom of known motion and noise"
+DEMO_TITLE = "heteroreg demo: a phantom of known motion and noise"
 SHORT = " (quick: trained far too little for its numbers to mean anything)"
-MARKER = "demo.json"  # says that the folder is ours to replace
+DEMO_MARKER = "demo.json"  # says that the folder is ours to replace
 
 
 def run_demo(out: Path, *, quick: bool = False, show: bool = True) -> Path:
-    """Makes a phantom cohort, trains `mse` and `hetero` on it, evaluates both, and compares them.
+    """Make a phantom cohort, trains `mse` and `hetero` on it, evaluates both, and compares them.
 
     The phantom's hearts have noise that depends on place and signal, and one-sided artefacts; its motion and
     its noise are known, so that the page shows errors against the truth. Everything is a step that the
@@ -44,13 +44,13 @@ def run_demo(out: Path, *, quick: bool = False, show: bool = True) -> Path:
         StoppedError: SIGTERM or Ctrl-C asked for it while a training went on.
     """
     out = Path(out)
-    require_free(out, MARKER)
+    require_free(out, DEMO_MARKER)
     for part in DEMO_PARTS:
         shutil.rmtree(out / part, ignore_errors=True)
-    write_text(out / MARKER, json.dumps({"kind": "demo", "version": __version__}) + "\n")
+    write_text(out / DEMO_MARKER, json.dumps({"kind": "demo", "version": __version__}) + "\n")
     pairs, steps, size = (10, 30, 64) if quick else (120, 800, 96)
     with showing(show):
-        return _make(out, pairs, steps, size, TITLE + (SHORT if quick else ""), show)
+        return _make(out, pairs, steps, size, DEMO_TITLE + (SHORT if quick else ""), show)
 
 
 def _make(out: Path, pairs: int, steps: int, size: int, title: str, show: bool) -> Path:

@@ -318,7 +318,7 @@ def test_a_process_ends_when_the_one_that_started_it_is_gone(
     assert codes[0] == 2
     line = capsys.readouterr().err.splitlines()[0]
     assert line.startswith("heteroreg: run: another process of this work ended")
-    assert line.endswith("what was saved is kept, resume the training")
+    assert line.endswith("the last checkpoint is kept, resume the training")
 
 
 @pytest.mark.parametrize(

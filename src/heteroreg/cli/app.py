@@ -33,9 +33,9 @@ from heteroreg.system.progress import is_shown, progress, showing
 from heteroreg.system.signals import handled, interrupt
 from heteroreg.system.text import parse_yaml
 
-KINDS = tuple(reader_names())
-LAYOUTS = ("pairs", "acdc", "camus", "mnms")
-NOISES = ("gaussian", "rician", "speckle")
+DATA_SETS = tuple(reader_names())
+LAYOUT_NAMES = ("pairs", "acdc", "camus", "mnms")
+NOISE_NAMES = ("gaussian", "rician", "speckle")
 
 app = typer.Typer(
     cls=Commands,
@@ -86,7 +86,7 @@ def phantom(
     size: Annotated[int, typer.Option(min=32, help="Voxels along each axis.")] = 96,
     noise: Annotated[
         str,
-        typer.Option(help="gaussian, rician or speckle.", autocompletion=completion.choice(*NOISES)),
+        typer.Option(help="gaussian, rician or speckle.", autocompletion=completion.choice(*NOISE_NAMES)),
     ] = "gaussian",
     artefacts: Annotated[bool, typer.Option("--artefacts", help="Add a shadow, drop-out and clutter.")] = False,
     strength: Annotated[float, typer.Option(min=0, help="Strength of noise and artefacts.")] = 1.0,
@@ -98,7 +98,7 @@ def phantom(
         str,
         typer.Option(
             help="pairs (a cohort), or the layout of a data set: acdc, camus, mnms.",
-            autocompletion=completion.choice(*LAYOUTS),
+            autocompletion=completion.choice(*LAYOUT_NAMES),
         ),
     ] = "pairs",
     varied: Annotated[
@@ -138,7 +138,9 @@ def phantom(
 def import_(
     kind: Annotated[
         str,
-        typer.Argument(metavar="KIND", help=f"{', '.join(KINDS)}.", autocompletion=completion.choice(*KINDS)),
+        typer.Argument(
+            metavar="KIND", help=f"{', '.join(DATA_SETS)}.", autocompletion=completion.choice(*DATA_SETS)
+        ),
     ],
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder of the data set as downloaded.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the cohort.")],
@@ -270,7 +272,7 @@ def register(
     ] = None,
     refine: Refine = 0,
     split: Annotated[
-        str, typer.Option(help="For a cohort: train, val, test, or all.", autocompletion=completion.split)
+        str, typer.Option(help="For a cohort: train, val, test, or all.", autocompletion=completion.split_name)
     ] = "all",
     threads: Threads = None,
     method: OwnMethod = None,
@@ -451,7 +453,9 @@ def evaluate(
     cohort: CohortPath,
     model: Model,
     out: Out,
-    split: Annotated[str, typer.Option(help="train, val, test, or all.", autocompletion=completion.split)] = "test",
+    split: Annotated[
+        str, typer.Option(help="train, val, test, or all.", autocompletion=completion.split_name)
+    ] = "test",
     metrics: Annotated[
         str,
         typer.Option(

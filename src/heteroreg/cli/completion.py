@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 WIDTH = 60  # characters beside a name, in the shells that show them
 WRITTEN_BY_TRAINING = ("schema_version", "cohort")  # settings that nobody sets
-SPLITS = {
+SPLIT_USES = {
     "train": "trained on",
     "val": "chooses the best checkpoint",
     "test": "held out for the scores",
@@ -34,9 +34,9 @@ def model(incomplete: str) -> Offers:
     return _beginning(_registrars(), incomplete)
 
 
-def split(incomplete: str) -> Offers:
+def split_name(incomplete: str) -> Offers:
     """Offer splits."""
-    return _beginning(SPLITS, incomplete)
+    return _beginning(SPLIT_USES, incomplete)
 
 
 def precision(incomplete: str) -> Offers:

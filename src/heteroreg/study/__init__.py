@@ -1,4 +1,4 @@
-"""A matrix of trainings, from one file to the tables."""
+"""Studies: a matrix of trainings, from one file to the tables."""
 
 from heteroreg.study.study import run_study
 

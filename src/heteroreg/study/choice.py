@@ -1,4 +1,4 @@
-"""The choice of a point of the grid on the validation pairs, and the record of it."""
+"""Choice of a grid point on the validation pairs, and its record."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 
 import pandas as pd
 
-from heteroreg.study.matrix import Row
+from heteroreg.study.matrix import StudyRow
 from heteroreg.study.runs import Trained
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The point of a row.
+    """Chosen point of a row.
 
     Attributes:
         row: The row.
-        point: The point that is best on the validation pairs; the earlier of two alike.
-        metric: What it was chosen by.
+        point: The best point on the validation pairs; the earlier of two equal ones.
+        metric: Metric that it was chosen by.
         score: Its score there, of the first seed.
-        edge: The swept settings that are at the end of their values: more values that way may be better.
+        edge: Swept settings at the end of their values: values beyond may be better.
     """
 
-    row: Row
+    row: StudyRow
     point: Mapping[str, Any]
     metric: str
     score: float
@@ -38,8 +38,8 @@ class Choice:
         return text
 
 
-def choose(row: Row, runs: Sequence[Trained], metric: str) -> Choice:
-    """The point with the highest score of the best checkpoint on the validation pairs.
+def choose(row: StudyRow, runs: Sequence[Trained], metric: str) -> Choice:
+    """Return the point whose best checkpoint has the highest score on the validation pairs.
 
     Args:
         row: The row.
@@ -56,7 +56,7 @@ def choose(row: Row, runs: Sequence[Trained], metric: str) -> Choice:
 
 
 def chosen_table(runs: Sequence[Trained], choices: Sequence[Choice], metric: str) -> str:
-    """All validation scores as CSV, `chosen` where the point was.
+    """Return all validation scores as CSV; `chosen` marks the chosen points.
 
     Columns: `network`, `row`, `method`, `seed`, a column for each setting of the grids, `run`, `step` (of the best
     checkpoint), the metric, `chosen`, `edge` (swept settings whose chosen value is the first or last).
@@ -85,7 +85,7 @@ def chosen_table(runs: Sequence[Trained], choices: Sequence[Choice], metric: str
     return pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")
 
 
-def _edge(row: Row, point: Mapping[str, Any]) -> tuple[str, ...]:
+def _edge(row: StudyRow, point: Mapping[str, Any]) -> tuple[str, ...]:
     swept = {
         key: [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
         for key, values in row.grid.items()

@@ -1,4 +1,4 @@
-"""The file that describes a study."""
+"""File that describes a study."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=
 
 
 class Split(Section):
-    """Which pairs choose, and which are scored."""
+    """Splits whose pairs choose, and whose pairs are scored."""
 
     choose: Literal["val"] = "val"
     score: Literal["test", "val"] = "test"
@@ -60,7 +60,7 @@ class CohortSpec(Section):
 
 
 class NetworkSpec(Section):
-    """What differs for one network: fewer seeds, other methods, further settings."""
+    """Differences for one network: fewer seeds, other methods, further settings."""
 
     seeds: Seeds | None = None
     methods: Methods | None = None
@@ -92,7 +92,7 @@ class StudyFile(Section):
 
 
 def read_file(path: Path) -> StudyFile:
-    """Reads a study's file.
+    """Read a study's file.
 
     Raises:
         UserError: It is missing or no YAML mapping, a key is unknown (the message lists the near ones), or a
@@ -116,7 +116,7 @@ def read_file(path: Path) -> StudyFile:
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
-    """What to say of a name that is not known: the near ones, or all."""
+    """Return a message about an unknown name, with the near ones, or all."""
     names = list(known)
     near = get_close_matches(str(name), names, n=3, cutoff=0.5)
     rest = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"

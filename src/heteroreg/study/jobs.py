@@ -60,7 +60,7 @@ class Ended:
 
 
 class Runner(Protocol):
-    """Runs jobs.
+    """Run jobs.
 
     Attributes:
         width: Number of jobs that run at once, for the estimate of the time left.

@@ -1,4 +1,4 @@
-"""What a study trains: rows of a table, the points of their grids, the names of their folders."""
+"""Matrix of a study: rows of a table, the points of their grids, the names of their folders."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from heteroreg.study.file import NetworkSpec, StudyFile, read_file, unknown
 from heteroreg.system.errors import UserError
 from heteroreg.training.config import Config
 
-FIRST = ("smoothness", "gamma")  # of the settings in the name of a folder
+FIRST_IN_NAMES = ("smoothness", "gamma")  # of the settings in the name of a folder
 TUPLES = ("size", "spacing")  # a list is one value of these
 NOT_SETTINGS = ("schema_version", "method", "network", "seed", "cohort")
 SETTINGS = [name for name in Config.model_fields if name not in NOT_SETTINGS]
-Point = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Row:
+class StudyRow:
     """A row of the table: one method with one network on one cohort, at each point of its grid.
 
     Attributes:
@@ -38,26 +37,26 @@ class Row:
     network: str
     label: str
     method: str
-    settings: Point
+    settings: Mapping[str, Any]
     grid: Mapping[str, tuple[Any, ...]]
     seeds: tuple[int, ...]
 
     @property
     def name(self) -> str:
-        """Of its files: `voxelmorph-mse`."""
+        """Name in files: `voxelmorph-mse`."""
         return f"{self.network}-{slug(self.label)}"
 
     def points(self) -> list[dict[str, Any]]:
-        """The points of the grid; the first setting changes slowest."""
+        """Return the points of the grid; the first setting changes slowest."""
         return [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
 
-    def folder(self, point: Point, seed: int) -> str:
-        """The name of a run: `voxelmorph-hetero-smoothness0.01-gamma0.25-seed0`."""
+    def folder(self, point: Mapping[str, Any], seed: int) -> str:
+        """Return the name of a run: `voxelmorph-hetero-smoothness0.01-gamma0.25-seed0`."""
         parts = [self.name, *(f"{key}{_text(value)}" for key, value in point.items()), f"seed{seed}"]
         return "-".join(parts)
 
-    def config(self, point: Point, seed: int) -> Config:
-        """The configuration of a run, as far as it does not depend on the cohort."""
+    def config(self, point: Mapping[str, Any], seed: int) -> Config:
+        """Return the configuration of a run, as far as it does not depend on the cohort."""
         names = {"method": self.method, "network": self.network, "seed": seed}
         return Config.build(self.settings, point, names)
 
@@ -74,12 +73,12 @@ class Arm:
 
     name: str
     cohort: Path
-    rows: tuple[Row, ...]
+    rows: tuple[StudyRow, ...]
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """All that a study trains and scores.
+    """Everything that a study trains and scores.
 
     Attributes:
         path: The file that describes it.
@@ -98,7 +97,7 @@ class Matrix:
     baselines: tuple[str, ...]
 
     def record(self) -> dict[str, Any]:
-        """The matrix as plain data, for `study.yaml`: equal records train and score the same."""
+        """Return the matrix as plain data, for `study.yaml`: equal records train and score the same."""
         cohorts = {}
         for arm in self.arms:
             rows = {
@@ -120,7 +119,7 @@ class Matrix:
 
 
 def read_matrix(path: Path, cohorts: Sequence[str] = ()) -> Matrix:
-    """Reads the file of a study and spells out all that it asks for.
+    """Read the file of a study, and spell out all that it asks for.
 
     Args:
         path: The file. Paths in it are relative to it.
@@ -158,7 +157,7 @@ def read_matrix(path: Path, cohorts: Sequence[str] = ()) -> Matrix:
 
 
 def differences(earlier: Any, now: Any, where: str = "") -> list[str]:
-    """What of an earlier record is missing or other in a new one; what is only added is no difference.
+    """List what an earlier record has that a new one lacks or changes; additions do not count.
 
     The first seed must stay, since it has chosen, and settings and what a grid is over, since they make and name
     the runs.
@@ -180,7 +179,7 @@ def differences(earlier: Any, now: Any, where: str = "") -> list[str]:
 
 
 def slug(label: str) -> str:
-    """A label as part of a file name: `hetero γ=0.5` becomes `hetero-gamma0.5`."""
+    """Return a label as part of a file name: `hetero γ=0.5` becomes `hetero-gamma0.5`."""
     greek = {c: unicodedata.name(c, "").split()[-1] for c in label if "GREEK" in unicodedata.name(c, "")}
     text = "".join(greek.get(c, c) for c in label).replace("=", "")
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
@@ -221,12 +220,12 @@ def _methods(path: Path, file: StudyFile, network: str, spec: NetworkSpec) -> di
 def _row(
     path: Path,
     file: StudyFile,
-    settings: Point,
+    settings: Mapping[str, Any],
     network: str,
     spec: NetworkSpec,
     label: str,
     method: Mapping[str, Any],
-) -> Row:
+) -> StudyRow:
     where = f"{path}: {label}"
     own = {key: value for key, value in method.items() if key != "method"}
     for key in (*settings, *own):
@@ -240,7 +239,7 @@ def _row(
         find_network(network)
         find_method(str(name))
         common = {key: value for key, value in settings.items() if key not in own}
-        for key in sorted(own, key=lambda key: (*FIRST, key).index(key)):
+        for key in sorted(own, key=lambda key: (*FIRST_IN_NAMES, key).index(key)):
             values = own[key] if _is_sweep(key, own[key]) else [own[key]]
             # As the configuration has them: YAML takes 1e-4 for a text.
             found = [getattr(Config.build(common, {key: v, "method": name}), key) for v in values]
@@ -249,7 +248,7 @@ def _row(
                 raise UserError(f"{key} has no values")
         fixed = Config.build(common, {"method": name})
         plain = fixed.model_dump(mode="json", include=set(common))
-        row = Row(network, label, str(name), plain, grid, tuple(spec.seeds or file.seeds))
+        row = StudyRow(network, label, str(name), plain, grid, tuple(spec.seeds or file.seeds))
         for point in row.points():
             row.config(point, row.seeds[0])
     except UserError as error:
@@ -263,7 +262,7 @@ def _is_sweep(key: str, value: object) -> bool:
     return key not in TUPLES or not value or isinstance(value[0], list)
 
 
-def _check_names(path: Path, rows: Sequence[Row]) -> None:
+def _check_names(path: Path, rows: Sequence[StudyRow]) -> None:
     seen: dict[str, str] = {}
     for row in rows:
         for point in row.points():

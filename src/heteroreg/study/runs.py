@@ -1,4 +1,4 @@
-"""The runs of a study: what each should be, whether it is, how far it is, how good it is."""
+"""Runs of a study: their configuration, progress and validation score."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from heteroreg.data.cohort import Cohort
 from heteroreg.study.jobs import Job
-from heteroreg.study.matrix import Row
+from heteroreg.study.matrix import StudyRow
 from heteroreg.system.errors import UserError
 from heteroreg.system.run_files import CHECKPOINTS, CONFIG
 from heteroreg.training import checkpoint
@@ -32,19 +32,19 @@ class Trained:
         folder: Where it is, or will be.
     """
 
-    row: Row
+    row: StudyRow
     point: Mapping[str, Any]
     seed: int
     folder: Path
 
     @property
     def config(self) -> Config:
-        """What it should be, as far as that does not depend on the cohort."""
+        """Configuration, as far as it does not depend on the cohort."""
         return self.row.config(self.point, self.seed)
 
     @property
     def finished(self) -> bool:
-        """Whether its last checkpoint is of the last step."""
+        """True if the last checkpoint is of the last step."""
         return _step(self.folder, "last") == self.config.steps
 
     def job(self, name: str, cohort: Path) -> Job:
@@ -54,7 +54,7 @@ class Trained:
         return Job(name, "train", {"cohort": str(cohort), "out": str(self.folder), "config": config})
 
     def validation(self, metric: str) -> tuple[int, float]:
-        """The step of the best checkpoint, and its score on the validation pairs.
+        """Return the step of the best checkpoint, and its score on the validation pairs.
 
         Raises:
             UserError: The run has no such score.
@@ -73,7 +73,7 @@ class Trained:
 
 @dataclass
 class Agreement:
-    """Whether the runs that are there are those that the matrix wants.
+    """Check that runs that exist are those that the matrix wants.
 
     Attributes:
         cohort: What they are trained on.
@@ -83,7 +83,7 @@ class Agreement:
     _found: dict[tuple[Any, ...], Config] = field(default_factory=dict)
 
     def require(self, run: Trained) -> None:
-        """Checks a run that is there already, whoever has trained it.
+        """Check a run that is there already, whoever has trained it.
 
         Raises:
             UserError: Its configuration is another one; the message names the first setting that differs.
@@ -113,6 +113,6 @@ class Agreement:
 
 
 def _step(folder: Path, name: str) -> int | None:
-    """The step of a checkpoint; None where there is none."""
+    """Return the step of a checkpoint; None if it is missing."""
     path = folder / CHECKPOINTS / name
     return int(checkpoint.read_state(path)["step"]) if (path / checkpoint.STATE).is_file() else None

@@ -1,4 +1,4 @@
-"""The whole study: train, choose, train the other seeds, score, compare."""
+"""Whole study: train, choose, train the other seeds, score, compare."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from heteroreg.evaluation.scores import SCORES_FILE, Scores
 from heteroreg.report import write_report
 from heteroreg.study.choice import Choice, choose, chosen_table
 from heteroreg.study.jobs import Ended, Job, Local, Runner
-from heteroreg.study.matrix import Arm, Matrix, Row, differences, read_matrix, slug
+from heteroreg.study.matrix import Arm, Matrix, StudyRow, differences, read_matrix, slug
 from heteroreg.study.runs import Agreement, Trained
 from heteroreg.system.errors import StoppedError, UserError
 from heteroreg.system.files import write_text
@@ -25,13 +25,13 @@ from heteroreg.system.text import read_yaml
 
 CHOSEN = "chosen.csv"
 # What a folder without a record may hold: runs that were trained by hand are taken over.
-PARTS = ("runs", "scores", "logs", "slurm", CHOSEN)
+STUDY_PARTS = ("runs", "scores", "logs", "slurm", CHOSEN)
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Place:
-    """One cohort's part of the study, and where it is.
+class StudyPart:
+    """Part of the study for one cohort.
 
     Attributes:
         arm: The matrix on it.
@@ -45,12 +45,12 @@ class Place:
     cohort: Cohort
     agreement: Agreement
 
-    def run(self, row: Row, point: Mapping[str, Any], seed: int) -> Trained:
-        """The run of a row at a point."""
+    def run(self, row: StudyRow, point: Mapping[str, Any], seed: int) -> Trained:
+        """Return the run of a row at a point."""
         return Trained(row, point, seed, self.folder / "runs" / row.folder(point, seed))
 
     def scores(self, name: str) -> Path:
-        """Where scores of this name are."""
+        """Return the folder of scores of this name."""
         return self.folder / "scores" / name
 
 
@@ -62,7 +62,7 @@ def run_study(
     runner: Runner | None = None,
     say: Say | None = None,
 ) -> list[Path]:
-    """Trains what a file asks for, chooses on the validation pairs, scores on the test pairs, and compares.
+    """Train what a file asks for, choose on the validation pairs, score on the test pairs, and compare.
 
     1. Each point of each row's grid is trained with the row's first seed.
     2. The point with the best score of the best checkpoint on the validation pairs is the row's
@@ -110,7 +110,7 @@ def run_study(
     return pages
 
 
-def _work_off(places: Sequence[Place], matrix: Matrix, work: _Work) -> list[tuple[Place, list[Choice]]]:
+def _work_off(places: Sequence[StudyPart], matrix: Matrix, work: _Work) -> list[tuple[StudyPart, list[Choice]]]:
     """Trains, chooses and scores, as far as it is not done; gives what was chosen."""
     first = [(place, run) for place in places for run in _first_runs(place)]
     work.train(first)
@@ -125,15 +125,15 @@ def _work_off(places: Sequence[Place], matrix: Matrix, work: _Work) -> list[tupl
     return choices
 
 
-def _place(matrix: Matrix, arm: Arm, out: Path) -> Place:
+def _place(matrix: Matrix, arm: Arm, out: Path) -> StudyPart:
     cohort = Cohort.read(arm.cohort)
     for split in ("train", "val", matrix.split):
         cohort.split(split)
-    return Place(arm, out / arm.name, cohort, Agreement(cohort))
+    return StudyPart(arm, out / arm.name, cohort, Agreement(cohort))
 
 
 def _claim(out: Path, matrix: Matrix) -> None:
-    """Makes a folder that of this study, unless it is another's.
+    """Make a folder that of this study, unless it is another's.
 
     Raises:
         UserError: It is.
@@ -150,7 +150,7 @@ def _claim(out: Path, matrix: Matrix) -> None:
     elif out.is_file():
         raise UserError(f"{out}: is a file; name a folder to write to")
     elif out.is_dir():
-        own = {*PARTS, *(arm.name for arm in matrix.arms)}
+        own = {*STUDY_PARTS, *(arm.name for arm in matrix.arms)}
         foreign = sorted(part.name for part in out.iterdir() if part.name not in own)
         if foreign:
             raise UserError(f"{out}: is no study (no {STUDY}) and holds {foreign[0]}; choose another folder")
@@ -165,20 +165,20 @@ def _total(matrix: Matrix) -> dict[str, int]:
     }
 
 
-def _first_runs(place: Place) -> list[Trained]:
+def _first_runs(place: StudyPart) -> list[Trained]:
     return [place.run(row, point, row.seeds[0]) for row in place.arm.rows for point in row.points()]
 
 
-def _others(place: Place, choice: Choice) -> list[Trained]:
+def _others(place: StudyPart, choice: Choice) -> list[Trained]:
     return [place.run(choice.row, choice.point, seed) for seed in choice.row.seeds[1:]]
 
 
-def _choose(place: Place, matrix: Matrix) -> list[Choice]:
+def _choose(place: StudyPart, matrix: Matrix) -> list[Choice]:
     runs = _first_runs(place)
     return [choose(row, [run for run in runs if run.row is row], matrix.choose_by) for row in place.arm.rows]
 
 
-def _tell(choices: Iterable[tuple[Place, list[Choice]]], say: Say) -> None:
+def _tell(choices: Iterable[tuple[StudyPart, list[Choice]]], say: Say) -> None:
     for place, chosen in choices:
         for choice in chosen:
             where = f"{place.arm.name}: " if place.arm.name else ""
@@ -186,7 +186,7 @@ def _tell(choices: Iterable[tuple[Place, list[Choice]]], say: Say) -> None:
 
 
 class _Work:
-    """Runs what is left to do, and says how far it is."""
+    """Run what is left to do, and says how far it is."""
 
     def __init__(self, runner: Runner, say: Say, total: Mapping[str, int], report: Report) -> None:
         self.say = say
@@ -196,8 +196,8 @@ class _Work:
         self._all = sum(total.values())
         self._seconds: dict[str, list[float]] = {kind: [] for kind in total}
 
-    def train(self, runs: Sequence[tuple[Place, Trained]]) -> None:
-        """Trains the runs that are not finished.
+    def train(self, runs: Sequence[tuple[StudyPart, Trained]]) -> None:
+        """Train the runs that are not finished.
 
         Raises:
             UserError: A run that is there is another one, or a training failed.
@@ -212,9 +212,9 @@ class _Work:
                 raise UserError(f"{run.folder}: is not finished although its training ended; train it by hand")
 
     def evaluate(
-        self, places: Sequence[Place], choices: Sequence[tuple[Place, list[Choice]]], matrix: Matrix
+        self, places: Sequence[StudyPart], choices: Sequence[tuple[StudyPart, list[Choice]]], matrix: Matrix
     ) -> None:
-        """Scores the chosen runs and the registrars, unless that is done.
+        """Score the chosen runs and the registrars, unless that is done.
 
         Raises:
             UserError: An evaluation failed.
@@ -276,13 +276,13 @@ class _Work:
         return f"{self._count()}/{self._all}"
 
 
-def _name(place: Place, folder: Path) -> str:
+def _name(place: StudyPart, folder: Path) -> str:
     """The name of a job: the folder's, after the cohort's where there are several."""
     return "-".join(part for part in (place.arm.name, folder.name) if part)
 
 
 def _is_scored(folder: Path, model: str, cohort: Cohort) -> bool:
-    """Whether a folder holds the scores of a run, or of a registrar, on these pairs."""
+    """Return True if a folder holds the scores of a run, or of a registrar, on these pairs."""
     if not (folder / SCORES_FILE).is_file():
         return False
     scores = Scores.read(folder)
@@ -291,7 +291,7 @@ def _is_scored(folder: Path, model: str, cohort: Cohort) -> bool:
     return Path(made_by).name == Path(model).name and set(scores.table["id"]) == {pair.id for pair in cohort}
 
 
-def _reports(place: Place, chosen: Sequence[Choice], matrix: Matrix) -> list[Path]:
+def _reports(place: StudyPart, chosen: Sequence[Choice], matrix: Matrix) -> list[Path]:
     """A report for all rows, and one for each network where there are several; each for every baseline."""
     networks = list(dict.fromkeys(choice.row.network for choice in chosen))
     several = len(networks) > 1
@@ -317,4 +317,4 @@ def _reports(place: Place, chosen: Sequence[Choice], matrix: Matrix) -> list[Pat
 
 
 def _silent(_text: str) -> None:
-    """Says nothing."""
+    """Say nothing."""

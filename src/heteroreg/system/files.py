@@ -19,7 +19,7 @@ KEPT = 40
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Gives a temporary path beside `path` and moves it there once the block has ended well.
+    """Yield a temporary path beside `path`, and move it there once the block has ended well.
 
     The temporary file keeps the whole ending (`.nii.gz`), since image writers choose the format by it. It is
     flushed to the disk before the move, so that a crash leaves either the old content or the new.
@@ -43,13 +43,13 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 def flush(path: Path) -> None:
-    """Brings a file to the disk."""
+    """Flush a file to the disk."""
     with _named(path), path.open("rb+") as handle:
         os.fsync(handle.fileno())
 
 
 def append(path: Path, data: bytes) -> None:
-    """Adds to the end of a file; where that fails, as on a full disk, the file is as it was."""
+    """Append to a file; if that fails, as on a full disk, the file stays as it was."""
     with path.open("ab", buffering=0) as handle:
         size, left = handle.seek(0, os.SEEK_END), memoryview(data)
         try:
@@ -63,7 +63,7 @@ def append(path: Path, data: bytes) -> None:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Gives a fault the name of the file, which a write does not know and a temporary file hides."""
+    """Name the file in an error of the block: a write does not know it, and a temporary file hides it."""
     try:
         yield
     except OSError as error:
@@ -74,7 +74,7 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes what `atomic_file` leaves in a folder and those below when it is killed.
+    """Remove what a killed `atomic_file` left in a folder and those below.
 
     Only for a folder that no other process writes to.
     """
@@ -84,14 +84,14 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file atomically, in UTF-8."""
+    """Write a text file atomically, in UTF-8."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 @contextmanager
 def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
-    """Gives a temporary folder beside `path` and puts it in place once the block has ended well.
+    """Yield a temporary folder beside `path`, and put it in place once the block has ended well.
 
     An existing folder is replaced only if it is empty or an earlier output of the same kind, which the
     presence of `marker` shows; anything else is the user's and stays.
@@ -125,7 +125,7 @@ def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
 
 
 def require_free(path: Path, marker: str) -> None:
-    """Checks that an output folder may be written: absent, empty, or an earlier output of the same kind.
+    """Check that an output folder may be written: absent, empty, or an earlier output of the same kind.
 
     Raises:
         UserError: `path` is a file, or a folder that holds something else.
@@ -137,7 +137,7 @@ def require_free(path: Path, marker: str) -> None:
 
 
 def _is_content(path: Path) -> bool:
-    """Whether a file is more than what `atomic_file` leaves when it is killed."""
+    """Return True for a file that is not left over from a killed `atomic_file`."""
     return re.match(r"\.\d+-", path.name) is None
 
 

@@ -1,7 +1,7 @@
-"""How much a file may ask for, before any of it is believed.
+"""Size limits, checked before a file is read.
 
 A header of a hundred bytes can declare an image of a petabyte, and a compressed file can unfold to a thousand times
-its size. Both are looked at before memory is taken.
+its size. Both are checked before memory is taken.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ ARCHIVE_BYTES = 256 * 1024**2  # the arrays of one gallery case: a few slices
 
 
 def max_voxels() -> int:
-    """The most voxels that an image may have: HETEROREG_MAX_VOXELS, or 2³⁰.
+    """Return the largest number of voxels that an image may have: HETEROREG_MAX_VOXELS, or 2³⁰.
 
     Raises:
-        UserError: The variable is no positive whole number.
+        UserError: The variable is not a positive whole number.
     """
     text = os.environ.get(MAX_VOXELS, str(USUAL_VOXELS))
     try:
@@ -42,7 +42,7 @@ def max_voxels() -> int:
 
 
 def require_size(name: object, shape: Sequence[int]) -> None:
-    """Checks the size that a header declares.
+    """Check the size that a header declares.
 
     Raises:
         UserError: An axis has no voxel, or there are more voxels than `max_voxels`.
@@ -58,7 +58,7 @@ def require_size(name: object, shape: Sequence[int]) -> None:
 
 
 def require_stored(name: object, needed: int, stored: int, *, compressed: bool) -> None:
-    """Checks that a file is large enough for what its header declares.
+    """Check that a file is large enough for what its header declares.
 
     Args:
         name: The file.
@@ -77,7 +77,7 @@ def require_stored(name: object, needed: int, stored: int, *, compressed: bool) 
 
 
 def require_small(path: Path, limit: int) -> None:
-    """Checks that a file that is read whole is not larger than anyone needs.
+    """Check that a file that is read whole is not larger than anyone needs.
 
     Raises:
         UserError: It is, or it is no plain file.

@@ -20,9 +20,9 @@ from heteroreg.system.errors import UserError
 # The process that starts the others leaves its number here for them.
 FIRST_PROCESS = "HETEROREG_FIRST_PROCESS"
 LOOK_SECONDS = 0.5  # between two looks at the first process
-# Errors of PyTorch's that only talk between processes raises; there are none where PyTorch is built without it.
+# Base of PyTorch's errors between processes; missing in a PyTorch without them.
 _DISTRIBUTED: Any = getattr(distributed, "DistError", ())
-_MODULES = ("torch.distributed", "torch.nn.parallel.distributed")
+_TALKING_MODULES = ("torch.distributed", "torch.nn.parallel.distributed")
 # Gloo raises plain RuntimeErrors, which name the place in its source.
 _GLOO = re.compile(r"\[[^\]]*\bgloo/[^\]]*:\d+\]")
 
@@ -65,7 +65,7 @@ def is_lost_process(error: RuntimeError) -> bool:
         return True
     if type(error) is not RuntimeError:
         return False
-    return _module_of(error.__traceback__).startswith(_MODULES) or _GLOO.match(str(error)) is not None
+    return _module_of(error.__traceback__).startswith(_TALKING_MODULES) or _GLOO.match(str(error)) is not None
 
 
 def _module_of(traceback: TracebackType | None) -> str:
@@ -90,5 +90,5 @@ def _end_with_the_first(what: Path | str, then: str, done: threading.Event) -> N
 def _lost(what: Path | str, why: str, then: str) -> str:
     return (
         f"{what}: another process of this work ended or could not be reached ({why}); "
-        f"what was saved is kept, {then}"
+        f"the last checkpoint is kept, {then}"
     )

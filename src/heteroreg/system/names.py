@@ -15,11 +15,10 @@ RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 def folder_names(ids: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
-    """A name for each id that every file system takes, in one folder without collisions.
+    """Return a name for each id that every file system takes, without collisions in one folder.
 
-    An id of letters, digits, `-`, `_` and inner dots is its own name. Of any other the rest becomes `_`, and a
-    digest of the id is added, so that no two ids get one name: also not where a file system takes upper and lower
-    case for the same.
+    An id of letters, digits, `-`, `_` and inner dots is its own name. In any other id the rest becomes `_` and a
+    digest of the id is added, so that no two ids share a name, even where a file system ignores case.
 
     Args:
         ids: All different.

@@ -84,7 +84,7 @@ def progress(
         total = None  # a single unit is either to come or over
     with showing(False):
         if not show or (total is not None and total <= start):
-            yield silent
+            yield no_report
         elif _terminal():
             with _bar(title, total, start, after) as report:
                 yield report
@@ -92,7 +92,7 @@ def progress(
             with _lines(title, total, start, after) as report:
                 yield report
         else:
-            yield silent
+            yield no_report
 
 
 def reported(items: Iterable[_Item], report: Report) -> Iterator[_Item]:
@@ -115,7 +115,7 @@ def _terminal() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
 
 
-def silent(done: int, note: str = "") -> None:
+def no_report(done: int, note: str = "") -> None:
     """Show nothing."""
 
 

@@ -1,4 +1,4 @@
-"""What the files of a run and of a study are called; apart from what writes them, which needs PyTorch."""
+"""Names of the files of a run and a study, readable without PyTorch."""
 
 from __future__ import annotations
 

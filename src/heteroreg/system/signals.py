@@ -1,4 +1,4 @@
-"""The signals that ask a program to end."""
+"""Signals that ask a program to end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)  # a scheduler, and Ctrl-C
 
 
 class Interruption(BaseException):
-    """A signal ends the command. No `Exception`, so that nothing on the way takes it for a fault.
+    """Signal that ends the command; not an `Exception`, so that no handler takes it for a fault.
 
     Attributes:
         signal: The number of the signal.
@@ -25,7 +25,7 @@ class Interruption(BaseException):
 
 
 def interrupt(number: int, _frame: FrameType | None) -> None:
-    """A handler that ends what is running, so that it can still clean up behind itself.
+    """Raise `Interruption`, as a handler of signals, so that the running work can clean up.
 
     Raises:
         Interruption: Always.
@@ -35,10 +35,10 @@ def interrupt(number: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def handled(handler: Callable[[int, FrameType | None], Any]) -> Iterator[Mapping[int, Any]]:
-    """Lets a handler have the signals within the block.
+    """Handle the signals within the block.
 
-    Only the main thread of a program can; in another nothing changes. A signal that the program was started to
-    ignore, as by `nohup` or in the background of a script, stays ignored.
+    Only the main thread of a program can; in another nothing changes. A signal that the program ignores since its
+    start, as under `nohup` or in the background of a script, stays ignored.
 
     Yields:
         The handlers from before, by signal.

@@ -1,4 +1,4 @@
-"""Text files read for what they say: tables, JSON and YAML. Nothing in them is executed or followed."""
+"""Readers of tables, JSON and YAML; nothing in them is executed or followed."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class _Plain(yaml.SafeLoader):
 
 
 def parse_yaml(text: str, name: object) -> Any:
-    """The value of a YAML text: plain data, whatever tags it holds.
+    """Return the value of a YAML text: plain data, whatever tags it holds.
 
     Raises:
-        UserError: It is no YAML, uses references, or is too large or too deep.
+        UserError: It is not YAML, uses references, or is too large or too deep.
     """
     if len(text) > YAML_BYTES:
         raise UserError(f"{name}: has {len(text)} characters, more than the {YAML_BYTES} that settings may have")
@@ -45,10 +45,10 @@ def parse_yaml(text: str, name: object) -> Any:
 
 
 def parse_json(text: str, name: object) -> Any:
-    """The value of a JSON text; NaN and Infinity are none.
+    """Return the value of a JSON text; NaN and Infinity are refused.
 
     Raises:
-        UserError: It is no JSON, or too deep.
+        UserError: It is not JSON, or too deep.
     """
     try:
         return json.loads(text, parse_constant=_no_number)
@@ -57,10 +57,10 @@ def parse_json(text: str, name: object) -> Any:
 
 
 def read_text(path: Path, limit: int = TEXT_BYTES) -> str:
-    """A text file in UTF-8.
+    """Read a text file in UTF-8.
 
     Raises:
-        UserError: It is missing, too large, or no UTF-8.
+        UserError: It is missing, too large, or not UTF-8.
     """
     require_small(path, limit)
     try:
@@ -70,17 +70,17 @@ def read_text(path: Path, limit: int = TEXT_BYTES) -> str:
 
 
 def read_yaml(path: Path) -> Any:
-    """The value of a YAML file; see `parse_yaml`."""
+    """Read the value of a YAML file; see `parse_yaml`."""
     return parse_yaml(read_text(path), path)
 
 
 def read_json(path: Path) -> Any:
-    """The value of a JSON file; see `parse_json`."""
+    """Read the value of a JSON file; see `parse_json`."""
     return parse_json(read_text(path), path)
 
 
 def read_table(path: Path, required: Sequence[str]) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """The rows of a CSV file, every cell as it is written.
+    """Read the rows of a CSV file, every cell as it is written.
 
     Args:
         path: The file.
@@ -131,7 +131,7 @@ def _row(path: Path, columns: list[str], number: int, cells: list[str]) -> tuple
 
 
 def has_controls(text: str) -> bool:
-    """Whether a name holds what ends a line or steers a terminal: no name has a use for it."""
+    """Return True if a name holds characters that end a line or steer a terminal."""
     return any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text)
 
 
