@@ -121,7 +121,7 @@ def test_the_cohort_of_the_command_line_is_taken_instead(study_file: Write) -> N
         ({"methods": {"mse": {"smothness": 1}}}, "mse: no setting is called 'smothness'; did you mean smoothness"),
         ({"methods": {"mse": {"seed": 1}}}, "mse: no setting is called 'seed'"),
         ({"settings": {"step": 1}}, "no setting is called 'step'; did you mean steps"),
-        ({"methods": ["hetro"]}, "hetro: no method is called 'hetro'; did you mean hetero"),
+        ({"methods": ["hetro"]}, "hetro: method: no method is called 'hetro'; did you mean hetero"),
         ({"methods": {"ours": {"method": "hetro"}}}, "ours: no method is called 'hetro'"),
         ({"networks": ["voxelmorf"]}, "no network is called 'voxelmorf'; did you mean voxelmorph"),
         ({"networks": {"voxelmorph": {"methods": ["mze"]}}}, "no row is called 'mze'; did you mean mse"),
