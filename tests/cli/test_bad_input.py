@@ -227,7 +227,7 @@ def test_output_folder_that_holds_something_else(work: Path, command: Command, n
         "register": [first(work, "moving"), first(work), "--model", work / "run"],
         "evaluate": [work / "cohort", "--model", work / "run"],
     }[name]
-    one_line(command(name, *arguments, "--out", mine), "mine", "holds something else")
+    one_line(command(name, *arguments, "--out", mine), "mine", "did not write")
     assert [path.name for path in mine.iterdir()] == ["thesis.tex"]
 
 

@@ -192,7 +192,7 @@ def test_reference_distances_are_in_voxels(write):
 def test_a_folder_that_holds_something_else_stays(write, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("x")
-    with pytest.raises(UserError, match="something else"):
+    with pytest.raises(UserError, match="did not write"):
         compare([write("one", dice_1=BASE)], out=tmp_path / "mine")
 
 

@@ -300,7 +300,7 @@ def test_a_folder_that_holds_something_else_is_noticed_before_the_work(make, tmp
         def register(self, moving, fixed, moving_labels=None):
             raise AssertionError("the work was begun")
 
-    with pytest.raises(UserError, match="something else"):
+    with pytest.raises(UserError, match="did not write"):
         evaluate(Never(), make(count=1), out=tmp_path / "mine")
 
 

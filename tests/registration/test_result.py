@@ -85,7 +85,7 @@ def test_the_summary_by_hand(registration, tmp_path):
 
 def test_a_foreign_folder_stays(registration, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match="holds something else"):
+    with pytest.raises(UserError, match="did not write"):
         registration.save(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
 

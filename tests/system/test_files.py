@@ -1,11 +1,10 @@
 import errno
 import os
-import stat
 
 import pytest
 
 from heteroreg.system.errors import UserError
-from heteroreg.system.files import append, atomic_file, atomic_folder, remove_leftovers, require_free, write_text
+from heteroreg.system.files import append, atomic_file, remove_leftovers, write_text
 
 
 class CrashError(Exception):
@@ -41,71 +40,6 @@ def test_a_crash_leaves_the_old_file(tmp_path):
 def test_text_is_utf_8(tmp_path):
     write_text(tmp_path / "a.txt", "σ̂ ≤ γ\n")
     assert (tmp_path / "a.txt").read_bytes() == "σ̂ ≤ γ\n".encode()
-
-
-def test_a_folder_appears_once_it_is_whole(tmp_path):
-    out = tmp_path / "deep" / "out"
-    with atomic_folder(out, "summary.json") as temporary:
-        (temporary / "summary.json").write_text("{}")
-        (temporary / "data").write_text("1")
-        assert not out.exists()
-    assert sorted(p.name for p in out.iterdir()) == ["data", "summary.json"]
-    assert list(out.parent.iterdir()) == [out]
-    mask = os.umask(0)
-    os.umask(mask)
-    assert stat.S_IMODE(out.stat().st_mode) == 0o777 & ~mask  # as any folder, not private
-
-
-def test_an_earlier_output_of_the_kind_is_replaced_whole(tmp_path):
-    out = tmp_path / "out"
-    for content in ("old", "new"):
-        with atomic_folder(out, "summary.json") as temporary:
-            (temporary / "summary.json").write_text(content)
-            (temporary / content).write_text("")
-    assert sorted(p.name for p in out.iterdir()) == ["new", "summary.json"]
-    assert list(tmp_path.iterdir()) == [out]
-
-
-def test_an_empty_folder_is_filled(tmp_path):
-    (tmp_path / "out").mkdir()
-    with atomic_folder(tmp_path / "out", "summary.json") as temporary:
-        (temporary / "summary.json").write_text("")
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["summary.json"]
-
-
-def test_a_crash_leaves_the_old_folder(tmp_path):
-    out = tmp_path / "out"
-    with atomic_folder(out, "summary.json") as temporary:
-        (temporary / "summary.json").write_text("old")
-
-    def write():
-        with atomic_folder(out, "summary.json") as temporary:
-            (temporary / "summary.json").write_text("new")
-            raise CrashError
-
-    with pytest.raises(CrashError):
-        write()
-    assert (out / "summary.json").read_text() == "old"
-    assert list(tmp_path.iterdir()) == [out]
-
-
-def test_what_is_not_ours_stays(tmp_path):
-    (tmp_path / "thesis.tex").write_text("years")
-    problem = r"exists and holds something else \(no summary\.json\)"
-    with pytest.raises(UserError, match=problem), atomic_folder(tmp_path, "summary.json"):
-        pytest.fail("nothing may be written")
-    assert (tmp_path / "thesis.tex").read_text() == "years"
-    with pytest.raises(UserError, match="is a file; name a folder"):
-        require_free(tmp_path / "thesis.tex", "summary.json")
-    require_free(tmp_path / "nothing yet", "summary.json")
-
-
-def test_what_a_killed_write_leaves_is_nothing(tmp_path):
-    (tmp_path / ".123-config.yaml").write_text("half")
-    require_free(tmp_path, "config.yaml")
-    (tmp_path / ".hidden").write_text("mine")
-    with pytest.raises(UserError, match="holds something else"):
-        require_free(tmp_path, "config.yaml")
 
 
 def test_a_message_is_one_line():
@@ -148,9 +82,11 @@ def test_what_cannot_be_added_whole_is_not_added(tmp_path, monkeypatch, fault):
 
 
 def test_leftovers_of_a_kill_go_and_nothing_else(tmp_path):
-    (tmp_path / "checkpoints" / "best").mkdir(parents=True)
-    left = [tmp_path / ".4242-metrics.csv", tmp_path / "checkpoints" / "best" / ".17-tensors-0000007.safetensors"]
-    kept = [tmp_path / "metrics.csv", tmp_path / ".gitignore", tmp_path / "checkpoints" / "4242-notes.txt"]
+    best = tmp_path / "checkpoints" / "best"
+    best.mkdir(parents=True)
+    left = [tmp_path / ".4242-0a1b2c3d-metrics.csv", best / ".17-ffffffff-tensors-0000007.safetensors"]
+    mine = tmp_path / "checkpoints" / "4242-notes.txt"
+    kept = [tmp_path / "metrics.csv", tmp_path / ".gitignore", tmp_path / ".12-mine", mine]
     for path in [*left, *kept]:
         path.write_text("")
     remove_leftovers(tmp_path)

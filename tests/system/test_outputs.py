@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -77,7 +78,9 @@ def test_an_empty_folder_of_the_users_in_an_output_is_refused(tmp_path):
         write(tmp_path / "out")
 
 
-@pytest.mark.parametrize("name", [".DS_Store", ".nfs0001", ".ipynb_checkpoints/x", "lost+found/y"])
+@pytest.mark.parametrize(
+    "name", [".DS_Store", ".nfs0001", ".123-0a1b2c3d-config.yaml", ".ipynb_checkpoints/x", "lost+found/y"]
+)
 def test_files_that_systems_leave_are_neither_in_the_way_nor_removed(tmp_path, name):
     (tmp_path / "out" / name).parent.mkdir(parents=True)
     (tmp_path / "out" / name).write_text("")
@@ -131,6 +134,13 @@ def test_a_file_that_appears_during_the_work_is_kept(tmp_path):
     with pytest.raises(UserError, match="thesis"):
         writer.__exit__(None, None, None)
     assert contents(tmp_path / "out") == before | {"thesis.txt": b"mine"}
+
+
+def test_a_folder_has_the_permissions_of_any_folder(tmp_path):
+    write(tmp_path / "out")
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o777 & ~mask
 
 
 def fail_at(path):

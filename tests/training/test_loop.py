@@ -256,7 +256,7 @@ def test_an_existing_run_is_not_written_over(cohort_2d, tmp_path):
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_foreign_folder_stays_as_it_is(cohort_2d, tmp_path, resume):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match="holds something else"):
+    with pytest.raises(UserError, match="did not write"):
         train(cohort_2d, tmp_path, resume=resume, **SHORT)
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
     with pytest.raises(UserError, match="is a file"):

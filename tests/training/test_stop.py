@@ -1,6 +1,5 @@
 import signal
 import threading
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +8,7 @@ import torch
 import heteroreg.demo as demo
 from heteroreg.cli.app import main
 from heteroreg.system.errors import StoppedError
+from heteroreg.system.outputs import read_marker
 from heteroreg.system.signals import SIGNALS, Interruption, handled, interrupt
 from heteroreg.training import Run, checkpoint, loop, train
 from heteroreg.training.stop import StopRequest, stop_request
@@ -221,10 +221,10 @@ def test_a_demo(where, tmp_path, monkeypatch, capsys):
     out = tmp_path / "demo"
     if where == "train":
         at(monkeypatch, "update", 3, ask(signal.SIGINT))
-        line = f"{out}: the demo was stopped; the same command begins it anew"
+        line = f"{out}: the demo was stopped; the same command goes on with it"
     else:
         monkeypatch.setattr(demo, "evaluate", lambda *_, **__: signal.raise_signal(signal.SIGINT))
         line = "interrupted"
     assert command(monkeypatch, capsys, "demo", "--quick", "--out", out) == (130, f"heteroreg: {line}\n")
-    assert Path(out / "demo.json").is_file()  # so that the same command may replace it
+    assert read_marker(out)["kind"] == "demo"  # so that the same command goes on
     assert not (out / "report").exists()

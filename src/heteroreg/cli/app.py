@@ -322,10 +322,11 @@ def _register_pair(
 ) -> None:
     from heteroreg.registration.load import remarks
     from heteroreg.registration.register import register as run
-    from heteroreg.system.files import require_free
+    from heteroreg.system.outputs import require_output
     from heteroreg.uncertainty.label_sizes import in_words
 
-    require_free(out, "summary.json")
+    inputs = [path for path in (moving, fixed, moving_labels, initial) if path is not None]
+    require_output(out, "registration", inputs)
     registration = run(moving, fixed, model, moving_labels=moving_labels, initial=initial, **options)
     registration.save(out)
     summary = registration.summary()

@@ -17,7 +17,8 @@ from heteroreg.comparison.statistics import bootstrap_interval, holm, paired_t_t
 from heteroreg.comparison.table import ComparisonTable
 from heteroreg.evaluation.metrics import metric, ordered
 from heteroreg.evaluation.scores import Scores
-from heteroreg.system.files import atomic_folder, write_text
+from heteroreg.system.files import write_text
+from heteroreg.system.outputs import output_folder
 from heteroreg.system.progress import progress, reported
 
 TABLE_FILE = "table.csv"
@@ -41,7 +42,7 @@ class Comparison(ComparisonTable):
         Raises:
             UserError: The folder exists and holds something else.
         """
-        with atomic_folder(Path(out), marker=TABLE_FILE) as temporary:
+        with output_folder(out, "comparison") as temporary:
             self.write(temporary)
 
 

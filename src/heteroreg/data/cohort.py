@@ -155,10 +155,18 @@ class Cohort:
                         require_inside(path.parent, row[column], f"{path}: line {number}, {column}")
         return cls(tuple(_pair(path, row) for _, row in rows), str(path))
 
-    def write(self, path: str | Path) -> None:
-        """Write the cohort as a CSV file, with paths relative to it. Columns that no pair fills are left out."""
+    def write(self, path: str | Path, *, home: str | Path | None = None) -> None:
+        """Write the cohort as a CSV file. Columns that no pair fills are left out.
+
+        Args:
+            path: The file.
+            home: The folder that paths to files outside the CSV file's folder are relative to; that folder by
+                default.
+        """
         path = Path(path)
-        rows = [_row(pair, path.parent) for pair in self.pairs]
+        rows = [
+            _row(pair, path.parent, path.parent if home is None else Path(home).resolve()) for pair in self.pairs
+        ]
         table = pd.DataFrame(rows).fillna("")
         filled = [column for column in table.columns if column in REQUIRED_COLUMNS or (table[column] != "").any()]
         write_text(path, table[filled].to_csv(index=False, lineterminator="\n"))
@@ -202,9 +210,12 @@ def _pair(path: Path, row: Mapping[str, str]) -> Pair:
     )
 
 
-def _row(pair: Pair, folder: Path) -> dict[str, str]:
+def _row(pair: Pair, folder: Path, home: Path) -> dict[str, str]:
     def relative(path: Path | None) -> str:
-        return "" if path is None else Path(os.path.relpath(path, folder)).as_posix()
+        if path is None:
+            return ""
+        beside = path.is_relative_to(folder)
+        return Path(os.path.relpath(path, folder if beside else home)).as_posix()
 
     return {
         "id": pair.id,

@@ -10,7 +10,8 @@ from heteroreg.data.cohort import Cohort
 from heteroreg.data.readers import find_reader
 from heteroreg.data.splits import split_patients
 from heteroreg.system.errors import UserError
-from heteroreg.system.files import atomic_folder, write_text
+from heteroreg.system.files import write_text
+from heteroreg.system.outputs import output_folder
 
 IMPORT_MARKER = "import.json"
 
@@ -67,10 +68,10 @@ def import_cohort(
     source, out = Path(source).resolve(), Path(out).resolve()  # relative paths across a link would be wrong
     if source.is_relative_to(out):
         raise UserError(f"{out}: contains the data set itself; choose another folder for the cohort")
-    with atomic_folder(out, marker=IMPORT_MARKER) as folder:
+    with output_folder(out, "cohort") as folder:
         options: dict[str, object] = {"folder": folder, "frames": frames, "label": label, "show": show}
         pairs = reader(source, **{name: value for name, value in options.items() if name in taken})
-        Cohort(tuple(split_patients(pairs, split, seed))).write(folder / "pairs.csv")
+        Cohort(tuple(split_patients(pairs, split, seed))).write(folder / "pairs.csv", home=out)
         about: dict[str, object] = {"kind": kind, "source": str(source), "split": split, "seed": seed}
         about |= {name: options[name] for name in ("frames", "label") if name in taken}
         write_text(folder / IMPORT_MARKER, json.dumps(about, indent=2) + "\n")

@@ -15,7 +15,7 @@ from heteroreg.evaluation.gallery import Case, spread_evenly
 from heteroreg.evaluation.inputs import Inputs, maps_of
 from heteroreg.evaluation.metrics import is_metric
 from heteroreg.evaluation.row import RowScores, score
-from heteroreg.evaluation.scores import SCORES_FILE, Scores
+from heteroreg.evaluation.scores import Scores
 from heteroreg.evaluation.scoring import ScoringMode
 from heteroreg.evaluation.stack import MOST_STACKS, STACK_VOXELS, Stack
 from heteroreg.evaluation.summary import Rows, evaluation_summary, mean_curves, score_table
@@ -23,7 +23,7 @@ from heteroreg.registration.load import Loadable, as_registrar
 from heteroreg.registration.maps import Maps
 from heteroreg.registration.result import Registrar
 from heteroreg.system.errors import UserError
-from heteroreg.system.files import require_free
+from heteroreg.system.outputs import require_output
 from heteroreg.system.progress import progress, reported
 
 
@@ -78,7 +78,7 @@ def evaluate(
     registrar, cohort = as_registrar(registrar), as_cohort(cohort)
     _check(cohort, metrics, labels)
     if out is not None:
-        require_free(Path(out), SCORES_FILE)  # before the work, not after it
+        require_output(out, "evaluation", [cohort.name])  # before the work, not after it
     plan = _Plan(registrar, metrics, labels, slicewise)
     in_gallery, in_viewer = (spread_evenly(count, len(cohort)) for count in (gallery, stacks))
     cache = ImageCache()

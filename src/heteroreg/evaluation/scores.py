@@ -18,7 +18,8 @@ from heteroreg.evaluation.metrics import is_metric
 from heteroreg.evaluation.scoring import ScoringMode
 from heteroreg.evaluation.stack import Stack, read_stacks, save_stacks
 from heteroreg.system.errors import UserError
-from heteroreg.system.files import atomic_folder, write_text
+from heteroreg.system.files import write_text
+from heteroreg.system.outputs import output_folder, recover
 from heteroreg.system.text import read_json, read_table
 
 SCORES_FILE = "scores.csv"
@@ -107,7 +108,7 @@ class Scores:
         Raises:
             UserError: The folder exists and holds something else.
         """
-        with atomic_folder(Path(folder), marker=SCORES_FILE) as temporary:
+        with output_folder(folder, "evaluation") as temporary:
             write_text(temporary / SCORES_FILE, self.table.to_csv(index=False, lineterminator="\n"))
             write_text(temporary / "summary.json", json.dumps(self.summary, indent=2, allow_nan=False) + "\n")
             if self.sparsification is not None:
@@ -124,6 +125,7 @@ class Scores:
             UserError: It is missing, damaged, or no evaluation.
         """
         folder = Path(folder)
+        recover(folder)
         for name in (SCORES_FILE, "summary.json"):
             if not (folder / name).is_file():
                 raise UserError(f"{folder}: no evaluation (no {name}); name a folder that 'evaluate' wrote")

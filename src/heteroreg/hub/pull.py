@@ -10,8 +10,8 @@ from heteroreg.evaluation.scores import Scores
 from heteroreg.hub.files import require_empty, stage
 from heteroreg.registration.shared import CARD_FILE, SHARED_SCORES, fetch
 from heteroreg.system.errors import UserError
-from heteroreg.system.files import atomic_folder, write_text
-from heteroreg.system.run_files import CONFIG
+from heteroreg.system.files import write_text
+from heteroreg.system.outputs import output_folder
 from heteroreg.system.text import read_text
 from heteroreg.training.run import Run
 
@@ -46,6 +46,6 @@ def pull(name: str, out: str | Path, *, revision: str | None = None) -> Run:
                 write_text(staged / CARD_FILE, read_text(folder / CARD_FILE))
         except UserError as error:  # the name says more than a path in the cache
             raise UserError(str(error).replace(str(folder), name)) from error
-        with atomic_folder(out, CONFIG) as new:
+        with output_folder(out, "run") as new:
             shutil.copytree(staged, new, dirs_exist_ok=True)
     return Run.read(out)

@@ -21,8 +21,8 @@ from heteroreg.registration.shared import (
     names_folder,
 )
 from heteroreg.system.errors import UserError
-from heteroreg.system.files import atomic_folder, write_text
-from heteroreg.system.run_files import CONFIG
+from heteroreg.system.files import write_text
+from heteroreg.system.outputs import output_folder
 from heteroreg.training import checkpoint
 from heteroreg.training.run import Run
 
@@ -90,7 +90,7 @@ def push(
         if not local:
             return _upload(staged, name, private, message or f"Add a {run.config.method} model of heteroreg")
         folder = Path(name).expanduser()
-        with atomic_folder(folder, CONFIG) as new:
+        with output_folder(folder, "model") as new:
             shutil.copytree(staged, new, dirs_exist_ok=True)
         return str(folder)
 

@@ -18,8 +18,9 @@ from heteroreg.registration.model import ModelRegistrar
 from heteroreg.registration.result import Registrar
 from heteroreg.spatial.regularity import folding_percent
 from heteroreg.system.errors import UserError
-from heteroreg.system.files import require_free, write_text
+from heteroreg.system.files import write_text
 from heteroreg.system.names import folder_names
+from heteroreg.system.outputs import MARKER_FILE, growing_folder, recover, require_output
 from heteroreg.system.progress import progress
 
 TABLE, SUMMARY = "registrations.csv", "summary.json"
@@ -76,17 +77,23 @@ def register_cohort(
     registrar, cohort, out = as_registrar(registrar), as_cohort(cohort), Path(out)
     if not len(cohort):
         raise UserError(f"{cohort.name}: holds no pairs to register")
-    require_free(out, TABLE)
-    ids = [pair.id for pair in cohort]
-    folders = dict(zip(ids, folder_names(ids, taken=[TABLE]), strict=True))
-    outcomes = _known(registrar, out, folders)
-    _write(out, folders, outcomes)  # marks the folder as ours, before anything else is in it
-    left = [pair for pair in cohort if pair.id not in outcomes]
-    with progress(f"register with {registrar.name}", len(cohort), start=len(outcomes), show=show) as report:
-        for pair in left:
-            outcomes[pair.id] = _register(registrar, pair, out / folders[pair.id])
-            report(len(outcomes))
-    return _write(out, folders, outcomes)
+    with growing_folder(out, "registrations", [cohort.name], _is_former):
+        ids = [pair.id for pair in cohort]
+        folders = dict(zip(ids, folder_names(ids, taken=[TABLE, MARKER_FILE]), strict=True))
+        outcomes = _known(registrar, out, folders)
+        _write(out, folders, outcomes)  # marks the folder as ours, before anything else is in it
+        left = [pair for pair in cohort if pair.id not in outcomes]
+        with progress(f"register with {registrar.name}", len(cohort), start=len(outcomes), show=show) as report:
+            for pair in left:
+                outcomes[pair.id] = _register(registrar, pair, out / folders[pair.id])
+                report(len(outcomes))
+        return _write(out, folders, outcomes)
+
+
+def _is_former(out: Path) -> bool:
+    """True for a folder that version 0.1.0 wrote."""
+    table = out / TABLE
+    return table.is_file() and table.read_text(encoding="utf-8", errors="replace").startswith("id,folder,")
 
 
 def _register(registrar: Registrar, pair: Pair, folder: Path) -> Outcome:
@@ -128,8 +135,9 @@ def _known(registrar: Registrar, out: Path, folders: Mapping[str, str]) -> dict[
     known = {}
     for pair, name in folders.items():
         path = out / name / SUMMARY
-        require_free(path.parent, SUMMARY)
+        recover(path.parent)
         if not path.is_file():
+            require_output(path.parent, "registration")
             continue
         again = f"choose another folder, or delete {path.parent} to register the pair anew"
         try:

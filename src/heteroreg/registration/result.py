@@ -20,7 +20,8 @@ from heteroreg.registration.maps import Maps
 from heteroreg.spatial.field import Field
 from heteroreg.system.arrays import Array, Floats
 from heteroreg.system.errors import UserError
-from heteroreg.system.files import atomic_folder, write_text
+from heteroreg.system.files import write_text
+from heteroreg.system.outputs import output_folder
 from heteroreg.system.progress import progress, reported
 from heteroreg.uncertainty.label_sizes import MEASURES, LabelSamples, labels_of, size
 from heteroreg.uncertainty.posterior import Posterior, standard_deviation
@@ -194,7 +195,7 @@ class Registration:
             "displacement_sd": self.displacement_sd,
             "moved_labels": self.moved_labels,
         }
-        with atomic_folder(Path(folder), marker="summary.json") as temporary, progress("writing", None):
+        with output_folder(folder, "registration") as temporary, progress("writing", None):
             for name, image in images.items():
                 if image is not None:
                     write_image(image, temporary / f"{name}.nii.gz")

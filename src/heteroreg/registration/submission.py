@@ -9,7 +9,7 @@ from heteroreg.data.io.displacement import read_displacement
 from heteroreg.data.io.learn2reg import write_learn2reg_field
 from heteroreg.registration.cohort import TABLE
 from heteroreg.system.errors import UserError
-from heteroreg.system.files import atomic_folder
+from heteroreg.system.outputs import output_folder
 from heteroreg.system.progress import progress, reported
 from heteroreg.system.text import read_table
 
@@ -47,7 +47,10 @@ def write_submission(registered: str | Path, out: str | Path) -> int:
                 "`import_cohort`"
             )
     names = [f"disp_{row['id']}.nii.gz" for _, row in rows]
-    with atomic_folder(out, marker=names[0]) as folder, progress("writing the fields", len(names)) as report:
+    with (
+        output_folder(out, "submission", [registered]) as folder,
+        progress("writing the fields", len(names)) as report,
+    ):
         for (_, row), name in zip(rows, reported(names, report), strict=True):
             displacement, grid = read_displacement(table.parent / row["folder"] / "displacement.nii.gz")
             write_learn2reg_field(displacement, grid, folder / name)

@@ -8,7 +8,8 @@ from heteroreg.comparison import compare
 from heteroreg.comparison.groups import Groups
 from heteroreg.report.page import render_page
 from heteroreg.report.paper import figures_of, write_figures
-from heteroreg.system.files import atomic_folder, require_free, write_text
+from heteroreg.system.files import write_text
+from heteroreg.system.outputs import output_folder, require_output
 
 PAGE_FILE = "index.html"
 PRINT_FOLDER = "figures"
@@ -40,11 +41,11 @@ def write_report(
             something else.
     """
     out = Path(out)
-    require_free(out, PAGE_FILE)  # before the work, not after it
+    require_output(out, "comparison")  # before the work, not after it
     comparison = compare(folders, baseline=baseline)
     drawn = figures_of(comparison) if figures else {}
     page = render_page(comparison, title, list(drawn))
-    with atomic_folder(out, marker=PAGE_FILE) as temporary:
+    with output_folder(out, "comparison") as temporary:
         comparison.write(temporary)
         write_figures(drawn, temporary / PRINT_FOLDER)
         write_text(temporary / PAGE_FILE, page)

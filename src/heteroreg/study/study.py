@@ -18,6 +18,8 @@ from heteroreg.study.matrix import Arm, Matrix, StudyRow, differences, read_matr
 from heteroreg.study.runs import Agreement, Trained
 from heteroreg.system.errors import StoppedError, UserError
 from heteroreg.system.files import write_text
+from heteroreg.system.locks import LOCK_FILE
+from heteroreg.system.outputs import MARKER_FILE, growing_folder
 from heteroreg.system.progress import Report, duration, progress
 from heteroreg.system.run_files import STUDY
 from heteroreg.system.signals import Interruption
@@ -95,12 +97,17 @@ def run_study(
     out, say = Path(out), say or _silent
     matrix = read_matrix(Path(file), cohorts)
     places = [_place(matrix, arm, out) for arm in matrix.arms]
-    _claim(out, matrix)
+    _require_own(out, matrix)
     runner = runner or Local(1, out / "logs")
     total = _total(matrix)
     try:
         # On a terminal the bar; the lines that say so anyway are enough elsewhere.
-        with progress(f"study {matrix.path.stem}", sum(total.values()), lines=False) as report:
+        title = f"study {matrix.path.stem}"
+        with (
+            growing_folder(out, "study", former=lambda _: True),
+            progress(title, sum(total.values()), lines=False) as report,
+        ):
+            write_text(out / STUDY, yaml.safe_dump(matrix.record(), sort_keys=False, allow_unicode=True))
             choices = _work_off(places, matrix, _Work(runner, say, total, report))
     except Interruption as stop:
         raise StoppedError(f"{out}: the study was stopped; the same command goes on", stop.signal) from None
@@ -132,11 +139,11 @@ def _place(matrix: Matrix, arm: Arm, out: Path) -> StudyPart:
     return StudyPart(arm, out / arm.name, cohort, Agreement(cohort))
 
 
-def _claim(out: Path, matrix: Matrix) -> None:
-    """Make a folder that of this study, unless it is another's.
+def _require_own(out: Path, matrix: Matrix) -> None:
+    """Check that a folder is new, or belongs to this study.
 
     Raises:
-        UserError: It is.
+        UserError: It holds another study, or something else.
     """
     path, record = out / STUDY, matrix.record()
     if path.is_file():
@@ -150,11 +157,10 @@ def _claim(out: Path, matrix: Matrix) -> None:
     elif out.is_file():
         raise UserError(f"{out}: is a file; name a folder to write to")
     elif out.is_dir():
-        own = {*STUDY_PARTS, *(arm.name for arm in matrix.arms)}
+        own = {*STUDY_PARTS, MARKER_FILE, LOCK_FILE, *(arm.name for arm in matrix.arms)}
         foreign = sorted(part.name for part in out.iterdir() if part.name not in own)
         if foreign:
             raise UserError(f"{out}: is no study (no {STUDY}) and holds {foreign[0]}; choose another folder")
-    write_text(path, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
 
 
 def _total(matrix: Matrix) -> dict[str, int]:

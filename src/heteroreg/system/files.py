@@ -5,13 +5,9 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from heteroreg.system.errors import UserError
 
 # Characters of a name that its temporary sibling keeps: with more, a long name would become too long.
 KEPT = 40
@@ -79,7 +75,7 @@ def remove_leftovers(folder: Path) -> None:
     Only for a folder that no other process writes to.
     """
     for path in folder.rglob(".*"):
-        if not _is_content(path) and path.is_file():
+        if is_leftover(path.name) and path.is_file():
             path.unlink(missing_ok=True)
 
 
@@ -89,59 +85,6 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-@contextmanager
-def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`, and put it in place once the block has ended well.
-
-    An existing folder is replaced only if it is empty or an earlier output of the same kind, which the
-    presence of `marker` shows; anything else is the user's and stays.
-
-    Args:
-        path: Where the folder is to appear.
-        marker: The name of a file that every finished folder of this kind holds.
-
-    Yields:
-        The folder to write into.
-
-    Raises:
-        UserError: `path` exists and holds something else.
-    """
-    path = Path(path)
-    require_free(path, marker)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:KEPT]}-", dir=path.parent))
-    try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name[:KEPT]}-old-", dir=path.parent))
-            os.replace(path, old)
-            os.replace(temporary, path)
-            shutil.rmtree(old)
-        else:
-            os.replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def require_free(path: Path, marker: str) -> None:
-    """Check that an output folder may be written: absent, empty, or an earlier output of the same kind.
-
-    Raises:
-        UserError: `path` is a file, or a folder that holds something else.
-    """
-    if path.is_file():
-        raise UserError(f"{path}: is a file; name a folder to write to")
-    if path.is_dir() and any(map(_is_content, path.iterdir())) and not (path / marker).is_file():
-        raise UserError(f"{path}: exists and holds something else (no {marker}); choose another folder or empty it")
-
-
-def _is_content(path: Path) -> bool:
-    """Return True for a file that is not left over from a killed `atomic_file`."""
-    return re.match(r"\.\d+-", path.name) is None
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def is_leftover(name: str) -> bool:
+    """True for the name of a temporary file that `atomic_file` leaves when it is killed."""
+    return re.match(r"\.\d+-[0-9a-f]{8}-", name) is not None

@@ -10,14 +10,14 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from heteroreg.system.errors import UserError
-from heteroreg.system.files import flush, write_text
+from heteroreg.system.files import flush, is_leftover, write_text
 from heteroreg.system.locks import LOCK_FILE, is_written, only_writer
 
 MARKER_FILE = "heteroreg.json"
@@ -58,9 +58,7 @@ def require_output(path: str | Path, kind: str, inputs: Iterable[str | Path] = (
     folder = Path(path).resolve()
     _require_place(Path(path), folder)
     recover(folder)
-    for source in inputs:
-        if Path(source).resolve().is_relative_to(folder):
-            raise UserError(f"{path}: holds the input {source}; choose another folder")
+    _require_no_input(path, folder, inputs)
     if folder.is_dir():
         _require_own(Path(path), folder, kind)
 
@@ -86,31 +84,56 @@ def output_folder(path: str | Path, kind: str, inputs: Iterable[str | Path] = ()
     """
     require_output(path, kind, inputs)
     folder = Path(path).resolve()
-    made = _make(folder)
-    try:
-        with only_writer(folder):
-            _settle(folder)
-            stage = folder / f"{STAGE}{secrets.token_hex(4)}"
-            stage.mkdir()
-            try:
-                yield stage
-                _require_own(Path(path), folder, kind)  # someone may have put files there in the meantime
-                files = sorted(_files(stage))
-                for name in files:
-                    flush(stage / name)
-                write_text(stage / COMPLETE, json.dumps(_marker(kind, files), indent=2) + "\n")
-                _commit(folder, stage)
-            finally:
-                shutil.rmtree(stage, ignore_errors=True)
-    except BaseException:
-        for new in made:  # the deepest first; a folder that holds anything stays
-            with suppress(OSError):
-                new.rmdir()
-        raise
+    with _removed_if_empty(folder), only_writer(folder):
+        _settle(folder)
+        stage = folder / f"{STAGE}{secrets.token_hex(4)}"
+        stage.mkdir()
+        try:
+            yield stage
+            _require_own(Path(path), folder, kind)  # someone may have put files there in the meantime
+            files = sorted(_files(stage))
+            for name in files:
+                flush(stage / name)
+            write_text(stage / COMPLETE, json.dumps(_marker(kind, files), indent=2) + "\n")
+            _commit(folder, stage)
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
+
+
+def require_growing(
+    path: str | Path,
+    kind: str,
+    inputs: Iterable[str | Path] = (),
+    former: Callable[[Path], bool] = lambda _: False,
+) -> None:
+    """Check, before any work, that `growing_folder` can hold a folder.
+
+    Args:
+        path: The folder.
+        kind: A key of `NAMES`.
+        inputs: Files that the output is made from.
+        former: Returns True for a folder of this kind that version 0.1.0 wrote, which had no marker.
+
+    Raises:
+        UserError: The folder holds something else, an input, or cannot be written.
+    """
+    folder = Path(path).resolve()
+    _require_place(Path(path), folder)
+    _require_no_input(path, folder, inputs)
+    marker = read_marker(folder)
+    if marker is None and not former(folder) and (foreign := _foreign(folder, set())):
+        raise _in_the_way(Path(path), foreign)
+    if marker is not None and marker["kind"] != kind:
+        raise _other_kind(Path(path), marker["kind"], kind)
 
 
 @contextmanager
-def growing_folder(path: str | Path, kind: str, inputs: Iterable[str | Path] = ()) -> Iterator[Path]:
+def growing_folder(
+    path: str | Path,
+    kind: str,
+    inputs: Iterable[str | Path] = (),
+    former: Callable[[Path], bool] = lambda _: False,
+) -> Iterator[Path]:
     """Hold a folder that grows over several starts, such as a run or a study, as its only writer.
 
     Nothing in it is removed. The marker is written when the folder is new.
@@ -119,34 +142,21 @@ def growing_folder(path: str | Path, kind: str, inputs: Iterable[str | Path] = (
         path: The folder; created with its parents.
         kind: A key of `NAMES`.
         inputs: Files that the output is made from.
+        former: Returns True for a folder of this kind that version 0.1.0 wrote, which had no marker.
 
     Yields:
         The folder.
 
     Raises:
-        UserError: The folder holds something else, an input, or cannot be written; or another process writes to it.
+        UserError: As in `require_growing`; or another process writes to the folder.
     """
+    require_growing(path, kind, inputs, former)
     folder = Path(path).resolve()
-    _require_place(Path(path), folder)
-    for source in inputs:
-        if Path(source).resolve().is_relative_to(folder):
-            raise UserError(f"{path}: holds the input {source}; choose another folder")
-    made = _make(folder)
-    try:
-        with only_writer(folder):
-            marker = read_marker(folder)
-            if marker is None and (foreign := _foreign(folder, set())):
-                raise _in_the_way(Path(path), foreign)
-            if marker is not None and marker["kind"] != kind:
-                raise _other_kind(Path(path), marker["kind"], kind)
-            if marker is None:
-                write_text(folder / MARKER_FILE, json.dumps(_marker(kind, []), indent=2) + "\n")
-            yield folder
-    except BaseException:
-        for new in made:
-            with suppress(OSError):
-                new.rmdir()
-        raise
+    with _removed_if_empty(folder), only_writer(folder):
+        require_growing(path, kind, inputs, former)  # it may have changed before it was held
+        if read_marker(folder) is None:
+            write_text(folder / MARKER_FILE, json.dumps(_marker(kind, []), indent=2) + "\n")
+        yield folder
 
 
 def read_marker(folder: Path) -> dict[str, Any] | None:
@@ -247,7 +257,7 @@ def _foreign(folder: Path, listed: set[str]) -> list[str]:
 
 
 def _is_ignored(name: str) -> bool:
-    return name.startswith(STAGE) or any(fnmatch(name, pattern) for pattern in IGNORED)
+    return name.startswith(STAGE) or is_leftover(name) or any(fnmatch(name, pattern) for pattern in IGNORED)
 
 
 def _is_below(name: str) -> bool:
@@ -258,11 +268,23 @@ def _files(folder: Path) -> Iterator[str]:
     return (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def _make(folder: Path) -> list[Path]:
-    """Create a folder with its parents; return those that were made, the deepest first."""
+@contextmanager
+def _removed_if_empty(folder: Path) -> Iterator[None]:
+    """Remove the folders that are made for an output if the work fails and they are empty."""
     made = [place for place in (folder, *folder.parents) if not place.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    return made
+    try:
+        yield
+    except BaseException:
+        for new in made:
+            with suppress(OSError):
+                new.rmdir()
+        raise
+
+
+def _require_no_input(path: str | Path, folder: Path, inputs: Iterable[str | Path]) -> None:
+    for source in inputs:
+        if Path(source).resolve().is_relative_to(folder):
+            raise UserError(f"{path}: holds the input {source}; choose another folder")
 
 
 def _marker(kind: str, files: list[str]) -> dict[str, Any]:

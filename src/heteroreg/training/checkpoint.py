@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def tidy(folder: Path) -> None:
     except (ValueError, KeyError, TypeError):
         return  # damaged: nothing may go before someone has looked
     for file in folder.glob("tensors-*.safetensors"):
-        if file.name != current:
+        if file.name != current and re.fullmatch(r"tensors-\d{7}\.safetensors", file.name):
             file.unlink()
 
 

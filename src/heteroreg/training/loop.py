@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from heteroreg.data.samples.samples import Samples
 from heteroreg.system.errors import StoppedError, UserError
 from heteroreg.system.files import remove_leftovers, write_text
 from heteroreg.system.lost_process import lost_process
+from heteroreg.system.outputs import growing_folder
 from heteroreg.system.processes import require_places, start, together
 from heteroreg.system.progress import progress
 from heteroreg.system.run_files import CONFIG
@@ -33,7 +34,7 @@ from heteroreg.training.logs import Log
 from heteroreg.training.open_run import open_run
 from heteroreg.training.parts import MethodLike, NetworkLike
 from heteroreg.training.process_state import restored_process_state
-from heteroreg.training.run import Run
+from heteroreg.training.run import Run, is_former_run
 from heteroreg.training.schedule import batch_indices, phase
 from heteroreg.training.state import State, set_up
 from heteroreg.training.stop import stop_request
@@ -101,11 +102,13 @@ def train(
     check = cohort.split("val") if "val" in cohort.splits else None
     cache = SampleCache.of_environment()
     opened = open_run(Path(out), learn, resume, config, settings, method=method, network=network)
-    with restored_process_state():
+    with restored_process_state(), ExitStack() as held:
         fabric = start(opened.run.config.precision, devices, nodes, strategy)
         torch.backends.cudnn.benchmark = True  # samples are all of one size
         torch.manual_seed(opened.run.config.seed)
         with together(fabric):
+            if fabric.is_global_zero:
+                held.enter_context(growing_folder(out, "run", [learn.name], is_former_run))
             samples, held_out = _prepare(fabric, opened.run.config, learn, check, cache, show)
             if fabric.is_global_zero:
                 _tidy(opened.run, new=opened.new)
@@ -146,6 +149,8 @@ def _tidy(run: Run, *, new: bool) -> None:
     remove_leftovers(run.folder)
     for name in ("last", "best"):
         checkpoint.tidy(run.checkpoint(name))
+    if new and (run.folder / CONFIG).is_file():
+        raise UserError(f"{run.folder}: another training has begun there; choose another folder")
     if new:
         write_text(run.folder / CONFIG, run.config.yaml())
 

@@ -10,12 +10,12 @@ from typing import Any
 from heteroreg.data.cohort import Cohort
 from heteroreg.methods import find_method, find_network, from_outside
 from heteroreg.system.errors import UserError
-from heteroreg.system.files import require_free
+from heteroreg.system.outputs import require_growing
 from heteroreg.system.run_files import CONFIG
 from heteroreg.training.config import Config
 from heteroreg.training.parts import MethodLike, NetworkLike, Parts
 from heteroreg.training.resolve import resolve
-from heteroreg.training.run import Run
+from heteroreg.training.run import Run, is_former_run
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _new(
     method: MethodLike,
     network: NetworkLike,
 ) -> OpenedRun:
-    require_free(folder, CONFIG)
+    require_growing(folder, "run", [learn.name], is_former_run)
     if (folder / CONFIG).is_file():
         raise UserError(f"resume: {folder} holds a run; resume it, or choose another folder", argument="resume")
     layer = config.model_dump(exclude_unset=True) if isinstance(config, Config) else config or {}

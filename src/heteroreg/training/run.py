@@ -106,3 +106,9 @@ class Run:
         checkpoint.restore_module(estimator, tensors, "network", folder)
         checkpoint.restore_module(objective, tensors, "objective", folder)
         return estimator.eval(), objective.eval()
+
+
+def is_former_run(folder: Path) -> bool:
+    """True for a run that version 0.1.0 wrote, which left no marker."""
+    file = folder / CONFIG
+    return file.is_file() and file.read_text(encoding="utf-8", errors="replace").startswith("schema_version:")

@@ -70,7 +70,7 @@ def test_written_again_it_replaces_itself_but_nothing_else(tmp_path):
     foreign = tmp_path / "mine"
     foreign.mkdir()
     (foreign / "pairs.csv").write_text("id,moving,fixed\na,b,c\n")
-    with pytest.raises(UserError, match="exists and holds something else"):
+    with pytest.raises(UserError, match="did not write"):
         write_phantom(foreign, pairs=1, size=32)
     assert [path.name for path in foreign.iterdir()] == ["pairs.csv"]
 

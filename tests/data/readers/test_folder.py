@@ -83,7 +83,7 @@ def test_import_never_replaces_what_it_did_not_write(tmp_path):
         with pytest.raises(UserError, match="contains the data set itself"):
             import_cohort("folder", tmp_path / "data", out)
     touch(tmp_path, "mine/pairs.csv")
-    with pytest.raises(UserError, match="exists and holds something else"):
+    with pytest.raises(UserError, match="did not write"):
         import_cohort("folder", tmp_path / "data", tmp_path / "mine")
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [
         "a_ED.nii",

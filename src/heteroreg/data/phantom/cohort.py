@@ -13,7 +13,8 @@ from heteroreg.data.phantom.layouts import LAYOUTS
 from heteroreg.data.phantom.noise import NOISE_KINDS, require_strength
 from heteroreg.data.phantom.pair import SMALLEST_PHANTOM, PhantomPair, make_pair
 from heteroreg.system.errors import UserError
-from heteroreg.system.files import atomic_folder, write_text
+from heteroreg.system.files import write_text
+from heteroreg.system.outputs import output_folder
 from heteroreg.system.progress import Report, progress
 
 PHANTOM_MARKER = "phantom.json"
@@ -71,7 +72,7 @@ def write_phantom(
     look = {"size": size, "noise": noise, "artefacts": artefacts, "strength": strength}
     look |= {} if noise_strength is None else {"noise_strength": noise_strength}
     look |= {"varied": True} if varied else {}
-    with atomic_folder(out, marker=PHANTOM_MARKER) as folder, progress("making hearts", pairs) as report:
+    with output_folder(out, "cohort") as folder, progress("making hearts", pairs) as report:
         if layout == "pairs":
             _write_pairs(folder, pairs, dims, seed, look, report)
         else:

@@ -17,7 +17,8 @@ from heteroreg.data.image import Image, read_image, write_image
 from heteroreg.data.phantom.cohort import PHANTOM_MARKER
 from heteroreg.data.phantom.observe import Observed, observe
 from heteroreg.system.errors import UserError
-from heteroreg.system.files import atomic_folder, write_text
+from heteroreg.system.files import write_text
+from heteroreg.system.outputs import output_folder
 from heteroreg.system.progress import progress
 
 
@@ -67,18 +68,16 @@ def write_overlay(
 
     look(np.zeros((2, 2)), np.random.default_rng(0))  # checks the settings before any file is read
     with (
-        atomic_folder(out, marker=PHANTOM_MARKER) as folder,
+        output_folder(out, "cohort", [cohort.name]) as folder,
         progress("adding noise", len(cohort), show=show) as report,
     ):
         pairs = []
         for number, pair in enumerate(cohort):
-            name = (
-                f"{number + 1:0{len(str(len(cohort)))}d}"  # an id may contain characters that a file name may not
-            )
+            # An id may contain characters that a file name may not.
+            name = f"{number + 1:0{len(str(len(cohort)))}d}"
             pairs.append(_write_pair(pair, name, noise, seed, look, folder))
             report(number + 1)
-        # The final folder lies beside the temporary one, so that relative paths stay right.
-        Cohort(tuple(pairs)).write(folder / "pairs.csv")
+        Cohort(tuple(pairs)).write(folder / "pairs.csv", home=out)
         about = {
             "kind": "overlay", "on": cohort.name, "seed": seed, "noise": noise, "artefacts": artefacts,
             "strength": strength, "noise_strength": noise_strength,
