@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from heteroreg.losses import Objective
 from heteroreg.networks import DisplacementNetwork
@@ -102,7 +103,8 @@ class Run:
         folder = folder if (folder / checkpoint.STATE).is_file() else self.checkpoint("last")
         parts = self.parts(network=network, method=method)
         tensors, _ = checkpoint.read(folder)
-        estimator, objective = parts.build()
+        with torch.random.fork_rng(devices=[]):  # the initial weights are replaced; the caller's numbers stay
+            estimator, objective = parts.build()
         checkpoint.restore_module(estimator, tensors, "network", folder)
         checkpoint.restore_module(objective, tensors, "objective", folder)
         return estimator.eval(), objective.eval()
