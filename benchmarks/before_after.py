@@ -65,19 +65,21 @@ def register_stack(folder: Path) -> float:
     return 1000 * min(spent)
 
 
+def prepare(folder: Path) -> float:
+    """Write a cohort and a run with the first installation, whose files the second reads as well; return 0."""
+    import heteroreg as hr
+    from heteroreg.data.phantom import write_phantom
+
+    write_phantom(folder / "cohort", pairs=8, size=SIZE)
+    hr.train(hr.Cohort.read(folder / "cohort"), folder / "model", size=(SIZE, SIZE), steps=2, batch_size=2)
+    return 0.0
+
+
 TASKS: dict[str, Callable[[Path], float]] = {
     "training step, float32": lambda folder: train_step(folder, "32-true"),
     "training step, bfloat16": lambda folder: train_step(folder, "bf16-mixed"),
     "registration of a stack": register_stack,
 }
-
-
-def prepare(folder: Path) -> None:
-    """Write a cohort and a run, which both installations read."""
-    run(sys.executable, "-m", "heteroreg", "phantom", str(folder / "cohort"), "--pairs", "8", "--size", str(SIZE))
-    import heteroreg as hr
-
-    hr.train(hr.Cohort.read(folder / "cohort"), folder / "model", size=(SIZE, SIZE), steps=2, batch_size=2)
 
 
 def run(python: str, *arguments: str) -> tuple[str, float]:
@@ -110,11 +112,11 @@ def main() -> None:
     parser.add_argument("--before", help="Python interpreter of the first installation")
     parser.add_argument("--after", default=sys.executable, help="of the second (default: this one)")
     parser.add_argument("--turns", type=int, default=5, help="measurements of each, by turns (default: 5)")
-    parser.add_argument("--task", choices=TASKS, help=argparse.SUPPRESS)
+    parser.add_argument("--task", choices=[*TASKS, "prepare"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.task:
-        ms = TASKS[options.task](options.folder)
+        ms = (prepare if options.task == "prepare" else TASKS[options.task])(options.folder)
         print(json.dumps({"ms": ms, "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
         return
     if not options.before:
@@ -122,7 +124,7 @@ def main() -> None:
     first: list[dict[str, float]] = []
     second: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
-        prepare(Path(folder))
+        run(options.before, __file__, "--task", "prepare", "--folder", folder)
         for turn in range(options.turns):
             for python, found in ((options.before, first), (options.after, second)):
                 found.append(measure(python, Path(folder)))

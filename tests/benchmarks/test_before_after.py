@@ -13,7 +13,6 @@ from benchmarks import before_after
 def test_an_installation_is_compared_with_itself(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(before_after, "SIZE", 32)
     arguments = ["before_after", "--before", sys.executable, "--turns", "1"]
     monkeypatch.setattr(sys, "argv", arguments)
     before_after.main()
