@@ -11,7 +11,7 @@ from typing import get_args
 import pytest
 
 from heteroreg.cli import completion
-from heteroreg.data.samples.preparation import Intensity
+from heteroreg.data.samples.intensity import Intensity
 from heteroreg.methods import NETWORKS
 from heteroreg.study.matrix import SETTINGS
 from heteroreg.training import Config

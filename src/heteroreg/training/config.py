@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -19,11 +19,14 @@ from pydantic import (
     model_validator,
 )
 
-from heteroreg.data.samples.preparation import Intensity, Preparation
+from heteroreg.data.samples.intensity import Intensity
 from heteroreg.methods import METHODS, NETWORKS, Method, find_method, find_network, from_outside
 from heteroreg.system.errors import UserError
 from heteroreg.system.limits import MAX_VOXELS, max_voxels
 from heteroreg.system.text import read_yaml
+
+if TYPE_CHECKING:
+    from heteroreg.data.samples.preparation import Preparation
 
 SCHEMA_VERSION = 1
 
@@ -167,6 +170,8 @@ class Config(Section):
     @property
     def preparation(self) -> Preparation:
         """Preparation of the images; needs the resolved dimension."""
+        from heteroreg.data.samples.preparation import Preparation  # image libraries: too slow for completion
+
         assert self.dims is not None
         return Preparation(self.dims, self.spacing, self.intensity)
 

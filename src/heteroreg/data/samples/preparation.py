@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
+from heteroreg.data.samples.intensity import Intensity
 from heteroreg.system.errors import UserError
 from heteroreg.system.limits import max_voxels
 
-Intensity = Literal["minmax", "percentile"]
 # Percentiles that are mapped to 0 and 1.
 PERCENTILES: dict[str, tuple[float, float]] = {"minmax": (0, 100), "percentile": (0.5, 99.5)}
 SMALLEST_AXIS = 16  # voxels that a network needs along each axis
