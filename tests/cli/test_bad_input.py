@@ -211,7 +211,7 @@ def test_full_disk(work: Path, command: Command) -> None:
         trained = command("train", work / "cohort", "--out", work / "new", "--steps", 2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    one_line(registered, "is there room")
+    one_line(registered, "is there space")
     one_line(trained, "room")
     assert not (work / "out").exists()
     assert [path.name for path in work.iterdir() if path.name.startswith(".")] == []
@@ -274,7 +274,7 @@ def test_verbose_shows_the_traceback(work: Path, command: Command) -> None:
         (["train", "c"], "--out: is missing"),
         (["register", "--out", "o"], "MOVING: is missing"),
         (["phantom", "o", "--dims", "4"], "--dims: .*3"),
-        (["phantom", "o", "--noise", "pink"], "--noise pink: unknown; use gaussian, rician, speckle"),
+        (["phantom", "o", "--noise", "pink"], "--noise: 'pink' is unknown; use gaussian, rician, speckle"),
         (["phantom", "o", "--on", "c", "--pairs", "3"], "--pairs: is given by the cohort of --on; leave it out"),
         (["import", "acdc", "s", "o", "--split", "half"], "--split half: write whole percentages, .*"),
         (["study", "f", "--out", "o", "--slurm", "a=1", "--jobs", "2"], "--jobs: is for .*; with --slurm .*"),
@@ -326,7 +326,7 @@ def test_an_initial_alignment_that_does_not_fit(command: Command, work: Path) ->
     shift, out = work / "shift.tfm", work / "out"
     sitk.WriteTransform(sitk.TranslationTransform(3, (1.0, 2.0, 3.0)), str(shift))
     model = ["--model", work / "run", "--out", out]
-    one_line(command("register", *pair, *model, "--initial", shift), "initial alignment 3")
+    one_line(command("register", *pair, *model, "--initial", shift), "the initial alignment has 3")
     one_line(command("register", *pair, *model, "--initial", work / "none.tfm"), "none.tfm", "no such file")
     one_line(command("register", work / "cohort", *model, "--initial", shift), "--initial: is for a single pair")
     assert not out.exists()
@@ -342,7 +342,7 @@ def test_a_full_disk_where_a_transform_is_written(command: Command, work: Path, 
         outcome = command("convert", field, "--out", work / name)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    one_line(outcome, name, "room")
+    one_line(outcome, name, "is there space")
     assert not (work / name).exists()
 
 
@@ -356,7 +356,7 @@ def test_a_full_disk_is_a_line_and_no_crash_at_the_exit(work: Path) -> None:
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard)),
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
-    one_line((done.returncode, done.stdout, done.stderr), "v.h5", "room")
+    one_line((done.returncode, done.stdout, done.stderr), "v.h5", "is there space")
 
 
 def test_frames_of_dicom(work: Path, command: Command, tmp_path: Path) -> None:
@@ -370,7 +370,9 @@ def test_frames_of_dicom(work: Path, command: Command, tmp_path: Path) -> None:
     one_line(warp, "the text after # is not a frame")
     one_line(command("import", "dicom", tmp_path / "exams", work / "new"), "a4c.dcm", "give --frames")
     one_line(command("import", "dicom", tmp_path / "exams", work / "new", "--frames", "0,3"), "--frames", "0 to 2")
-    one_line(command("import", "folder", tmp_path, work / "new", "--label", "1"), "--label: is for dicom")
+    one_line(
+        command("import", "folder", tmp_path, work / "new", "--label", "1"), "--label: does not apply to folder"
+    )
     assert not (work / "new").exists()
 
 

@@ -16,6 +16,7 @@ SPLIT_USES = {
     "all": "every pair",
 }
 ASKED = "_HETEROREG_COMPLETE"  # how Typer's scripts ask
+SETTING = "_HETEROREG_SETTING"  # the setting whose value is typed in bash
 Offers = list[tuple[str, str]]
 
 
@@ -57,6 +58,8 @@ def setting(incomplete: str) -> Offers:
     """Offer `key=` for the settings; after the `=`, the values of settings that have few."""
     from heteroreg.training.config import Config
 
+    if (typed := os.environ.get(SETTING)) is not None:
+        return _beginning(_choices(typed), incomplete)
     key, equals, value = incomplete.partition("=")
     if not equals:
         fields = {
@@ -65,14 +68,14 @@ def setting(incomplete: str) -> Offers:
             if name not in WRITTEN_BY_TRAINING
         }
         return _beginning(fields, incomplete)
-    before = "" if os.environ.get(ASKED) == "complete_bash" else f"{key}="  # bash wants what comes after the =
-    return [(f"{before}{name}", about) for name, about in _beginning(_choices(key), value)]
+    return [(f"{key}={name}", about) for name, about in _beginning(_choices(key), value)]
 
 
 def join_settings(environment: MutableMapping[str, str] = os.environ) -> None:
     """Put `--set key=value` together again, which bash cuts into three words at the `=`.
 
-    Bash asks with the words in COMP_WORDS and the index of the one being typed in COMP_CWORD.
+    Bash asks with the words in COMP_WORDS and the index of the one being typed in COMP_CWORD. It wants what comes
+    after the `=`, so a value being typed becomes the word, and its setting goes to `SETTING`.
     """
     number = environment.get("COMP_CWORD", "")
     if environment.get(ASKED) != "complete_bash" or not number.isdigit():
@@ -80,9 +83,11 @@ def join_settings(environment: MutableMapping[str, str] = os.environ) -> None:
     text = environment.get("COMP_WORDS", "")
     words = (text.split("\n") if "\n" in text else text.split())[: int(number) + 1]
     words += [""] * (int(number) + 1 - len(words))
-    joined = "\n".join(words).replace("\n=\n", "=").replace("\n=", "=")
-    environment["COMP_WORDS"] = joined
-    environment["COMP_CWORD"] = str(joined.count("\n"))
+    words = "\n".join(words).replace("\n=\n", "=").replace("\n=", "=").split("\n")
+    if words[-2:-1] == ["--set"] and "=" in words[-1]:
+        environment[SETTING], _, words[-1] = words[-1].partition("=")
+    environment["COMP_WORDS"] = "\n".join(words)
+    environment["COMP_CWORD"] = str(len(words) - 1)
 
 
 def tables() -> dict[str, dict[str, str]]:

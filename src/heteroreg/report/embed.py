@@ -61,7 +61,7 @@ def _adapt(tag: str, name: str) -> str:
 def data_uri(figure: Figure) -> str:
     """Return a figure as a WebP picture in a `data:` address."""
     buffer = io.BytesIO()
-    with mpl.rc_context({"savefig.dpi": "figure"}):
+    with styled(), mpl.rc_context({"savefig.dpi": "figure"}):
         figure.savefig(buffer, format="webp", pil_kwargs={"quality": WEBP_QUALITY})
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 

@@ -161,11 +161,11 @@ def _write_itk(displacement: Floats, grid: Grid, path: Path) -> None:
         try:
             found, _ = _ask(temporary, write=True, grid=grid, size=vectors.nbytes, content=vectors.tobytes())
         except (subprocess.SubprocessError, ValueError) as error:
-            raise UserError(f"{path}: could not be written; is there room?") from error
+            raise UserError(f"{path}: could not be written; is there space?") from error
         if "error" in found:
-            raise UserError(f"{path}: could not be written ({found['error']}); is there room?")
+            raise UserError(f"{path}: could not be written ({found['error']}); is there space?")
         if not found["whole"]:
-            raise UserError(f"{path}: could not be written (it came out incomplete); is there room?")
+            raise UserError(f"{path}: could not be written (it came out incomplete); is there space?")
 
 
 def _ask(
