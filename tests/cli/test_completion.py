@@ -130,7 +130,7 @@ def test_settings_with_few_values_offer_them(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_it_answers_before_a_person_waits() -> None:
-    """Half a second on a quiet machine; counted in seconds of the processor, which a busy machine lengthens less."""
+    """Half a second on a quiet machine; counted in CPU seconds, which a busy machine lengthens less."""
     took = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

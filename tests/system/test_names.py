@@ -162,7 +162,8 @@ def test_every_id_has_its_own_case(report: Path) -> None:
 
 def test_the_page_shows_ids_and_names_as_text(report: Path) -> None:
     page = Page((report / "index.html").read_text(encoding="utf-8"))
-    assert page.titles["h3"] == ["", "Keyboard shortcuts", *TEST]  # the viewer's own, which names the chosen pair by script
+    # The viewer's own come first; the name of the chosen pair is put there by a script.
+    assert page.titles["h3"] == ["", "Keyboard shortcuts", *TEST]
     assert not {"iframe", "object", "embed", "u", "i>"} & set(page.elements)
     assert page.elements.count("script") == 1 + 1 + len(TEST)  # the viewer's: itself, its data, the pairs
     assert page.titles["h4"] == [*NAMES, *[NAMES[0]] * (len(TEST) - 1)]
