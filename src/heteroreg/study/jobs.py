@@ -19,7 +19,7 @@ from heteroreg.system.exits import PROGRAM
 
 POLL = 0.2  # seconds between looks at what runs
 GRACE = 120  # seconds that a training gets to finish its step and save
-LOG_END = 64 * 1024  # bytes at the end of a log that hold its last line
+LOG_END = 64 * 1024  # bytes read from the end of a log to find its last line
 
 
 @dataclass(frozen=True)

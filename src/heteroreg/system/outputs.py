@@ -160,7 +160,7 @@ def growing_folder(
 
 
 def read_marker(folder: Path) -> dict[str, Any] | None:
-    """Read the marker of an output; None if there is none that heteroreg wrote.
+    """Read the marker of an output; return None for a folder without a marker of heteroreg.
 
     Raises:
         UserError: A newer version wrote it.
