@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+import yaml
 from torch import nn
 
 import heteroreg as hr
@@ -211,3 +212,19 @@ def test_from_the_command_line(mine, cohort_2d, tmp_path):
     assert done.returncode == 2
     assert "no module is called mine_of_user" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_study(mine, cohort_2d, tmp_path):
+    study = {
+        "cohort": str(Path(cohort_2d.name).parent),
+        "settings": {**SHORT, "validate_every": 1},
+        "networks": ["voxelmorph-half"],
+        "seeds": [0],
+        "methods": {"mse": {}, "own": {"method": "mine_of_user:Absolute"}},
+        "baseline": "mse",
+    }
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    done = command(mine, "study", "study.yaml", "--out", "out", "--quiet", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    scores = [folder.name for folder in (tmp_path / "out" / "scores").iterdir()]
+    assert sorted(scores) == ["mse-seed0", "own-seed0"]

@@ -552,6 +552,8 @@ def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `train` wrote.")],
     out: Annotated[Path, typer.Option("--out", help="File to write, .onnx.")],
     format_: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
+    method: OwnMethod = None,
+    network: OwnNetwork = None,
 ) -> None:
     """Write a run's model as one ONNX file, for use without this package and without PyTorch.
 
@@ -561,7 +563,7 @@ def export(
 
     if format_ != "onnx":
         raise UserError(f"format_ {format_}: unknown; use onnx", argument="format_")
-    written = write(run, out)
+    written = write(run, out, method=method, network=network)
     say(f"wrote {out}: {', '.join(written.inputs)} to {', '.join(written.outputs)}")
     if written.difference is None:
         say("not checked: onnxruntime is not installed; pip install 'heteroreg[onnx]'")

@@ -26,6 +26,7 @@ from heteroreg.export.graph import OUTPUTS, Graph
 from heteroreg.spatial.fields import INTERPOLATION
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_file
+from heteroreg.training.parts import MethodLike, NetworkLike
 from heteroreg.training.run import Run
 
 FORMATS = ("onnx",)
@@ -55,7 +56,14 @@ class Exported:
     difference: float | None
 
 
-def export(run: Run | str | Path, out: str | Path, *, checkpoint: str = "best") -> Exported:
+def export(
+    run: Run | str | Path,
+    out: str | Path,
+    *,
+    checkpoint: str = "best",
+    method: MethodLike = None,
+    network: NetworkLike = None,
+) -> Exported:
     """Write a run's model as an ONNX file for images of any size, including the warp.
 
     If onnxruntime is installed, it runs the model on images of two sizes other than the traced one, and the file is
@@ -66,6 +74,8 @@ def export(run: Run | str | Path, out: str | Path, *, checkpoint: str = "best") 
         run: The run, or its folder.
         out: The file to write, `.onnx`.
         checkpoint: `best` or `last`.
+        method: The method of a run that was trained with a user's own; see `hr.load`.
+        network: Likewise.
 
     Raises:
         UserError: The folder is no run; `out` has another ending; onnx is not installed; the network cannot be
@@ -82,7 +92,7 @@ def export(run: Run | str | Path, out: str | Path, *, checkpoint: str = "best") 
         raise UserError(f"{out}: is a folder; name a file")
     run = run if isinstance(run, Run) else Run.read(run)
     onnx = _installed("onnx")
-    graph = Graph(*run.modules(checkpoint)).eval()
+    graph = Graph(*run.modules(checkpoint, method=method, network=network)).eval()
     inputs = ("moving", "fixed", "noise") if graph.sampled else ("moving", "fixed")
     try:
         content = _traced(graph, inputs)

@@ -23,19 +23,21 @@ def run_job(kind: str, arguments: dict[str, Any]) -> None:
 
     Args:
         kind: `train` or `evaluate`.
-        arguments: For `train`: `cohort`, `out` and `config`; for `evaluate`: `model`, `cohort`, `split` and `out`.
+        arguments: For `train`: `cohort`, `out`, `config` and `parts`, a user's own method and network. For
+            `evaluate`: `model`, `parts`, `cohort`, `split` and `out`.
     """
     if kind == "train":
         from heteroreg.training.loop import train
 
-        train(arguments["cohort"], arguments["out"], config=arguments["config"], resume=True)
+        train(arguments["cohort"], arguments["out"], config=arguments["config"], resume=True, **arguments["parts"])
     else:
         from heteroreg.data.cohort import Cohort
         from heteroreg.evaluation import evaluate
         from heteroreg.registration.load import load
 
         pairs = Cohort.read(arguments["cohort"]).split(arguments["split"])
-        evaluate(load(arguments["model"]), pairs, out=arguments["out"])
+        registrar = load(arguments["model"], **arguments["parts"])
+        evaluate(registrar, pairs, out=arguments["out"])
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from heteroreg.data.cohort import Cohort
+from heteroreg.methods import from_outside
 from heteroreg.study.jobs import Job
 from heteroreg.study.matrix import StudyRow
 from heteroreg.system.errors import UserError
@@ -43,6 +44,12 @@ class Trained:
         return self.row.config(self.point, self.seed)
 
     @property
+    def own_parts(self) -> dict[str, str]:
+        """Method and network of the run, as far as they are a user's own: import paths of the study's file."""
+        parts = {name: getattr(self.config, name) for name in ("method", "network")}
+        return {name: path for name, path in parts.items() if from_outside(path)}
+
+    @property
     def finished(self) -> bool:
         """True if the last checkpoint is of the last step."""
         return _step(self.folder, "last") == self.config.steps
@@ -51,7 +58,8 @@ class Trained:
         """Return the job that begins the run, or resumes it."""
         names = {key: getattr(self.config, key) for key in RUN_NAMES}
         config = {**self.row.settings, **self.point, **names}
-        return Job(name, "train", {"cohort": str(cohort), "out": str(self.folder), "config": config})
+        arguments = {"cohort": str(cohort), "out": str(self.folder), "config": config, "parts": self.own_parts}
+        return Job(name, "train", arguments)
 
     def validation(self, metric: str) -> tuple[int, float]:
         """Return the step of the best checkpoint, and its score on the validation pairs.

@@ -225,19 +225,20 @@ class _Work:
         Raises:
             UserError: An evaluation failed.
         """
-        wanted = [(place, name, name) for place in places for name in matrix.registrars]
-        wanted += [
-            (place, f"{choice.row.name}-seed{seed}", str(place.run(choice.row, choice.point, seed).folder))
-            for place, chosen in choices
-            for choice in chosen
-            for seed in choice.row.seeds
-        ]
+        own: dict[str, str] = {}
+        wanted = [(place, name, name, own) for place in places for name in matrix.registrars]
+        for place, chosen in choices:
+            for choice in chosen:
+                for seed in choice.row.seeds:
+                    run = place.run(choice.row, choice.point, seed)
+                    wanted.append((place, f"{choice.row.name}-seed{seed}", str(run.folder), run.own_parts))
         jobs = []
-        for place, name, model in wanted:
+        for place, name, model, own in wanted:
             target = place.scores(name)
             if not _is_scored(target, model, place.cohort.split(matrix.split)):
                 arguments = {
                     "model": model, "cohort": str(place.arm.cohort), "split": matrix.split, "out": str(target),
+                    "parts": own,
                 }  # fmt: skip
                 jobs.append(Job(f"score-{_name(place, target)}", "evaluate", arguments))
         self._run("evaluate", jobs, len(wanted))
