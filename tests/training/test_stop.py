@@ -151,7 +151,7 @@ def test_a_training_in_another_thread(cohort_2d, tmp_path):
 def test_a_stop_saves_the_step(number, name, call, step, cohort_2d, tmp_path, monkeypatch):
     at(monkeypatch, name, call, ask(number))
     with pytest.raises(
-        StoppedError, match=f"stopped and saved after step {step} of 8; go on with --resume"
+        StoppedError, match=f"stopped and saved after step {step} of 8; go on with `resume=True`"
     ) as stop:
         train(cohort_2d, tmp_path / "run", **SETTINGS)
     assert stop.value.signal == number
