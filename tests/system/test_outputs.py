@@ -288,6 +288,16 @@ def test_death_releases_the_lock(tmp_path, holder):
     assert not (tmp_path / "run" / LOCK_FILE).exists()
 
 
+def test_a_signal_while_the_lock_is_given_back_does_not_keep_it(tmp_path, monkeypatch):
+    def interrupted(_path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt), only_writer(tmp_path):
+        patch.setattr(Path, "unlink", interrupted)
+    with only_writer(tmp_path):  # the same process goes on
+        pass
+
+
 def test_a_thread_of_the_same_process_is_refused(tmp_path):
     with only_writer(tmp_path), pytest.raises(UserError, match=f"process {os.getpid()}"), only_writer(tmp_path):
         pass
@@ -334,3 +344,21 @@ def test_a_folder_that_grows_is_held_and_marked(tmp_path):
     with pytest.raises(UserError, match=r"config\.yaml"), growing_folder(tmp_path / "mine", "run"):
         pass
     assert os.listdir(tmp_path / "mine") == ["config.yaml"]  # noqa: PTH208
+
+
+def fail_after_writing(folder):
+    (folder / "metrics.csv").write_text("")
+    raise ZeroDivisionError
+
+
+def test_work_that_fails_leaves_no_new_folder_that_grows(tmp_path):
+    with pytest.raises(ZeroDivisionError), growing_folder(tmp_path / "run", "run"):
+        _ = 1 / 0
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ZeroDivisionError), growing_folder(tmp_path / "run", "run") as folder:
+        fail_after_writing(folder)
+    assert read_marker(tmp_path / "run")["kind"] == "run"
+    (tmp_path / "run" / "metrics.csv").unlink()
+    with pytest.raises(ZeroDivisionError), growing_folder(tmp_path / "run", "run"):
+        _ = 1 / 0
+    assert read_marker(tmp_path / "run")["kind"] == "run"  # it was there before

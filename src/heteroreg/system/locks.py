@@ -48,12 +48,14 @@ def only_writer(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        done.set()
-        heart.join()
-        with suppress(OSError):
-            (folder / LOCK_FILE).unlink()
-        _HELD.discard(handle)
-        os.close(handle)
+        try:
+            done.set()
+            heart.join()
+            with suppress(OSError):
+                (folder / LOCK_FILE).unlink()
+        finally:  # also when a signal interrupts the lines above: the process may live on
+            _HELD.discard(handle)
+            os.close(handle)
 
 
 def is_written(folder: Path) -> bool:

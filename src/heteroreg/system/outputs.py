@@ -136,7 +136,8 @@ def growing_folder(
 ) -> Iterator[Path]:
     """Hold a folder that grows over several starts, such as a run or a study, as its only writer.
 
-    Nothing in it is removed. The marker is written when the folder is new.
+    Nothing in it is removed. The marker is written when the folder is new; it goes again if the work fails before
+    it has written anything.
 
     Args:
         path: The folder; created with its parents.
@@ -154,9 +155,15 @@ def growing_folder(
     folder = Path(path).resolve()
     with _removed_if_empty(folder), only_writer(folder):
         require_growing(path, kind, inputs, former)  # it may have changed before it was held
-        if read_marker(folder) is None:
-            write_text(folder / MARKER_FILE, json.dumps(_marker(kind, []), indent=2) + "\n")
-        yield folder
+        is_new = read_marker(folder) is None
+        try:
+            if is_new:
+                write_text(folder / MARKER_FILE, json.dumps(_marker(kind, []), indent=2) + "\n")
+            yield folder
+        except BaseException:
+            if is_new and {path.name for path in folder.iterdir()} <= {MARKER_FILE, LOCK_FILE}:
+                (folder / MARKER_FILE).unlink(missing_ok=True)  # the work failed before it wrote anything
+            raise
 
 
 def read_marker(folder: Path) -> dict[str, Any] | None:
