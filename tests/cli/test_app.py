@@ -69,7 +69,8 @@ def test_the_whole_path(command: Command, tmp_path: Path) -> None:
         "register", pair.moving, pair.fixed, "--model", run, "--out", out, "--moving-labels", pair.moving_labels
     )
     names = ["moved", "displacement", "inverse_displacement", "noise_sd", "weight", "moved_labels"]
-    assert {path.name for path in out.iterdir()} == {*(f"{name}.nii.gz" for name in names), "summary.json"}
+    files = {*(f"{name}.nii.gz" for name in names), "summary.json", "heteroreg.json"}
+    assert {path.name for path in out.iterdir()} == files
     assert json.loads((out / "summary.json").read_text())["method"] == "hetero"
 
     field = out / "displacement.nii.gz"

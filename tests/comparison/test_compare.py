@@ -167,7 +167,8 @@ def test_files(write, tmp_path):
         write("other", dice_1=OTHER, hd_1=[5, 4, 5, 4, 5], seconds=[0.1] * 5),
     ]
     comparison = compare(folders, out=tmp_path / "report")
-    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["table.csv", "table.md"]
+    written = sorted(path.name for path in (tmp_path / "report").iterdir())
+    assert written == ["heteroreg.json", "table.csv", "table.md"]
     table = pd.read_csv(tmp_path / "report" / "table.csv")
     pd.testing.assert_frame_equal(table.drop(columns="better"), comparison.table.drop(columns="better"))
     lines = (tmp_path / "report" / "table.md").read_text().splitlines()

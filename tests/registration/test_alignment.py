@@ -141,5 +141,5 @@ def test_samples_go_the_whole_way(flat, pair):
 
 
 def test_dimensions_must_agree(flat, pair):
-    with pytest.raises(UserError, match="has 2 dimensions, and the initial alignment 3"):
+    with pytest.raises(UserError, match="has 2 dimensions, but the initial alignment has 3"):
         Aligned(flat, ALIGNMENTS[3]).register(*pair[:2])

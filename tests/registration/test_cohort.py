@@ -48,7 +48,9 @@ def test_each_pair_gets_a_folder_and_the_table_a_row(run_2d: Run, cohort_2d: Coh
     registrar = load(run_2d.folder)
     table = register_cohort(registrar, cohort_2d, tmp_path / "out")
     ids = [pair.id for pair in cohort_2d]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*ids, "registrations.csv"])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        [*ids, "heteroreg.json", "registrations.csv"]
+    )
     written = pd.read_csv(tmp_path / "out" / "registrations.csv", keep_default_na=False)
     pd.testing.assert_frame_equal(written, table)
     assert table["id"].tolist() == table["folder"].tolist() == ids
@@ -149,6 +151,7 @@ def test_what_is_somebody_elses_stays(what: str, cohort_2d: Cohort, tmp_path: Pa
     shutil.rmtree(out / pair)
     if what == "out":
         (out / "registrations.csv").rename(out / "notes.csv")
+        (out / "heteroreg.json").unlink()
     elif what == "pair":
         (out / pair).mkdir()
         (out / pair / "notes.txt").write_text("mine")
@@ -178,7 +181,8 @@ def test_a_disk_that_fails_stops_all(cohort_2d: Cohort, tmp_path: Path, monkeypa
     with pytest.raises(OSError, match="No space left"):
         register_cohort(registrar, cohort_2d, tmp_path / "out")
     assert registrar.registered == 1
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["registrations.csv"]
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == ["heteroreg.json", "registrations.csv"]
 
 
 Command = Callable[..., tuple[int, str, list[str]]]

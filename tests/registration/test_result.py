@@ -26,6 +26,7 @@ def registration(rng):
 def test_what_is_saved_is_what_there_is(registration, tmp_path):
     registration.save(tmp_path / "out")
     names = {"moved.nii.gz", "displacement.nii.gz", "inverse_displacement.nii.gz", "summary.json"}
+    names.add("heteroreg.json")
     assert {p.name for p in (tmp_path / "out").iterdir()} == names
     np.testing.assert_array_equal(read_image(tmp_path / "out" / "moved.nii.gz").array, registration.moved.array)
     for name, field in (

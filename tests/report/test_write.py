@@ -67,6 +67,7 @@ def test_the_whole_report(evaluation: Evaluate, case: MakeCase, tmp_path: Path) 
     page = read(write_report(folders, tmp_path / "report", baseline=folders[0], title="Two methods"))
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == [
         "figures",
+        "heteroreg.json",
         "index.html",
         "table.csv",
         "table.md",

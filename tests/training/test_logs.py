@@ -72,7 +72,11 @@ def test_a_full_disk_leaves_whole_rows_and_is_told_at_once(tmp_path, monkeypatch
     with pytest.raises(OSError, match="No space left on device") as error:
         log.write(20, {"loss": 0.5, "seconds": 2.0})
     assert Path(error.value.filename) == tmp_path / "metrics.csv"
-    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    after = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert after.keys() == before.keys()
+    assert after[tmp_path / "metrics.csv"] == before[tmp_path / "metrics.csv"]
+    # TensorBoard's writer may bring earlier rows to the disk meanwhile; it never takes any back.
+    assert all(after[path].startswith(before[path]) for path in before)
 
 
 def test_a_fault_of_the_thread_that_writes_events_is_told_once(tmp_path, capfd):

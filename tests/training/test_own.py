@@ -227,4 +227,4 @@ def test_a_study(mine, cohort_2d, tmp_path):
     done = command(mine, "study", "study.yaml", "--out", "out", "--quiet", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     scores = [folder.name for folder in (tmp_path / "out" / "scores").iterdir()]
-    assert sorted(scores) == ["mse-seed0", "own-seed0"]
+    assert sorted(scores) == ["voxelmorph-half-mse-seed0", "voxelmorph-half-own-seed0"]

@@ -181,7 +181,7 @@ def test_resuming_what_never_began_begins(cohort_2d, tmp_path):
 
 def test_what_a_kill_in_the_very_first_write_leaves_is_no_obstacle(cohort_2d, tmp_path):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / ".4242-config.yaml").write_text("schema_v")
+    (tmp_path / "run" / ".4242-0a1b2c3d-config.yaml").write_text("schema_v")
     train(cohort_2d, tmp_path / "run", resume=True, steps=1, batch_size=2)
 
 

@@ -10,6 +10,7 @@ from heteroreg.evaluation.scores import Scores, over_patients
 from heteroreg.registration.shared import BEST_CHECKPOINT, SHARED_SCORES
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import write_text
+from heteroreg.system.outputs import MARKER_FILE
 from heteroreg.system.run_files import CONFIG
 from heteroreg.training import checkpoint
 from heteroreg.training.run import Run
@@ -32,6 +33,7 @@ def stage(run: Run, folder: Path, scores: Scores | None) -> None:
     write_text(folder / CONFIG, run.config.model_copy(update={"cohort": None}).yaml())
     if scores is not None:
         anonymous(scores).save(folder / SHARED_SCORES)
+        (folder / SHARED_SCORES / MARKER_FILE).unlink()  # the folder of the model has its own
 
 
 def anonymous(scores: Scores) -> Scores:

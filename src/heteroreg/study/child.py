@@ -29,14 +29,20 @@ def run_job(kind: str, arguments: dict[str, Any]) -> None:
     if kind == "train":
         from heteroreg.training.loop import train
 
-        train(arguments["cohort"], arguments["out"], config=arguments["config"], resume=True, **arguments["parts"])
+        train(
+            arguments["cohort"],
+            arguments["out"],
+            config=arguments["config"],
+            resume=True,
+            **arguments.get("parts", {}),
+        )
     else:
         from heteroreg.data.cohort import Cohort
         from heteroreg.evaluation import evaluate
         from heteroreg.registration.load import load
 
         pairs = Cohort.read(arguments["cohort"]).split(arguments["split"])
-        registrar = load(arguments["model"], **arguments["parts"])
+        registrar = load(arguments["model"], **arguments.get("parts", {}))
         evaluate(registrar, pairs, out=arguments["out"])
 
 

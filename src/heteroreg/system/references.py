@@ -71,9 +71,10 @@ def call_with_known(function: Callable[..., Any], *arguments: Any, **offered: An
 
 def takes(function: Callable[..., Any], keyword: str) -> bool:
     """Return True if a function takes that keyword."""
-    constructor = getattr(function, "__init__", None) if isinstance(function, type) else None
-    if getattr(constructor, "__module__", None) == "torch.nn.modules.module":
-        return False  # a module without its own constructor takes nothing, whatever its signature says
+    if isinstance(function, type):
+        owner = next(part for part in function.__mro__ if "__init__" in vars(part))
+        if (owner.__module__, owner.__name__) == ("torch.nn.modules.module", "Module"):
+            return False  # a module without its own constructor takes nothing, whatever its signature says
     try:
         parameters = signature(function).parameters
     except ValueError:  # a class written in C has none that can be read

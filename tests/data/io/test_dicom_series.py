@@ -304,7 +304,7 @@ def no_pixel_size(dataset: Dataset, k: int, t: int) -> None:
         (two_kinds, "several kinds of images"),
         (the_same_time_twice, "several images of a slice at the same time"),
         (no_time, "several images of a slice at the same time, or their order is unknown"),
-        (mixed_series, "holds 2 DICOM series; name a folder with one series"),
+        (mixed_series, "contains 2 DICOM series; name a folder with one series"),
         (missing_slice, r"its slices are unevenly spaced, 8\.0 to 16\.0 mm apart; is one missing\?"),
         (tilted, "shifted sideways"),
         (turned, "lie in different planes"),

@@ -68,7 +68,7 @@ def test_frames_of_images_that_have_none(tmp_path: Path, cine: Path) -> None:
     sitk.WriteImage(tilted, str(tmp_path / "volume.mha"))
     with pytest.raises(UserError, match=r"volume\.mha#1: the file is a volume oblique in space"):
         read_image(tmp_path / "volume.mha#1")
-    with pytest.raises(UserError, match=r"has 4 axes .* of a series one frame: .*cine\.nii\.gz#0"):
+    with pytest.raises(UserError, match=r"has 4 axes .* or a frame of a series: .*cine\.nii\.gz#0"):
         read_image(cine)
 
 

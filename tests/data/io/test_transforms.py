@@ -128,7 +128,7 @@ def test_what_does_not_fit_is_told(rng, tmp_path):
     sitk.WriteTransform(sitk.TranslationTransform(2, (1.0, 2.0)), str(tmp_path / "t.tfm"))
     with pytest.raises(UserError, match=r"does not define its grid; give the fixed image as `like`"):
         read_transform(tmp_path / "t.tfm")
-    with pytest.raises(UserError, match="a space of 2 dimensions, and the image has 3"):
+    with pytest.raises(UserError, match="a space of 2 dimensions, but the image has 3"):
         read_transform(tmp_path / "t.tfm", OBLIQUE)
     write_transform(field(OBLIQUE, rng), OBLIQUE, tmp_path / "disp_1_2.nii.gz")
     with pytest.raises(UserError, match=r"does not define its grid; give the fixed image as `like`"):

@@ -103,10 +103,10 @@ def test_values_that_such_noise_cannot_have(stacks, tmp_path, noise):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"noise": "pink"}, "--noise pink"),
-        ({"strength": -1.0}, "--strength -1"),
-        ({"noise_strength": -1.0}, "--noise-strength -1"),
-        ({"artefacts": True, "strength": float("nan")}, "--strength nan"),
+        ({"noise": "pink"}, "noise: 'pink'"),
+        ({"strength": -1.0}, "strength: -1"),
+        ({"noise_strength": -1.0}, "noise_strength: -1"),
+        ({"artefacts": True, "strength": float("nan")}, "strength: nan"),
     ],
 )
 def test_what_is_not_allowed(stacks, tmp_path, options, message):

@@ -178,11 +178,14 @@ def test_grid():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"shape": (16, 96)}, "--size 16"),
-        ({"noise": "pink"}, "--noise pink"),
-        ({"strength": -1.0}, "--strength -1.0"),
-        ({"view": "3CH"}, "view 3CH"),
-        ({"view": "2CH", "shape": (64, 64, 8), "spacing": (1, 1, 1)}, "apical views are 2D"),
+        ({"shape": (16, 96)}, "16, 96"),
+        ({"noise": "pink"}, "noise: 'pink'"),
+        ({"strength": -1.0}, "strength: -1.0"),
+        ({"view": "3CH"}, "view: '3CH' is not possible"),
+        (
+            {"view": "2CH", "shape": (64, 64, 8), "spacing": (1, 1, 1)},
+            "view: '2CH' .*only the first in 3D",
+        ),
     ],
 )
 def test_what_is_not_allowed(options, message):

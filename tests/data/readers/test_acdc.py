@@ -44,7 +44,8 @@ def test_voxels_and_labels(acdc):
 def test_import_refers_and_copies_nothing(acdc, tmp_path):
     cohort = import_cohort("acdc", acdc, tmp_path / "cohort", split=(75, 25), seed=1)
     assert Counter(pair.split for pair in cohort) == {"train": 3, "val": 1, "test": 2}
-    assert sorted(path.name for path in (tmp_path / "cohort").iterdir()) == ["import.json", "pairs.csv"]
+    written = sorted(path.name for path in (tmp_path / "cohort").iterdir())
+    assert written == ["heteroreg.json", "import.json", "pairs.csv"]
     assert all(path.is_file() for pair in cohort for path in (pair.moving, pair.fixed, pair.moving_labels))
     assert str(tmp_path) not in (tmp_path / "cohort" / "pairs.csv").read_text()
 

@@ -137,7 +137,7 @@ def test_a_cohort_refers_into_the_series(exams: Path, tmp_path: Path) -> None:
             place.rename(tmp_path / place.name)
     out = tmp_path / "cohorts" / "mine"
     cohort = import_cohort("dicom", exams, out, label=1, split=(100, 0, 0))
-    assert sorted(file.name for file in out.iterdir()) == ["import.json", "pairs.csv"]
+    assert sorted(file.name for file in out.iterdir()) == ["heteroreg.json", "import.json", "pairs.csv"]
     assert "../../exams/p1/sax#1,../../exams/p1/sax#4" in (out / "pairs.csv").read_text()
     np.testing.assert_array_equal(read_image(cohort[0].moving).array, ARRAY[..., 1])
     np.testing.assert_array_equal(read_image(Cohort.read(out)[0].fixed).array, ARRAY[..., 4])

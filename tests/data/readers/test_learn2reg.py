@@ -115,7 +115,8 @@ class TestSubmission:
 
     def test_a_field_for_each_pair(self, registered, tmp_path):
         assert write_submission(registered, tmp_path / "out") == 1
-        assert [path.name for path in (tmp_path / "out").iterdir()] == ["disp_0004_0004.nii.gz"]
+        written = sorted(path.name for path in (tmp_path / "out").iterdir())
+        assert written == ["disp_0004_0004.nii.gz", "heteroreg.json"]
         field = nib.load(tmp_path / "out" / "disp_0004_0004.nii.gz")
         assert field.shape == (32, 32, 6, 3)
         assert field.get_data_dtype() == np.float32
