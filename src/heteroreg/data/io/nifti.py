@@ -134,7 +134,9 @@ def _check_header(path: Path, start: bytes) -> tuple[tuple[int, ...], int, int]:
     if dtype.kind not in "biuf" and not (dtype.kind == "V" and dtype.names):
         raise _unreadable(path, f"its voxels are of type {dtype}")
     first = max(int(offset), 544 if magic[:3] == b"n+2" else 352)
-    if not (np.abs(_placement(header)) <= FURTHEST_MM).all():  # ITK's search for the axes would not end
+    # ITK takes the codes of the forms as they are, also those that nibabel's repair has set to 0.
+    raw = type(header)(start[: header.template_dtype.itemsize], check=False)
+    if not (np.abs(_placement(raw)) <= FURTHEST_MM).all():  # ITK's search for the axes would not end
         raise _unreadable(path, "its position in space is not a finite number")
     return shape, dtype.itemsize, first
 
