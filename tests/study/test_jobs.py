@@ -15,13 +15,13 @@ from heteroreg.study import jobs
 from heteroreg.study.jobs import Command, Ended, Job, Local, Slurm, cores, slurm
 from heteroreg.system.errors import UserError
 
-BAD = Job("bad", "evaluate", {"model": "undeformed", "cohort": "none", "split": "test", "out": "o"})
+BAD = Job("bad", "evaluate", {"model": "undeformed", "parts": {}, "cohort": "none", "split": "test", "out": "o"})
 
 
 @pytest.fixture
 def good(cohort_2d: Cohort, tmp_path: Path) -> Job:
-    arguments = {"model": "undeformed", "cohort": cohort_2d.name, "split": "val", "out": str(tmp_path / "scores")}
-    return Job("good", "evaluate", arguments)
+    which = {"model": "undeformed", "parts": {}, "cohort": cohort_2d.name, "split": "val"}
+    return Job("good", "evaluate", {**which, "out": str(tmp_path / "scores")})
 
 
 def told(ended: list[Ended]) -> dict[str, str]:
@@ -64,7 +64,9 @@ def test_processes_end_when_the_study_does(cohort_2d: Cohort, tmp_path: Path) ->
         raise KeyboardInterrupt
 
     config = {"steps": 1_000_000, "batch_size": 2}
-    slow = Job("slow", "train", {"cohort": cohort_2d.name, "out": str(tmp_path / "run"), "config": config})
+    slow = Job(
+        "slow", "train", {"cohort": cohort_2d.name, "out": str(tmp_path / "run"), "config": config, "parts": {}}
+    )
     with pytest.raises(KeyboardInterrupt):
         Watched(2, tmp_path / "logs").run([slow, BAD], stop)
     assert len(seen) == 2

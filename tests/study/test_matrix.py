@@ -122,7 +122,7 @@ def test_the_cohort_of_the_command_line_is_taken_instead(study_file: Write) -> N
         ({"methods": {"mse": {"seed": 1}}}, "mse: no setting is called 'seed'"),
         ({"settings": {"step": 1}}, "no setting is called 'step'; did you mean steps"),
         ({"methods": ["hetro"]}, "hetro: method: no method is called 'hetro'; did you mean hetero"),
-        ({"methods": {"ours": {"method": "hetro"}}}, "ours: no method is called 'hetro'"),
+        ({"methods": {"ours": {"method": "hetro"}}}, "ours: method: no method is called 'hetro'"),
         ({"networks": ["voxelmorf"]}, "no network is called 'voxelmorf'; did you mean voxelmorph"),
         ({"networks": {"voxelmorph": {"methods": ["mze"]}}}, "no row is called 'mze'; did you mean mse"),
         ({"methods": {"mse": {"smoothness": -1}}}, "mse: smoothness: .* greater than or equal to 0"),

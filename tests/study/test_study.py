@@ -28,10 +28,34 @@ Write = Callable[..., Path]
 GRID = [f"voxelmorph-{m}-smoothness{s}-seed0" for m in ("mse", "hetero") for s in (0.001, 0.1)]
 
 
+@pytest.fixture
+def real_pages() -> None:
+    """For a test that looks at the page of a report."""
+
+
+@pytest.fixture(autouse=True)
+def _empty_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without content in all other tests: drawing takes longer than the trainings."""
+
+    def write(_groups: object, out: Path, **_options: object) -> Path:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "index.html").write_text("")
+        return out / "index.html"
+
+    if "real_pages" not in request.fixturenames:
+        monkeypatch.setattr(study_module, "write_report", write)
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the finished study of this module is; the first test that needs it makes it."""
     return tmp_path_factory.mktemp("study") / "whole"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the study is that others are killed in the middle of; the first test that needs it makes it."""
+    return tmp_path_factory.mktemp("undisturbed") / "study"
 
 
 @pytest.fixture
@@ -49,6 +73,7 @@ def copy(whole: Path, tmp_path: Path) -> Path:
     return shutil.copytree(whole, tmp_path / "copy")
 
 
+@pytest.mark.usefixtures("real_pages")
 def test_what_a_study_leaves(study_file: Write, here, tmp_path: Path) -> None:
     lines: list[str] = []
     pages = run_study(study_file(), tmp_path / "out", runner=here, say=lines.append)
@@ -271,7 +296,7 @@ def test_a_signal_ends_a_study_that_goes_on(study_file: Write, here, whole: Path
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_study_that_is_killed_ends_its_trainings_and_goes_on_bit_for_bit(
-    study_file: Write, here, tmp_path: Path, contents, number: int
+    study_file: Write, here, tmp_path: Path, contents, undisturbed: Path, number: int
 ) -> None:
     """Two trainings at once, in processes of their own; the study dies, they save themselves and end."""
     one = {"methods": {"mse": {"smoothness": [0.001, 0.1]}}, "seeds": [0], "registrars": []}
@@ -295,8 +320,9 @@ def test_a_study_that_is_killed_ends_its_trainings_and_goes_on_bit_for_bit(
 
     run_study(file, out, runner=here)
     assert here.names == [*GRID[:2], "score-voxelmorph-mse-seed0"]
-    run_study(file, tmp_path / "reference", runner=here)
-    assert contents(out) == contents(tmp_path / "reference")
+    if not undisturbed.exists():
+        run_study(file, undisturbed, runner=here)
+    assert contents(out) == contents(undisturbed)
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = 180) -> None:
@@ -308,8 +334,11 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float = 180) -> 
 
 @pytest.mark.slow
 def test_processes_of_their_own_do_the_same(
-    study_file: Write, whole: Path, tmp_path: Path, contents, monkeypatch: pytest.MonkeyPatch
+    study_file: Write, here, tmp_path: Path, contents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    run_study(study_file(), tmp_path / "out", runner=Local(2, tmp_path / "out" / "logs"))
-    assert contents(tmp_path / "out") == contents(whole)
+    file = study_file(methods={"mse": {"smoothness": [0.001, 0.1]}}, seeds=[0])
+    run_study(file, tmp_path / "out", runner=Local(2, tmp_path / "out" / "logs"))
+    run_study(file, tmp_path / "here", runner=here)
+    assert here.names == [*GRID[:2], "score-undeformed", "score-voxelmorph-mse-seed0"]
+    assert contents(tmp_path / "out") == contents(tmp_path / "here")
