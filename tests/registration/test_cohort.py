@@ -62,7 +62,7 @@ def test_each_pair_gets_a_folder_and_the_table_a_row(run_2d: Run, cohort_2d: Coh
     for row, pair in zip(table.itertuples(), cohort_2d, strict=True):
         alone = registrar.register(pair.moving, pair.fixed, pair.moving_labels)
         folder = tmp_path / "out" / pair.id
-        names = {f"{name}.nii.gz" for name in FILES} | {"summary.json"}
+        names = {f"{name}.nii.gz" for name in FILES} | {"heteroreg.json", "summary.json"}
         assert {path.name for path in folder.iterdir()} == names
         summary = json.loads((folder / "summary.json").read_text())
         assert summary["id"] == pair.id
