@@ -137,7 +137,7 @@ def test_what_does_not_fit_is_told(rng, tmp_path):
         read_transform(tmp_path / "disp_1_2.nii.gz", Grid.of_shape((5, 5, 5)))
     with pytest.raises(UserError, match=r"hold only affine transforms"):
         write_transform(field(OBLIQUE, rng), OBLIQUE, tmp_path / "u.mat")
-    with pytest.raises(UserError, match=r"has 3D fields, and this one is 2D"):
+    with pytest.raises(UserError, match=r"fields are 3D and this one is 2D"):
         write_transform(field(FLAT, rng), FLAT, tmp_path / "disp_1_3.nii.gz")
     assert not (tmp_path / "u.mat").exists()
 
