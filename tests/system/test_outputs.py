@@ -125,6 +125,17 @@ def test_a_marker_cannot_name_files_outside_of_its_folder(tmp_path):
     assert (tmp_path / "mine").read_text() == "mine"
 
 
+def test_a_stage_cannot_move_files_outside_of_its_folder(tmp_path):
+    write(tmp_path / "out")
+    stage = tmp_path / "out" / f"{outputs.STAGE}00000000"
+    stage.mkdir()
+    (tmp_path / "out" / "new").write_text("theirs")
+    (stage / "complete").write_text(json.dumps({"kind": "evaluation", "schema_version": 1, "files": ["../new"]}))
+    (tmp_path / "new").write_text("mine")
+    recover(tmp_path / "out")
+    assert (tmp_path / "new").read_text() == "mine"
+
+
 def test_a_file_that_appears_during_the_work_is_kept(tmp_path):
     write(tmp_path / "out")
     before = contents(tmp_path / "out")

@@ -216,7 +216,8 @@ def _commit(folder: Path, stage: Path) -> None:
     """Put the files of a complete stage in place; a second call goes on where a killed one has ended."""
     marker = json.loads((stage / COMPLETE).read_text(encoding="utf-8"))
     former = set((read_marker(folder) or {"files": []})["files"])
-    ready = [name for name in marker["files"] if (stage / name).is_file()]
+    # A folder may come from anyone: its lists of files never point out of it.
+    ready = [name for name in filter(_is_below, marker["files"]) if (stage / name).is_file()]
     if foreign := [name for name in ready if (folder / name).exists() and name not in former]:
         raise _in_the_way(folder, foreign)
     for name in ready:
