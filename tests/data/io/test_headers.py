@@ -98,6 +98,7 @@ def test_other_files_have_none(tmp_path: Path) -> None:
         {"BinaryData": "False"},
         {"CompressedDataSize": "99999999999"},
         {"CompressedDataSize": "-9223372036854775809"},
+        {"CompressedData": "True"},
         {"HeaderSize": "-7"},
         {"ElementNumberOfChannels": "1000000000"},
         {"Comment": "x" * 5000},
@@ -170,6 +171,9 @@ def test_voxels_that_are_cut_short_or_missing(tmp_path: Path, ending: str, compr
     with pytest.raises(UserError, match=rf"a{ending}: "):
         read_image(path)
     if compressed:
+        data.write_bytes(content[:-4])  # all voxels, without their checksum
+        with pytest.raises(UserError, match=rf"a{ending}: "):
+            read_image(path)
         data.write_bytes(content[:-5000] + bytes(1) + content[-4999:])
         with pytest.raises(UserError, match=rf"a{ending}: .*compressed data are damaged"):
             read_image(path)
@@ -177,6 +181,12 @@ def test_voxels_that_are_cut_short_or_missing(tmp_path: Path, ending: str, compr
         data.unlink()
         with pytest.raises(UserError, match=rf"a\.mhd: .*its data file {data.name} is missing"):
             read_image(path)
+
+
+def test_a_local_file_that_metaio_does_not_know(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="its data file LOCAl is missing"):
+        read_image(meta(tmp_path / "a.mha", ElementDataFile="LOCAl"))
+    assert capfd.readouterr().err == ""
 
 
 def test_voxels_behind_a_header_of_their_own(tmp_path: Path) -> None:

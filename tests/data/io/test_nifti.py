@@ -87,3 +87,13 @@ def test_what_is_no_nifti_file(content, ending, tmp_path):
         read_image(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_form_with_voxels_of_no_length(voxels, tmp_path, capfd):
+    """ITK would write lines of its own about it."""
+    image = nib.Nifti1Image(voxels, np.diag([1.5, 3e-10, 8, 1]))
+    image.header["qform_code"] = 0
+    nib.save(image, tmp_path / "a.nii.gz")
+    with pytest.raises(UserError, match=r"its sform declares voxels of 1\.5 x 3e-10 x 8 mm"):
+        read_image(tmp_path / "a.nii.gz")
+    assert capfd.readouterr().err == ""

@@ -23,6 +23,7 @@ PIECE_BYTES = 1024**2
 LONGEST_LINE = 1000
 METAIMAGE_ENDINGS, NRRD_ENDINGS = (".mha", ".mhd"), (".nrrd", ".nhdr")
 
+META_LOCAL = ("LOCAL", "Local", "local")  # MetaIO takes any other name as that of a file
 META_TYPES = {
     f"MET_{name}"
     for name in ("CHAR", "UCHAR", "SHORT", "USHORT", "INT", "UINT", "LONG", "ULONG", "LONG_LONG", "ULONG_LONG",
@@ -131,23 +132,30 @@ def check_metaimage_data(path: Path, header: TextHeader, size: int) -> None:
     """
     if not header.data.is_file():
         raise UserError(f"{path}: could not be read, since its data file {header.data.name} is missing; copy both")
-    with header.data.open("rb") as handle:
-        handle.seek(header.offset)
-        if not header.compressed:
-            found = header.data.stat().st_size - header.offset
-        else:
+    if not header.compressed:
+        found = header.data.stat().st_size - header.offset
+        wrong = found < size
+    else:
+        with header.data.open("rb") as handle:
+            handle.seek(header.offset)
             try:
                 found = _inflated(handle, header.length or sys.maxsize, size)
-            except zlib.error as error:
+            except (EOFError, zlib.error) as error:
                 raise UserError(
                     f"{path}: could not be read, since its compressed data are damaged ({error}); copy it again"
                 ) from error
-    if found < size:
+        wrong = found != size
+    if wrong:
         raise UserError(f"{path}: holds {found} bytes of voxels but its header declares {size}; copy it again")
 
 
 def _inflated(handle: IO[bytes], length: int, most: int) -> int:
-    """Return the size of zlib or gzip data, decompressed in small pieces until it exceeds `most` bytes."""
+    """Return the size of zlib or gzip data, decompressed in small pieces until it exceeds `most` bytes.
+
+    Raises:
+        EOFError: The data end before their checksum.
+        zlib.error: They are damaged.
+    """
     stream, size = zlib.decompressobj(32 + zlib.MAX_WBITS), 0
     while size <= most and not stream.eof:
         piece = stream.unconsumed_tail
@@ -155,7 +163,7 @@ def _inflated(handle: IO[bytes], length: int, most: int) -> int:
             piece = handle.read(min(PIECE_BYTES, length))
             length -= len(piece)
             if not piece:
-                break
+                raise EOFError("they are cut short")
         size += len(stream.decompress(piece, PIECE_BYTES))
     return size
 
@@ -202,7 +210,10 @@ def _metaimage(path: Path, start: bytes) -> dict[str, str]:
     name = fields["ElementDataFile"]
     if name == "LIST" or "%" in name or not name:
         raise UserError(f"{path}: its voxels are in a list of files ('{name[:60]}'); convert it to one file")
-    local, skipped = name.upper() == "LOCAL", int(fields.get("HeaderSize", "0"))
+    local, skipped = name in META_LOCAL, int(fields.get("HeaderSize", "0"))
+    # Without the size, MetaIO takes the header itself for the beginning of the compressed data.
+    if local and fields.get("CompressedData") == "True" and int(fields.get("CompressedDataSize", "0")) == 0:
+        raise _bad(path, "has no CompressedDataSize")
     match = end.search(start)
     return {
         "data": "" if local else name,
@@ -236,7 +247,7 @@ def _check_meta_values(path: Path, fields: Mapping[str, str], dims: int) -> None
 
 
 def _size_of_data(path: Path, name: str) -> int:
-    data = path if name.upper() == "LOCAL" else path.parent / name
+    data = path if name in META_LOCAL else path.parent / name
     try:
         return data.stat().st_size
     except (OSError, ValueError):

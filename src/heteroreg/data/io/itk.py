@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from heteroreg.data.grid import Grid
 from heteroreg.data.io.decoder import decode
 from heteroreg.data.io.headers import TextHeader, check_metaimage_data, check_text_header
-from heteroreg.data.io.nifti import FURTHEST_MM, check_nifti_header
+from heteroreg.data.io.nifti import FURTHEST_MM, SHORTEST_MM, check_nifti_header
 from heteroreg.system.errors import UserError
 from heteroreg.system.limits import require_size, require_stored
 
@@ -27,7 +27,7 @@ READERS = {
     ".nii": "NiftiImageIO", ".nii.gz": "NiftiImageIO", ".mha": METAIMAGE, ".mhd": METAIMAGE,
     ".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO", ".png": PNG,
 }  # fmt: skip
-SPACING_LIMITS_MM = (1e-6, 1e6)  # from a nanometre to a kilometre
+SPACING_LIMITS_MM = (SHORTEST_MM, 1e6)  # from a nanometre to a kilometre
 
 _warning_lock = threading.Lock()
 _quiet = 0  # threads that are reading now

@@ -28,6 +28,7 @@ NIFTI_HEADER_BYTES = 540  # of NIfTI-2, the longer of the two headers
 PADDING_BYTES = 1024**2
 # Largest distance from the origin, in mm: beyond the size of a planet, positions have no digits left.
 FURTHEST_MM = 1e10
+SHORTEST_MM = 1e-6  # side of a voxel
 
 # nibabel logs the repairs it makes to a header. This logger is outside the user's logging and prints nothing.
 _QUIET = logging.Logger("heteroreg.nifti")
@@ -138,6 +139,9 @@ def _check_header(path: Path, start: bytes) -> tuple[tuple[int, ...], int, int]:
     raw = type(header)(start[: header.template_dtype.itemsize], check=False)
     if not (np.abs(_placement(raw)) <= FURTHEST_MM).all():  # ITK's search for the axes would not end
         raise _unreadable(path, "its position in space is not a finite number")
+    lengths = np.linalg.norm([np.float64(raw[f"srow_{axis}"][:3]) for axis in "xyz"], axis=0)
+    if raw["sform_code"] != 0 and ((lengths > 0) & (lengths < SHORTEST_MM)).any():  # ITK would divide by them
+        raise _unreadable(path, f"its sform declares voxels of {' x '.join(f'{n:.3g}' for n in lengths)} mm")
     return shape, dtype.itemsize, first
 
 
