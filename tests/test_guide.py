@@ -88,7 +88,7 @@ def runs_here(page: Path, text: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the files that the pages name, made from a small phantom."""
     place = tmp_path_factory.mktemp("guide")
     cohort = place / "cohorts" / "mine"
@@ -120,19 +120,24 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.fixture
-def inside(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder of the pages, as the current folder."""
-    monkeypatch.chdir(place)
+@pytest.fixture(scope="module")
+def place(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of that folder, in which the commands of all pages run one after the other."""
+    return shutil.copytree(made, tmp_path_factory.mktemp("commands") / "place")
+
+
+@pytest.fixture(autouse=True)
+def no_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let figures open no window."""
     monkeypatch.setenv("MPLBACKEND", "Agg")
-    return place
 
 
 lines_done: set[str] = set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_commands_of_a_page_run(inside: Path, page: Path) -> None:
+def test_the_commands_of_a_page_run(place: Path, page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
     for name, line in command_lines():
         if name != page.name or not runs_here(page, line) or line in lines_done:
             continue
@@ -153,12 +158,13 @@ def remove(path: Path | str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_code_of_a_page_runs(inside: Path, page: Path) -> None:
+def test_the_code_of_a_page_runs(made: Path, tmp_path: Path, page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = blocks(page, "python")
     for number, block in enumerate(found):
         compile(block, f"{page.name}[{number}]", "exec")
     code = "\n".join(block for block in found if runs_here(page, "") and "slicer." not in block)
     if code:
+        monkeypatch.chdir(shutil.copytree(made, tmp_path / "place"))
         python("-c", re.sub(r"steps=\d+", "steps=2, batch_size=2, validate_every=2", code))
 
 

@@ -39,6 +39,15 @@ def test_processes_and_what_they_say(good: Job, tmp_path: Path) -> None:
     assert "Traceback" not in (tmp_path / "logs" / "bad.txt").read_text()
 
 
+def test_a_job_imports_nothing_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "random.py").write_text("open('executed', 'w')\n")
+    ended: list[Ended] = []
+    Local(1, tmp_path / "logs").run([BAD], ended.append)
+    assert told(ended) == {"bad": "none: no such file; name a cohort (pairs.csv) or its folder"}
+    assert not (tmp_path / "executed").exists()
+
+
 @pytest.mark.parametrize(("given", "expected"), [(None, max(1, cores() // 2)), ("7", 7)])
 def test_processes_share_the_cores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, expected: int
@@ -164,3 +173,18 @@ class TestSubmitit:
         monkeypatch.setenv("PATH", str(tmp_path))
         with pytest.raises(UserError, match="slurm: "):
             slurm({"partition": "gpu"}, tmp_path)
+
+    @pytest.mark.parametrize("parameters", [{}, {"setup": ["module load cuda"]}], ids=str)
+    def test_submitit_imports_nothing_from_the_current_folder(
+        self, submitit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any]
+    ) -> None:
+        for name in ("srun", "sbatch"):
+            (tmp_path / name).write_text("#!/bin/sh\necho Submitted batch job 1\n")
+            (tmp_path / name).chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+        slurm({"time": 5, **parameters}, tmp_path / "jobs")._executor.submit(Command(BAD))
+        script = next((tmp_path / "jobs").glob("*.sh"))
+        lines = script.read_text().splitlines()
+        begins = next(number for number, line in enumerate(lines) if line.startswith("srun "))
+        for line in ("export PYTHONSAFEPATH=1", *parameters.get("setup", [])):
+            assert lines.index(line) < begins

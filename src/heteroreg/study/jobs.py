@@ -37,9 +37,9 @@ class Job:
     arguments: Mapping[str, Any] = field(hash=False)
 
     def command(self) -> list[str]:
-        """Return the command that runs the job in a process of its own."""
+        """Return the command that runs the job in a process of its own, which imports nothing from where it starts."""
         job = json.dumps({"kind": self.kind, "arguments": dict(self.arguments)})
-        return [sys.executable, "-m", "heteroreg.study.child", job]
+        return [sys.executable, "-P", "-m", "heteroreg.study.child", job]
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,9 @@ def slurm(parameters: Mapping[str, Any], folder: Path) -> Slurm:
         ) from None
     try:
         executor = submitit.SlurmExecutor(folder=folder)
-        executor.update_parameters(**parameters)
+        # submitit starts its own program with `python -m`, which would import from where the study began.
+        setup = ["export PYTHONSAFEPATH=1", *(parameters.get("setup") or [])]
+        executor.update_parameters(**parameters | {"setup": setup})
     except (RuntimeError, ValueError, TypeError) as error:
         raise UserError(f"slurm: {error}", argument="slurm") from error
     return Slurm(executor)

@@ -166,3 +166,13 @@ def _running() -> subprocess.Popen[bytes]:
             atexit.register(stop_decoder)
         _owner = os.getpid()
     return _process
+
+
+def _after_fork() -> None:
+    """Give a forked child a lock that nobody holds: the thread that held its copy runs in the parent alone."""
+    global _process_lock, _process
+    _process_lock, _process = threading.Lock(), None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -160,6 +161,18 @@ def quiet_itk() -> Iterator[None]:
             _quiet -= 1
             if _quiet == 0:
                 sitk.ProcessObject.SetGlobalWarningDisplay(_warned)
+
+
+def _after_fork() -> None:
+    """Give a forked child a lock that nobody holds, and count no thread that reads: it has none of them."""
+    global _warning_lock, _quiet
+    if _quiet:
+        sitk.ProcessObject.SetGlobalWarningDisplay(_warned)
+    _warning_lock, _quiet = threading.Lock(), 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def last_line(error: Exception) -> str:
