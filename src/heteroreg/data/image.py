@@ -25,7 +25,7 @@ from heteroreg.data.io.itk import (
     read_itk_header,
     read_itk_voxels,
 )
-from heteroreg.data.io.nifti import read_nifti_voxels
+from heteroreg.data.io.nifti import check_nifti_voxels, read_nifti_voxels
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_file
 
@@ -210,7 +210,7 @@ def write_sitk(image: Any, path: Path) -> None:
             with quiet_itk():
                 sitk.WriteImage(image, str(temporary), useCompression=True)
             if path.name.lower().endswith(NIFTI_ENDINGS):
-                read_nifti_voxels(temporary)  # ITK does not report a full disk
+                check_nifti_voxels(temporary)  # ITK does not report a full disk
         except (RuntimeError, UserError) as error:
             reason = "it came out incomplete" if isinstance(error, UserError) else last_line(error)
             raise UserError(

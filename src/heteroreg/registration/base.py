@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from heteroreg.data.image import Image
 from heteroreg.data.inputs import ImageLike, Spacing, as_pair
 from heteroreg.registration.result import Registration
+from heteroreg.system.memory import memory_errors
 
 
 class BaseRegistrar(ABC):
@@ -55,9 +56,11 @@ class BaseRegistrar(ABC):
 
         Raises:
             UserError: An image cannot be used (unreadable, constant, non-finite, of the wrong dimension, …), or the
-                registration fails.
+                registration fails or does not fit into memory.
         """
-        return self._register(*as_pair(moving, fixed, moving_labels, spacing, self.dims))
+        pair = as_pair(moving, fixed, moving_labels, spacing, self.dims)
+        with memory_errors(f"registration of {pair[0].name} to {pair[1].name}"):
+            return self._register(*pair)
 
     @abstractmethod
     def _register(self, moving: Image, fixed: Image, moving_labels: Image | None) -> Registration:

@@ -19,6 +19,7 @@ from heteroreg.registration.result import Registrar
 from heteroreg.spatial.regularity import folding_percent
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import write_text
+from heteroreg.system.memory import OutOfMemoryError, memory_errors
 from heteroreg.system.names import folder_names
 from heteroreg.system.outputs import MARKER_FILE, growing_folder, recover, require_output
 from heteroreg.system.progress import progress
@@ -98,18 +99,24 @@ def _is_former(out: Path) -> bool:
 
 def _register(registrar: Registrar, pair: Pair, folder: Path) -> Outcome:
     try:
-        moving, fixed = read_image(pair.moving), read_image(pair.fixed)
-        labels = None if pair.moving_labels is None else read_labels(pair.moving_labels)
-        began = time.perf_counter()
-        registration = registrar.register(moving, fixed, labels)
+        with memory_errors("the images"):
+            moving, fixed = read_image(pair.moving), read_image(pair.fixed)
+            labels = None if pair.moving_labels is None else read_labels(pair.moving_labels)
+            began = time.perf_counter()
+            registration = registrar.register(moving, fixed, labels)
+            seconds = round(time.perf_counter() - began, 4)
     except (UserError, OSError) as error:
         return Outcome({}, str(UserError(f"pair {pair.id}: {error}")))
-    seconds = round(time.perf_counter() - began, 4)
-    folding = folding_percent(registration.displacement)
-    extra = {"id": pair.id, "registrar": _identity(registrar), "folding_percent": folding, "seconds": seconds}
-    registration = replace(registration, info={**registration.info, **extra})
-    registration.save(folder)
-    return Outcome(_figures(registration.summary()))
+    try:
+        with memory_errors("its registration"):
+            folding = folding_percent(registration.displacement)
+            extra = {"id": pair.id, "registrar": _identity(registrar)}
+            figures = {"folding_percent": folding, "seconds": seconds}
+            registration = replace(registration, info={**registration.info, **extra, **figures})
+            registration.save(folder)
+            return Outcome(_figures(registration.summary()))
+    except OutOfMemoryError as error:
+        return Outcome({}, str(UserError(f"pair {pair.id}: {error}")))
 
 
 def _identity(registrar: Registrar) -> str:

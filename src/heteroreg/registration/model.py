@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -29,7 +28,8 @@ from heteroreg.training.parts import MethodLike, NetworkLike
 from heteroreg.training.run import Run
 from heteroreg.uncertainty.posterior import VelocityPosterior, whole
 
-SLICES_AT_ONCE = 16
+# Slices that the networks take at once: bounded, so that memory does not grow with the stack.
+SLICES_AT_ONCE, VOXELS_AT_ONCE = 16, 16 * 256**2
 DEFAULT_SAMPLES = {2: 32, 3: 16}  # displacement samples by the network's dimension: those of a volume take longer
 
 
@@ -189,37 +189,35 @@ class ModelRegistrar(BaseRegistrar):
         preparation = self.run.config.preparation
         moving_batch = _batch(moving, scale_of(moving, preparation.intensity), working, preparation.dims)
         fixed_batch = _batch(fixed, scale, working, preparation.dims)
-        parts = [
-            self._forward(
-                moving_batch[first : first + SLICES_AT_ONCE].to(self.device),
-                fixed_batch[first : first + SLICES_AT_ONCE].to(self.device),
-            )
-            for first in range(0, len(moving_batch), SLICES_AT_ONCE)
-        ]
         slicewise = working.dims > preparation.dims
+        at_once = max(1, min(SLICES_AT_ONCE, VOXELS_AT_ONCE // moving_batch[0].numel()))
+        joined: dict[str, Tensor] = {}  # by the names of `Estimate`; each has one item for each slice
+        for first in range(0, len(moving_batch), at_once):
+            slices = slice(first, first + at_once)
+            part = self._forward(moving_batch[slices].to(self.device), fixed_batch[slices].to(self.device))
+            for name, values in vars(part).items():
+                if values is not None:
+                    if name not in joined:
+                        joined[name] = torch.empty((len(moving_batch), *values.shape[1:]), dtype=values.dtype)
+                    joined[name][slices] = values.cpu()
 
-        def joined(of: Callable[[Estimate], Tensor | None]) -> Tensor | None:
-            """Join the results of all slices as one batch."""
-            tensors = [tensor for tensor in map(of, parts) if tensor is not None]
-            return torch.cat(tensors).cpu() if tensors else None
+        def field(name: str) -> Tensor:
+            return whole(joined.pop(name), slicewise=slicewise)
 
-        def field(of: Callable[[Estimate], Tensor]) -> Tensor:
-            return whole(torch.cat([of(part) for part in parts]).cpu(), slicewise=slicewise)
-
-        def scalars(of: Callable[[Estimate], Tensor | None]) -> Tensor | None:
-            """Join the maps of all slices as one map (1, 1, *shape) of the image."""
-            batch = joined(of)
+        def scalars(name: str) -> Tensor | None:
+            """Return the maps of all slices as one map (1, 1, *shape) of the image."""
+            batch = joined.get(name)
             if batch is None:
                 return None
             return (batch.movedim(0, -1) if slicewise else batch[0])[None]
 
         return Estimate(
-            forward=field(lambda part: part.forward),
-            backward=field(lambda part: part.backward),
-            log_variance=scalars(lambda part: part.log_variance),
-            weight=scalars(lambda part: part.weight),
-            velocity=torch.cat([part.velocity for part in parts]).cpu(),
-            velocity_log_variance=joined(lambda part: part.velocity_log_variance),
+            forward=field("forward"),
+            backward=field("backward"),
+            log_variance=scalars("log_variance"),
+            weight=scalars("weight"),
+            velocity=joined["velocity"],
+            velocity_log_variance=joined.get("velocity_log_variance"),
         )
 
     def _posterior(self, estimate: Estimate, working: Grid, fixed: Grid) -> VelocityPosterior | None:

@@ -9,8 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, write_image
 from heteroreg.data.io.displacement import write_displacement
@@ -208,7 +206,7 @@ class Registration:
 
     def summary(self) -> dict[str, Any]:
         """Return the content of `summary.json`: images and registrar, lengths of displacements, sizes of labels."""
-        length = np.linalg.norm(self.displacement_mm, axis=0)
+        length = self.field.lengths_mm
         extra: dict[str, Any] = {}
         if self.displacement_sd is not None:
             sd = self.displacement_sd.array

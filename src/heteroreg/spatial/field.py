@@ -22,6 +22,7 @@ from heteroreg.spatial.grids import affine
 from heteroreg.spatial.warp import Outside, identity, sample, sample_labels
 from heteroreg.system.arrays import Doubles, Floats
 from heteroreg.system.errors import UserError
+from heteroreg.system.slabs import by_slabs
 
 # Half steps of the inversion converge where the field stretches space to as much as four times its length.
 INVERSION_DAMPING = 0.5
@@ -68,8 +69,17 @@ class Field:
             )
 
     def __repr__(self) -> str:
-        longest = float(np.linalg.norm(self.mm, axis=0).max(initial=0))
+        longest = float(self.lengths_mm.max(initial=0))
         return f"Field({self.grid.summary}, displacement up to {longest:.3g} mm)"
+
+    @property
+    def lengths_mm(self) -> Doubles:
+        """The lengths (*shape) of the displacement in mm."""
+
+        def lengths(layers: slice) -> Any:
+            return np.linalg.norm(to_millimetres(self.vectors[..., layers], self.grid), axis=0)
+
+        return by_slabs(self.grid.shape, lengths)
 
     @property
     def mm(self) -> Floats:
@@ -130,14 +140,16 @@ class Field:
         onto = self.grid if like is None else _grid_of(like)
         self._require_same_dims(source, onto)
         field = self.resample(onto, outside="zeros")._tensor(np.float32)
-        positions = affine(identity(onto.shape, field) + field, *onto.index_map(source.grid))
-        if labels:
-            values = sample_labels(torch.from_numpy(source.array.astype(np.int64))[None, None], positions)
-        else:
-            voxels = torch.from_numpy(source.array.astype(np.float32))[None, None]
-            values = sample(voxels, positions, outside="zeros")
         dtype = source.array.dtype if labels else np.float32
-        return Image(values[0, 0].numpy().astype(dtype), onto, source.name)
+        voxels = torch.from_numpy(source.array.astype(np.int64 if labels else np.float32))[None, None]
+
+        def warped(layers: slice) -> Any:
+            moved = identity(onto.shape, field, layers) + field[..., layers]
+            positions = affine(moved, *onto.index_map(source.grid))
+            values = sample_labels(voxels, positions) if labels else sample(voxels, positions, outside="zeros")
+            return values[0, 0].numpy().astype(dtype)
+
+        return Image(by_slabs(onto.shape, warped), onto, source.name)
 
     def warp_points(self, points: Any) -> Doubles:
         """Move points with the image that they were set in: return y with y + u(y) = p.
@@ -183,8 +195,12 @@ class Field:
         """
         if self.grid.same_as(grid):
             return Field(np.ascontiguousarray(self.vectors, dtype=np.float32), grid)
-        start = identity(grid.shape, torch.empty(0, dtype=torch.float32))
-        return Field(self._at(start, grid, outside)[0].numpy(), grid)
+        like = torch.empty(0, dtype=torch.float32)
+
+        def resampled(layers: slice) -> Any:
+            return self._at(identity(grid.shape, like, layers), grid, outside)[0].numpy()
+
+        return Field(by_slabs(grid.shape, resampled), grid)
 
     def compose(self, other: Field) -> Field:
         """Return the field of x ↦ φ(φ_other(x)), on the grid of `other`.

@@ -8,6 +8,7 @@ from torch import Tensor
 from heteroreg.data.grid import Grid
 from heteroreg.spatial.warp import identity, sample
 from heteroreg.system.arrays import Doubles
+from heteroreg.system.slabs import by_slabs
 
 
 def affine(positions: Tensor, matrix: Doubles, offset: Doubles) -> Tensor:
@@ -21,4 +22,8 @@ def resample_map(values: Tensor, grid: Grid, like: Grid) -> Tensor:
     """Resample a scalar map (1, 1, *shape) linearly, its edge continued outside, to (1, 1, *like.shape)."""
     if grid.same_as(like):
         return values
-    return sample(values, affine(identity(like.shape, values), *like.index_map(grid)))
+
+    def at(layers: slice) -> Tensor:
+        return sample(values, affine(identity(like.shape, values, layers), *like.index_map(grid)))
+
+    return torch.from_numpy(by_slabs(like.shape, at))

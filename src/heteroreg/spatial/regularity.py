@@ -9,6 +9,7 @@ import torch
 
 from heteroreg.spatial.jacobian import jacobian_determinant
 from heteroreg.system.arrays import Array, Doubles
+from heteroreg.system.slabs import by_slabs
 
 SMALLEST_COUNTED_DETERMINANT = 1e-9
 
@@ -56,8 +57,16 @@ def determinant(displacement: Any) -> Doubles:
     Args:
         displacement: u (d, *shape) in voxels, or a `Field`.
     """
-    vectors = np.ascontiguousarray(getattr(displacement, "vectors", displacement), dtype=np.float64)
-    return np.asarray(jacobian_determinant(torch.from_numpy(vectors)[None])[0].numpy())
+    vectors = np.asarray(getattr(displacement, "vectors", displacement))
+    last = vectors.shape[-1]
+
+    def at(layers: slice) -> Doubles:
+        """Return the determinant of some layers; differences need one more on either side."""
+        first, end = max(layers.start - 1, 0), min(layers.stop + 1, last)
+        part = torch.from_numpy(np.ascontiguousarray(vectors[..., first:end], dtype=np.float64))[None]
+        return np.asarray(jacobian_determinant(part)[0, ..., layers.start - first : layers.stop - first].numpy())
+
+    return by_slabs(vectors.shape[1:], at)
 
 
 def percent_folded(jacobian: Array) -> float:

@@ -13,9 +13,17 @@ Interpolation = Literal["linear", "nearest"]
 Outside = Literal["border", "zeros"]
 
 
-def identity(shape: Sequence[int], like: Tensor) -> Tensor:
-    """Return the position of every voxel: (1, d, *shape), channel i holds the index along axis i."""
+def identity(shape: Sequence[int], like: Tensor, layers: slice | None = None) -> Tensor:
+    """Return the position of every voxel: (1, d, *shape), channel i holds the index along axis i.
+
+    Args:
+        shape: Shape of the volume.
+        like: A tensor with the type and the device to use.
+        layers: The positions of these layers along the last axis alone.
+    """
     axes = [torch.arange(n, dtype=like.dtype, device=like.device) for n in shape]
+    if layers is not None:
+        axes[-1] = axes[-1][layers]
     return torch.stack(torch.meshgrid(*axes, indexing="ij")).unsqueeze(0)
 
 

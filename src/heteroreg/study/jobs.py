@@ -237,7 +237,7 @@ def slurm(parameters: Mapping[str, Any], folder: Path) -> Slurm:
         executor = submitit.SlurmExecutor(folder=folder)
         # submitit starts its own program with `python -m`, which would import from where the study began.
         setup = ["export PYTHONSAFEPATH=1", *(parameters.get("setup") or [])]
-        executor.update_parameters(**parameters | {"setup": setup})
+        executor.update_parameters(**{**parameters, "setup": setup})
     except (RuntimeError, ValueError, TypeError) as error:
         raise UserError(f"slurm: {error}", argument="slurm") from error
     return Slurm(executor)

@@ -23,6 +23,7 @@ from heteroreg.data.samples.samples import Samples
 from heteroreg.system.errors import StoppedError, UserError
 from heteroreg.system.files import remove_leftovers, write_text
 from heteroreg.system.lost_process import lost_process
+from heteroreg.system.memory import memory_errors
 from heteroreg.system.outputs import growing_folder
 from heteroreg.system.processes import require_places, start, together
 from heteroreg.system.progress import progress
@@ -43,6 +44,7 @@ from heteroreg.training.validation import Validation, validate
 
 # A mean displacement below this, in voxels, after so many steps: nothing is being learned.
 NO_MOTION, NO_MOTION_AFTER = 0.02, 200
+SMALLER_BATCH = "choose a smaller one, or a larger `accumulate`, the number of parts that a batch is split into"
 
 
 def train(
@@ -234,7 +236,9 @@ class Loop:
             ) as report,
         ):
             while state.step < config.steps:
-                figures = update(self.fabric, state, self.samples, config, phase(config, state.step), self.finite)
+                with memory_errors(f"batch_size {config.batch_size}", SMALLER_BATCH):
+                    now = phase(config, state.step)
+                    figures = update(self.fabric, state, self.samples, config, now, self.finite)
                 state.step += 1
                 due = Due.after(state.step, config, validated=self.held_out is not None)
                 stopping = stop.agreed(self.fabric, meeting=due.log)

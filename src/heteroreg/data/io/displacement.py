@@ -13,9 +13,10 @@ from numpy.typing import DTypeLike
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import write_sitk
 from heteroreg.data.io.itk import NIFTI_ENDINGS, place, read_itk_header, read_itk_voxels
-from heteroreg.data.io.nifti import read_nifti_voxels
+from heteroreg.data.io.nifti import check_nifti_voxels
 from heteroreg.system.arrays import Floats
 from heteroreg.system.errors import UserError
+from heteroreg.system.slabs import slabs
 
 
 def to_millimetres(displacement: Floats, grid: Grid) -> Floats:
@@ -56,8 +57,9 @@ def write_displacement(displacement: Floats, grid: Grid, path: str | Path) -> No
 
 def displacement_to_itk(displacement: Floats, grid: Grid, dtype: DTypeLike = np.float32) -> Any:
     """Convert a displacement (d, *shape) in voxels of `grid` to a SimpleITK image of vectors in mm."""
-    vectors = np.moveaxis(to_millimetres(displacement, grid), 0, -1)
-    array = np.ascontiguousarray(vectors.transpose(*reversed(range(grid.dims)), grid.dims), dtype=dtype)
+    array = np.empty((*reversed(grid.shape), grid.dims), dtype)
+    for layers in slabs(grid.shape):
+        array[layers] = to_millimetres(displacement[..., layers], grid).T
     return place(sitk.GetImageFromArray(array, isVector=True), grid)
 
 
@@ -74,7 +76,7 @@ def read_displacement(path: str | Path) -> tuple[Floats, Grid]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; name a displacement field")
     if path.name.lower().endswith(NIFTI_ENDINGS):
-        read_nifti_voxels(path)  # ITK fills the missing part of a truncated file with zeros
+        check_nifti_voxels(path)  # ITK fills the missing part of a truncated file with zeros
     header = read_itk_header(path)
     grid = header.grid
     if header.components != grid.dims or grid.dims not in (2, 3):

@@ -26,6 +26,7 @@ from heteroreg.system.limits import require_size, require_stored
 NIFTI_HEADER_BYTES = 540  # of NIfTI-2, the longer of the two headers
 # Bytes after the voxels that are tolerated: some writers fill up the last block.
 PADDING_BYTES = 1024**2
+PIECE_BYTES = 1024**2
 # Largest distance from the origin, in mm: beyond the size of a planet, positions have no digits left.
 FURTHEST_MM = 1e10
 SHORTEST_MM = 1e-6  # side of a voxel
@@ -55,6 +56,22 @@ def read_nifti_voxels(path: Path) -> NDArray[Any]:
         return np.asanyarray(ArrayProxy(io.BytesIO(content), _header(content)))
     except Exception as error:  # nibabel raises many kinds on a damaged header
         raise _unreadable(path, error) from error
+
+
+def check_nifti_voxels(path: Path) -> None:
+    """Check that a NIfTI file is whole, in pieces, so that it needs little memory.
+
+    Raises:
+        UserError: As for `read_nifti_voxels`.
+    """
+    with _open(path) as (stream, compressed):
+        start = stream.read(NIFTI_HEADER_BYTES)
+        expected, found = _expected(path, start, compressed=compressed), len(start)
+        while piece := stream.read(PIECE_BYTES):  # to the end, where gzip compares length and checksum
+            found += len(piece)
+            if compressed:
+                _require_fit(path, found, expected)
+        _require_whole(path, found, expected)
 
 
 def read_nifti_header(path: Path) -> Any:
@@ -107,14 +124,22 @@ def _read(path: Path, stream: IO[bytes] | gzip.GzipFile, *, compressed: bool) ->
     start = stream.read(NIFTI_HEADER_BYTES)
     expected = _expected(path, start, compressed=compressed)
     content = start[:expected] + stream.read(max(0, expected - len(start)))
-    if len(content) < expected:
-        raise UserError(f"{path}: holds {len(content)} bytes but its header declares {expected}; copy it again")
-    # Reading to the end makes gzip compare length and checksum.
-    if compressed and len(stream.read(PADDING_BYTES + 1)) > PADDING_BYTES:
+    _require_whole(path, len(content), expected)
+    if compressed:  # reading to the end makes gzip compare length and checksum
+        _require_fit(path, len(content) + len(stream.read(PADDING_BYTES + 1)), expected)
+    return content
+
+
+def _require_whole(path: Path, found: int, expected: int) -> None:
+    if found < expected:
+        raise UserError(f"{path}: holds {found} bytes but its header declares {expected}; copy it again")
+
+
+def _require_fit(path: Path, found: int, expected: int) -> None:
+    if found > expected + PADDING_BYTES:
         raise UserError(
             f"{path}: holds far more than the {expected} bytes that its header declares; convert it again"
         )
-    return content
 
 
 def _check_header(path: Path, start: bytes) -> tuple[tuple[int, ...], int, int]:

@@ -1,0 +1,64 @@
+"""Work that does not fit into memory ends in one line."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from heteroreg.system.errors import UserError
+
+# What PyTorch (CPU, oneDNN, CUDA), ITK and C++ say; PyTorch raises a plain RuntimeError on the CPU.
+WORDS = re.compile(
+    r"DefaultCPUAllocator|not enough memory|out of memory|failed to allocate memory|can ?not allocate memory"
+    r"|can't allocate memory|bad[_ ]alloc|could not create a memory",
+    re.IGNORECASE,
+)
+GPU = re.compile("CUDA|HIP|MPS")
+ADVICE = "use smaller images, or a machine with more memory"
+
+
+class OutOfMemoryError(UserError):
+    """The work does not fit into memory."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory is short: that of the machine or that of a GPU."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(WORDS.search(str(error))))
+
+
+def out_of_memory(error: BaseException, what: str = "", advice: str = ADVICE) -> OutOfMemoryError:
+    """Return the error to raise in place of one that says that memory is short.
+
+    Args:
+        error: The error.
+        what: What did not fit, as the subject of the message.
+        advice: What to do.
+    """
+    on_gpu = bool(GPU.search(f"{type(error).__module__} {error}"))
+    where = "the memory of the GPU" if on_gpu else "memory"
+    more = ", or another `device`" if on_gpu else ""
+    subject = f"{what}: does" if what else "the work does"
+    return OutOfMemoryError(f"{subject} not fit into {where}; {advice}{more}")
+
+
+@contextmanager
+def memory_errors(what: str, advice: str = ADVICE) -> Iterator[None]:
+    """Raise `OutOfMemoryError` for a block that runs out of memory.
+
+    Args:
+        what: What does not fit, as the subject of the message.
+        advice: What to do.
+
+    Raises:
+        OutOfMemoryError: Memory is short.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise out_of_memory(error, what, advice) from None
