@@ -34,14 +34,13 @@ SHORT: list[BaseException] = [
 @pytest.mark.parametrize("error", SHORT, ids=lambda error: str(error)[:20])
 def test_what_says_that_memory_is_short(error: BaseException) -> None:
     assert is_out_of_memory(error)
-    with pytest.raises(OutOfMemoryError, match="^a step: does not fit into .*memory.*; use smaller images"):
-        with memory_errors("a step"):
-            raise error
+    with pytest.raises(OutOfMemoryError, match=r"^a step: does not fit into .*memory"), memory_errors("a step"):
+        raise error
 
 
 def test_a_gpu_is_named() -> None:
     with (
-        pytest.raises(OutOfMemoryError, match="the memory of the GPU; .*another `device`"),
+        pytest.raises(OutOfMemoryError, match=r"the GPU; .*another `device`"),
         memory_errors("a step"),
     ):
         raise SHORT[5]
@@ -92,7 +91,7 @@ def test_a_batch_that_does_not_fit(cohort_2d: Cohort, tmp_path: Path, monkeypatc
         torch.empty(2**55)
 
     monkeypatch.setattr("heteroreg.training.loop.update", short)
-    with pytest.raises(UserError, match="^batch_size 2: does not fit into memory; choose a smaller one"):
+    with pytest.raises(UserError, match=r"^batch_size 2: does not fit into memory; choose a smaller one"):
         train(cohort_2d, tmp_path / "run", method="mse", steps=2, batch_size=2)
 
 

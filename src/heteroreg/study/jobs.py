@@ -37,7 +37,7 @@ class Job:
     arguments: Mapping[str, Any] = field(hash=False)
 
     def command(self) -> list[str]:
-        """Return the command that runs the job in a process of its own, which imports nothing from where it starts."""
+        """Return the command of a process for the job, which imports nothing from the current folder."""
         job = json.dumps({"kind": self.kind, "arguments": dict(self.arguments)})
         return [sys.executable, "-P", "-m", "heteroreg.study.child", job]
 

@@ -26,7 +26,7 @@ from heteroreg.system.limits import require_size, require_stored
 NIFTI_HEADER_BYTES = 540  # of NIfTI-2, the longer of the two headers
 # Bytes after the voxels that are tolerated: some writers fill up the last block.
 PADDING_BYTES = 1024**2
-PIECE_BYTES = 1024**2
+NIFTI_PIECE_BYTES = 1024**2
 # Largest distance from the origin, in mm: beyond the size of a planet, positions have no digits left.
 FURTHEST_MM = 1e10
 SHORTEST_MM = 1e-6  # side of a voxel
@@ -67,7 +67,7 @@ def check_nifti_voxels(path: Path) -> None:
     with _open(path) as (stream, compressed):
         start = stream.read(NIFTI_HEADER_BYTES)
         expected, found = _expected(path, start, compressed=compressed), len(start)
-        while piece := stream.read(PIECE_BYTES):  # to the end, where gzip compares length and checksum
+        while piece := stream.read(NIFTI_PIECE_BYTES):  # to the end, where gzip compares length and checksum
             found += len(piece)
             if compressed:
                 _require_fit(path, found, expected)
