@@ -31,6 +31,7 @@ from heteroreg.system.errors import UserError
 from heteroreg.system.exits import one_line_errors
 from heteroreg.system.progress import is_shown, progress, showing
 from heteroreg.system.signals import handled, interrupt
+from heteroreg.system.streams import open_closed_streams
 from heteroreg.system.text import parse_yaml
 
 DATA_SETS = tuple(reader_names())
@@ -631,6 +632,7 @@ def methods(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 
 def main() -> None:
     """Run the command line."""
+    open_closed_streams()
     completion.join_settings()
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # for a lost process our one line, not PyTorch's stack
     session = Session()

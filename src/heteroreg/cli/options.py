@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from heteroreg.cli import completion
+from heteroreg.system.paths import require_utf8
 from heteroreg.system.progress import showing
 
 # Arguments of the library that a command calls otherwise. All others have the option's own name.
@@ -76,6 +77,8 @@ def command(app: typer.Typer, name: str | None = None) -> Callable[[Callable[...
     def add(function: Callable[..., None]) -> Callable[..., None]:
         @wraps(function)
         def run(**given: Any) -> None:
+            for value in given.values():
+                require_utf8(*(value if isinstance(value, list) else [value]))
             function(**{key: value for key, value in given.items() if key not in FOR_ALL})
 
         own = signature(function, eval_str=True)

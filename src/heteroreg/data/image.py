@@ -28,6 +28,7 @@ from heteroreg.data.io.itk import (
 from heteroreg.data.io.nifti import check_nifti_voxels, read_nifti_voxels
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_file
+from heteroreg.system.paths import require_utf8
 
 LARGEST_LABEL = 2**31 - 1
 
@@ -205,6 +206,7 @@ def write_sitk(image: Any, path: Path) -> None:
     Raises:
         UserError: It could not be written: no space, no permission, or an unknown ending.
     """
+    require_utf8(path)
     with atomic_file(path) as temporary:
         try:
             with quiet_itk():

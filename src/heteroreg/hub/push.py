@@ -23,6 +23,7 @@ from heteroreg.registration.shared import (
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import write_text
 from heteroreg.system.outputs import output_folder
+from heteroreg.system.paths import expanded
 from heteroreg.training import checkpoint
 from heteroreg.training.run import Run
 
@@ -68,7 +69,7 @@ def push(
     run = run.run if isinstance(run, ModelRegistrar) else run if isinstance(run, Run) else Run.read(run)
     local = names_folder(name)
     if local:
-        require_empty(Path(name).expanduser())
+        require_empty(expanded(name))
     best = run.checkpoint("best")
     if not best.is_dir():
         raise UserError(
@@ -89,7 +90,7 @@ def push(
         write_text(staged / CARD_FILE, text)
         if not local:
             return _upload(staged, name, private, message or f"Add a {run.config.method} model of heteroreg")
-        folder = Path(name).expanduser()
+        folder = expanded(name)
         with output_folder(folder, "model") as new:
             shutil.copytree(staged, new, dirs_exist_ok=True)
         return str(folder)

@@ -14,6 +14,7 @@ from heteroreg.registration.names import REGISTRARS
 from heteroreg.registration.result import Registrar, Registration
 from heteroreg.registration.shared import may_be_shared
 from heteroreg.system.errors import UserError
+from heteroreg.system.paths import expanded
 from heteroreg.system.run_files import CONFIG
 from heteroreg.training.parts import MethodLike, NetworkLike
 from heteroreg.training.run import Run
@@ -83,7 +84,7 @@ def load(
     }  # fmt: skip
     if isinstance(what, Run):
         return ModelRegistrar(what, **options)
-    folder = BUNDLED if what == BUNDLED.name else Path(what).expanduser()
+    folder = BUNDLED if what == BUNDLED.name else expanded(what)
     if (folder / CONFIG).is_file():
         return ModelRegistrar(Run.read(folder), **options)
     problem = f"{what}: is not the folder of a run (no {CONFIG})"

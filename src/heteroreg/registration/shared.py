@@ -15,6 +15,7 @@ from typing import Any
 
 from heteroreg.system.errors import UserError
 from heteroreg.system.limits import TABLE_BYTES, TEXT_BYTES, WEIGHTS_BYTES, require_small
+from heteroreg.system.paths import expanded
 from heteroreg.system.run_files import CONFIG, STATE
 from heteroreg.system.text import read_yaml
 from heteroreg.training import checkpoint
@@ -54,7 +55,7 @@ def fetch(name: str | Path, *, revision: str | None = None) -> Path:
             or its configuration names code outside this package.
     """
     local = names_folder(name)
-    folder = _local(Path(name).expanduser(), revision) if local else _download(str(name), revision)
+    folder = _local(expanded(name), revision) if local else _download(str(name), revision)
     for file, limit in shared_files(folder):
         if local and file.is_symlink():
             raise UserError(f"{file}: is a link, which no model needs; put the file itself there")

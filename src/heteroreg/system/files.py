@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from heteroreg.system.errors import UserError
+
 # Characters of a name that its temporary sibling keeps: with more, a long name would become too long.
 KEPT = 40
 
@@ -80,9 +82,17 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, in UTF-8."""
+    """Write a text file atomically, in UTF-8.
+
+    Raises:
+        UserError: The text names a file whose name is not UTF-8.
+    """
     with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        try:
+            temporary.write_text(text, encoding="utf-8")
+        except UnicodeEncodeError as error:
+            odd = max(text[max(0, error.start - 60) : error.end + 20].splitlines(), key=len)
+            raise UserError(f"{path}: cannot hold a name that is not UTF-8 ('{odd}'); rename that file") from None
 
 
 def is_leftover(name: str) -> bool:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from heteroreg.data.grid import Grid
 from heteroreg.system.errors import UserError
 from heteroreg.system.limits import MOST_UNFOLDED, max_voxels
+from heteroreg.system.paths import require_utf8
 
 # Time limit: for every question, and for every MB to be decoded. A large series takes seconds.
 DECODER_SECONDS, DECODER_SECONDS_PER_MB = 60.0, 2.0
@@ -98,6 +99,7 @@ def ask_decoder(path: Path, question: dict[str, Any], subject: str) -> tuple[dic
     Raises:
         UserError: The process refuses the files, crashes on them, or takes too long.
     """
+    require_utf8(path, *question.get("files", ()))
     question = question | {"subject": subject, "most_unfolded": MOST_UNFOLDED}
     with _process_lock:
         process = _running()

@@ -19,6 +19,7 @@ from heteroreg.data.io.headers import TextHeader, check_metaimage_data, check_te
 from heteroreg.data.io.nifti import FURTHEST_MM, SHORTEST_MM, check_nifti_header
 from heteroreg.system.errors import UserError
 from heteroreg.system.limits import require_size, require_stored
+from heteroreg.system.paths import require_utf8
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 SHEARED = "ITK only supports orthonormal direction cosines"
@@ -181,6 +182,7 @@ def last_line(error: Exception) -> str:
 
 
 def _reader(path: Path, name: str) -> Any:
+    require_utf8(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     if name:

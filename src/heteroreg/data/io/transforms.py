@@ -25,6 +25,7 @@ from heteroreg.system.arrays import Floats
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_file
 from heteroreg.system.limits import require_size
+from heteroreg.system.paths import require_utf8
 
 ITK_ENDINGS = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
 TRANSFORM_PROGRAM = Path(__file__).with_name("transform_process.py")
@@ -177,6 +178,7 @@ def _ask(
         SubprocessError: It crashed, or took too long.
         ValueError: Its answer is not readable.
     """
+    require_utf8(path)
     where = None if grid is None else (grid.shape, grid.spacing, grid.origin, grid.direction)
     question = json.dumps({"path": str(path), "write": write, "grid": where})
     done = subprocess.run(  # noqa: S603 - a file of the package

@@ -69,7 +69,8 @@ class SampleCache:
         """Return the cache that the environment variables configure.
 
         `HETEROREG_CACHE` is its folder; empty, `0` and `off` mean none. Without it the folder is
-        `$XDG_CACHE_HOME/heteroreg` or `~/.cache/heteroreg`. `HETEROREG_CACHE_LIMIT` is its size in gigabytes.
+        `$XDG_CACHE_HOME/heteroreg` or `~/.cache/heteroreg`; a user without a home folder has none.
+        `HETEROREG_CACHE_LIMIT` is its size in gigabytes.
 
         Raises:
             UserError: The limit is not a positive number.
@@ -85,7 +86,11 @@ class SampleCache:
         if not limit > 0:
             raise UserError(f"{LIMIT}={text}: write the size of the cache in gigabytes, such as 20")
         base = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "heteroreg"
-        return cls(base.expanduser() / "samples", limit)
+        try:
+            base = base.expanduser()
+        except RuntimeError:  # no home folder, as in some containers
+            return cls(None)
+        return cls(base / "samples", limit)
 
     def keep(self, keys: Iterable[str]) -> None:
         """Names entries that are about to be used, so that they are not removed to make room for others."""
