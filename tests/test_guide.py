@@ -133,9 +133,13 @@ def no_window(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 lines_done: set[str] = set()
+# Each run of elastix takes a process of its own.
+RUN_PAGES = [
+    pytest.param(page, id=page.name, marks=[pytest.mark.slow] * (page.name == "evaluation.md")) for page in PAGES
+]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", RUN_PAGES)
 def test_the_commands_of_a_page_run(place: Path, page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     for name, line in command_lines():
@@ -157,7 +161,7 @@ def remove(path: Path | str) -> None:
     shutil.rmtree(path) if Path(path).is_dir() else Path(path).unlink(missing_ok=True)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", RUN_PAGES)
 def test_the_code_of_a_page_runs(made: Path, tmp_path: Path, page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = blocks(page, "python")
     for number, block in enumerate(found):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,10 @@ def run(monkeypatch: pytest.MonkeyPatch, out: Path, *arguments: str) -> dict:
     return json.loads(out.read_text())
 
 
+@pytest.mark.slow
 def test_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plane_alone = partial(Plan.quick, cases=(Case((32, 32), 2),))  # a volume takes a minute
+    monkeypatch.setattr(Plan, "quick", plane_alone)
     results = run(monkeypatch, tmp_path / "bench.json", "--only", "step", "--set", "clip=null")
     assert results["settings"] == {"clip": None}
     assert results["machine"]["threads"] >= 1
@@ -36,11 +40,12 @@ def test_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.C
             assert row["over_mse"] == pytest.approx(row["ms"] / plane["mse", precision]["ms"])
             share = row["gflop"] / row["limit_gflop_per_second"] / (row["ms"] / 1000)
             assert row["percent_of_limit"] == pytest.approx(100 * share)
-    assert {row["case"][:2] for row in results["step"]} == {"2D", "3D"}
+    assert {row["case"] for row in results["step"]} == {"2D 32×32, batch 2"}
     assert all(row["ms"] > 0 for row in results["step"])
     assert "| hetero | bf16 |" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_registration_and_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     results = run(monkeypatch, tmp_path / "bench.json", "--only", "registration", "data")
     ways = {(row["case"], row["way"]): row for row in results["registration"]}

@@ -29,6 +29,7 @@ def test_the_peak_is_of_what_came_after_the_reset() -> None:
     assert 80 * MIB < peak() - before < 160 * MIB
 
 
+@pytest.mark.slow
 def test_too_large_a_volume_is_reported() -> None:
     shape = (8192, 8192, 8192)
     assert apart("register", 1, shape=shape, method="mse", settings={}, repeats=1) == {"failed": "out of memory"}

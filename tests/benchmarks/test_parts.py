@@ -30,6 +30,7 @@ def test_the_first_row_is_hetero_itself_and_the_others_are_not() -> None:
     assert len({round(loss, 6) for loss in losses.values()}) == len(parts.PARTS)
 
 
+@pytest.mark.slow
 def test_the_command(
     cohort_2d: Cohort, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

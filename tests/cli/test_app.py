@@ -175,6 +175,7 @@ def test_import_of_a_folder(command: Command, tmp_path: Path) -> None:
     assert len(Cohort.read(tmp_path / "cohort")) == 3
 
 
+@pytest.mark.slow
 def test_demo(command: Command, tmp_path: Path) -> None:
     out = tmp_path / "demo"
     caution, line = command("demo", "--quick", "--out", out).strip().splitlines()

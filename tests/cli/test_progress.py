@@ -34,6 +34,7 @@ def titles(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     return run
 
 
+@pytest.mark.slow
 def test_from_the_phantom_to_the_page(titles: Titles, tmp_path: Path) -> None:
     cohort, run = tmp_path / "hearts", tmp_path / "run"
     assert titles("phantom", cohort, "--pairs", 8, "--size", 32) == ["making hearts"]

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from typer.testing import CliRunner
 
-from heteroreg.cli.app import main
+from heteroreg.cli.app import app, main
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.image import Image, write_image
 from heteroreg.system.errors import UserError
@@ -116,3 +118,22 @@ def test_the_commands(place: Path, command: str, monkeypatch, capsys) -> None:
     (line,) = capsys.readouterr().err.splitlines()
     assert "line 2, fixed: '../secret/s.nii.gz' lies outside the folder" in line
     assert sorted(p.name for p in place.iterdir()) == ["cohort", "secret"]
+
+
+@pytest.mark.parametrize("command", ["check", "train", "evaluate", "register", "study"])
+def test_every_command_that_reads_a_cohort_can_confine_it(place: Path, command: str) -> None:
+    cohort = table(place, moving="../secret/s.nii.gz")
+    study = {"cohort": str(cohort), "networks": ["voxelmorph"], "methods": ["mse"], "seeds": [0]}
+    (place / "study.yaml").write_text(yaml.safe_dump(study))
+    arguments = [str(place / "study.yaml" if command == "study" else cohort), "--confine"]
+    arguments += [] if command == "check" else ["--out", str(place / "out")]
+    result = CliRunner().invoke(app, [command, *arguments])
+    assert isinstance(result.exception, UserError)
+    assert "'../secret/s.nii.gz' lies outside the folder of the confined cohort" in str(result.exception)
+    assert not (place / "out").exists()
+
+
+def test_a_single_pair_is_not_confined(place: Path) -> None:
+    image = str(place / "cohort" / "m.nii.gz")
+    result = CliRunner().invoke(app, ["register", image, image, "--out", str(place / "out"), "--confine"])
+    assert str(result.exception) == "--confine: is for a cohort; leave it out for a single pair"

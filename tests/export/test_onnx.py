@@ -140,6 +140,7 @@ def script(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["2D", "3D", "stack"])
 def test_the_program_of_the_guide_does_what_register_does(
     case: str, exported: Path, run_2d: Run, run_3d: Run, cohort_2d: Cohort, cohort_3d: Cohort, tmp_path: Path

@@ -95,6 +95,7 @@ def tally(request):
         print(f"\n{sum(HIT.values())} faults hit: {text}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "kinds"), cases(), ids=[f"{number}-{'+'.join(kinds)}" for number, kinds in cases()]
 )

@@ -21,6 +21,7 @@ def on_a_small_disk(disk: Path, command: list[str]) -> subprocess.CompletedProce
     return subprocess.run(inside, capture_output=True, text=True, timeout=600)
 
 
+@pytest.mark.slow
 def test_a_full_disk(cohort_2d, tmp_path, capsys):
     disk = tmp_path / "disk"
     disk.mkdir()

@@ -1,4 +1,4 @@
-"""Twelve thousand damaged and hostile files: each is read soundly or refused in one line."""
+"""Thousands of damaged and hostile files: each is read soundly or refused in one line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_damaged_files(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["findings"] == []
     assert set(report["counts"]) == FORMATS
-    asked = int(os.environ.get("HETEROREG_FUZZ", "12000"))
+    asked = int(os.environ.get("HETEROREG_FUZZ", "4000"))
     assert abs(report["inputs"] - asked) <= len(FORMATS)
     for name, kinds in report["counts"].items():  # a harness that refuses all, or spoils nothing, shows nothing
         assert kinds.get("refused"), name

@@ -87,6 +87,7 @@ def test_gradients_hold_in_low_precision(shape, way):
             assert float(difference.max()) < 2 * float(b.abs().max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(16, 16, 16), (32, 16, 48), (16, 33, 20)])
 def test_a_small_volume_trains_in_low_precision(shape):
     torch.manual_seed(0)

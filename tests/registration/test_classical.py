@@ -55,6 +55,7 @@ QUICK = {"NumberOfResolutions": "2", "MaximumNumberOfIterations": "80", "NumberO
 
 @needs_elastix
 class TestElastix:
+    @pytest.mark.slow
     def test_a_stack_of_thick_slices(self):
         shape, spacing = (32, 30, 3), (1.25, 1.25, 8.0)
         fixed, moving = heart(shape, (0, 0), 7.0), heart(shape, (1, -1), 9.0)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from heteroreg.evaluation import Case, Scores
 from heteroreg.evaluation.metrics import metric
 from heteroreg.report.pairs import PairFigure, by_pair, case_title, pair_figures
@@ -41,11 +43,13 @@ def test_each_pair_is_one_figure_with_its_scores(evaluation: Evaluate, case: Mak
     assert found[0].width > 1000
 
 
+@pytest.mark.slow
 def test_pairs_are_left_out_where_their_figures_are_too_large(evaluation: Evaluate, case: MakeCase) -> None:
     largest = max(len(pair.source) for pair in figures(evaluation, case, 10**9))
     assert [pair.title for pair in figures(evaluation, case, 2 * largest)] == ["P00, slice 3", "P02, slice 3"]
     assert len(figures(evaluation, case, 1)) == 1
 
 
+@pytest.mark.slow
 def test_the_same_figure_gives_the_same_address(evaluation: Evaluate, case: MakeCase) -> None:
     assert figures(evaluation, case, 1) == figures(evaluation, case, 1)

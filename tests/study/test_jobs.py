@@ -59,6 +59,7 @@ def test_processes_share_the_cores(
     assert Local(10**6, tmp_path)._environment["OMP_NUM_THREADS"] == (given or "1")
 
 
+@pytest.mark.slow
 def test_processes_end_when_the_study_does(cohort_2d: Cohort, tmp_path: Path) -> None:
     """The second job is interrupted; its process is gone when `run` has ended."""
     seen: list[int] = []
@@ -116,6 +117,7 @@ class Queue:
         return self.jobs[-1]
 
 
+@pytest.mark.slow
 def test_a_queue_gets_all_jobs_of_a_stage_at_once(good: Job) -> None:
     queue, ended = Queue(), list[Ended]()
     Slurm(queue, poll=0.01).run([good, BAD], ended.append)
@@ -128,6 +130,7 @@ def test_a_queue_gets_all_jobs_of_a_stage_at_once(good: Job) -> None:
     assert not any(job.cancelled for job in queue.jobs)
 
 
+@pytest.mark.slow
 def test_what_is_still_in_the_queue_is_taken_out_when_the_study_ends() -> None:
     queue = Queue()
 
@@ -156,6 +159,7 @@ class TestSubmitit:
     def submitit(self) -> Any:
         return pytest.importorskip("submitit")
 
+    @pytest.mark.slow
     def test_jobs_of_this_machine(self, submitit: Any, good: Job, tmp_path: Path) -> None:
         executor = submitit.LocalExecutor(folder=tmp_path)
         executor.update_parameters(timeout_min=5)

@@ -73,6 +73,7 @@ def copy(whole: Path, tmp_path: Path) -> Path:
     return shutil.copytree(whole, tmp_path / "copy")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("real_pages")
 def test_what_a_study_leaves(study_file: Write, here, tmp_path: Path) -> None:
     lines: list[str] = []

@@ -148,6 +148,7 @@ def report(place: Path) -> Path:
     return work / "re port"
 
 
+@pytest.mark.slow
 def test_every_id_has_its_own_case(report: Path) -> None:
     for name in NAMES:
         folder = report.parent / "scores" / name

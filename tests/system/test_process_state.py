@@ -62,6 +62,7 @@ def test_a_call_changes_nothing(work: str, run_2d: hr.Run, cohort_2d: hr.Cohort,
     assert difference(calls[work]) == []
 
 
+@pytest.mark.slow
 def test_importing_changes_nothing() -> None:
     """In a process of its own, since this one has imported all: beside what the libraries below do."""
     code = """

@@ -50,7 +50,8 @@ def counted(monkeypatch: pytest.MonkeyPatch, backend: str) -> list[str]:
     return compiled
 
 
-@pytest.mark.parametrize("network", ["voxelmorph", "voxelmorph-half", "transmorph-small"])
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["voxelmorph", "transmorph-small"])
 def test_what_is_compiled_computes_the_same(
     network: str, cohort_2d: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -191,6 +191,7 @@ def test_what_is_no_loss_and_no_network(parts, message, mine, cohort_2d, tmp_pat
     assert error.value.argument in parts
 
 
+@pytest.mark.slow
 def test_from_the_command_line(mine, cohort_2d, tmp_path):
     own = ["--method", "mine_of_user:Absolute", "--network", "mine_of_user:Plain"]
     settings = [part for key, value in SHORT.items() for part in ("--set", f"{key}={value}")]
@@ -214,6 +215,7 @@ def test_from_the_command_line(mine, cohort_2d, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_study(mine, cohort_2d, tmp_path):
     study = {
         "cohort": str(Path(cohort_2d.name).parent),

@@ -63,6 +63,7 @@ def assert_same(first, second):
     pd.testing.assert_frame_equal(a.drop(columns="seconds"), b.drop(columns="seconds"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

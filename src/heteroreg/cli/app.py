@@ -275,6 +275,7 @@ def register(
     split: Annotated[
         str, typer.Option(help="For a cohort: train, val, test, or all.", autocompletion=completion.split_name)
     ] = "all",
+    confine: Confine = False,
     threads: Threads = None,
     method: OwnMethod = None,
     network: OwnNetwork = None,
@@ -305,10 +306,11 @@ def register(
                 raise UserError(
                     f"{name}: is for a single pair; a cohort's table has a column for it", argument=name
                 )
-        _register_cohort(moving, lambda: load(model, **options), out, split)
+        _register_cohort(moving, lambda: load(model, **options), out, split, confine)
         return
-    if split != "all":
-        raise UserError("split: is for a cohort; leave it out for a single pair", argument="split")
+    for name, named in (("split", split != "all"), ("confine", confine)):
+        if named:
+            raise UserError(f"{name}: is for a cohort; leave it out for a single pair", argument=name)
     _register_pair(moving, fixed, model, options, out, moving_labels, initial)
 
 
@@ -337,12 +339,12 @@ def _register_pair(
         say(line)
 
 
-def _register_cohort(path: Path, load: Callable[[], Any], out: Path, split: str) -> None:
+def _register_cohort(path: Path, load: Callable[[], Any], out: Path, split: str, confine: bool) -> None:
     from heteroreg.data.cohort import Cohort
     from heteroreg.registration.cohort import TABLE, register_cohort
 
     try:
-        pairs = Cohort.read(path).split(split)
+        pairs = Cohort.read(path, confine=confine).split(split)
     except UserError as error:
         if path.suffix.lower() == ".csv" or (path / "pairs.csv").is_file():
             raise
@@ -524,6 +526,7 @@ def study(
         list[str] | None,
         typer.Option(metavar="PATH", help="Cohort to use instead of the file's; NAME=PATH if it has several."),
     ] = None,
+    confine: Confine = False,
     jobs: Annotated[int, typer.Option(min=1, help="Trainings at once on this machine.")] = 1,
     slurm: Annotated[
         str | None, typer.Option(metavar="KEY=VALUE,…", help="Train as SLURM jobs: partition=gpu,time=120,…")
@@ -545,7 +548,7 @@ def study(
         )
     parameters = _settings([part for part in slurm.split(",") if part.strip()], "--slurm") if slurm else {}
     runner = Local(jobs, out / "logs") if slurm is None else queue(parameters, out / "slurm")
-    run_study(file, out, cohorts=cohort or (), runner=runner, say=say)
+    run_study(file, out, cohorts=cohort or (), confine=confine, runner=runner, say=say)
 
 
 @command(app)

@@ -24,27 +24,28 @@ def run_job(kind: str, arguments: dict[str, Any]) -> None:
 
     Args:
         kind: `train` or `evaluate`.
-        arguments: For `train`: `cohort`, `out`, `config` and `parts`, a user's own method and network. For
-            `evaluate`: `model`, `parts`, `cohort`, `split` and `out`.
+        arguments: `cohort`, `confine`, `out` and `parts`, a user's own method and network; `config` for `train`,
+            `model` and `split` for `evaluate`.
     """
+    from heteroreg.data.cohort import Cohort
+
+    cohort = Cohort.read(arguments["cohort"], confine=arguments.get("confine", False))
     if kind == "train":
         from heteroreg.training.loop import train
 
         train(
-            arguments["cohort"],
+            cohort,
             arguments["out"],
             config=arguments["config"],
             resume=True,
             **arguments.get("parts", {}),
         )
     else:
-        from heteroreg.data.cohort import Cohort
         from heteroreg.evaluation import evaluate
         from heteroreg.registration.load import load
 
-        pairs = Cohort.read(arguments["cohort"]).split(arguments["split"])
         registrar = load(arguments["model"], **arguments.get("parts", {}))
-        evaluate(registrar, pairs, out=arguments["out"])
+        evaluate(registrar, cohort.split(arguments["split"]), out=arguments["out"])
 
 
 def main() -> None:

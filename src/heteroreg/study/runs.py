@@ -54,12 +54,12 @@ class Trained:
         """True if the last checkpoint is of the last step."""
         return _step(self.folder, "last") == self.config.steps
 
-    def job(self, name: str, cohort: Path) -> Job:
+    def job(self, name: str, cohort: Path, *, confine: bool = False) -> Job:
         """Return the job that begins the run, or resumes it."""
         names = {key: getattr(self.config, key) for key in RUN_NAMES}
         config = {**self.row.settings, **self.point, **names}
-        arguments = {"cohort": str(cohort), "out": str(self.folder), "config": config, "parts": self.own_parts}
-        return Job(name, "train", arguments)
+        places = {"cohort": str(cohort), "confine": confine, "out": str(self.folder)}
+        return Job(name, "train", {**places, "config": config, "parts": self.own_parts})
 
     def validation(self, metric: str) -> tuple[int, float]:
         """Return the step of the best checkpoint, and its score on the validation pairs.

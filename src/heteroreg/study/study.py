@@ -40,12 +40,14 @@ class StudyPart:
         folder: Holds `runs`, `scores`, `chosen.csv` and the reports.
         cohort: Its pairs.
         agreement: Of its runs with the matrix.
+        confine: The cohort may only name files in its own folder.
     """
 
     arm: Arm
     folder: Path
     cohort: Cohort
     agreement: Agreement
+    confine: bool
 
     def run(self, row: StudyRow, point: Mapping[str, Any], seed: int) -> Trained:
         """Return the run of a row at a point."""
@@ -61,6 +63,7 @@ def run_study(
     out: str | Path,
     *,
     cohorts: Sequence[str] = (),
+    confine: bool = False,
     runner: Runner | None = None,
     say: Say | None = None,
 ) -> list[Path]:
@@ -79,6 +82,7 @@ def run_study(
         file: Describes the study, see docs/studies.md.
         out: The folder to write.
         cohorts: Cohorts that are elsewhere than the file says: `PATH`, or `NAME=PATH`.
+        confine: Do not trust the cohorts: they may only name files in their own folders.
         runner: Where the trainings run; one after the other on this machine by default.
         say: Gets a line for each piece of work.
 
@@ -96,7 +100,7 @@ def run_study(
     """
     out, say = Path(out), say or _silent
     matrix = read_matrix(Path(file), cohorts)
-    places = [_place(matrix, arm, out) for arm in matrix.arms]
+    places = [_place(matrix, arm, out, confine) for arm in matrix.arms]
     _require_own(out, matrix)
     runner = runner or Local(1, out / "logs")
     total = _total(matrix)
@@ -132,11 +136,11 @@ def _work_off(places: Sequence[StudyPart], matrix: Matrix, work: _Work) -> list[
     return choices
 
 
-def _place(matrix: Matrix, arm: Arm, out: Path) -> StudyPart:
-    cohort = Cohort.read(arm.cohort)
+def _place(matrix: Matrix, arm: Arm, out: Path, confine: bool) -> StudyPart:
+    cohort = Cohort.read(arm.cohort, confine=confine)
     for split in ("train", "val", matrix.split):
         cohort.split(split)
-    return StudyPart(arm, out / arm.name, cohort, Agreement(cohort))
+    return StudyPart(arm, out / arm.name, cohort, Agreement(cohort), confine)
 
 
 def _require_own(out: Path, matrix: Matrix) -> None:
@@ -211,7 +215,7 @@ class _Work:
         for place, run in runs:
             place.agreement.require(run)
         left = [(place, run) for place, run in runs if not run.finished]
-        jobs = [run.job(_name(place, run.folder), place.arm.cohort) for place, run in left]
+        jobs = [run.job(_name(place, run.folder), place.arm.cohort, confine=place.confine) for place, run in left]
         self._run("train", jobs, len(runs))
         for _, run in left:
             if not run.finished:
@@ -237,8 +241,8 @@ class _Work:
             target = place.scores(name)
             if not _is_scored(target, model, place.cohort.split(matrix.split)):
                 arguments = {
-                    "model": model, "cohort": str(place.arm.cohort), "split": matrix.split, "out": str(target),
-                    "parts": own,
+                    "model": model, "cohort": str(place.arm.cohort), "confine": place.confine,
+                    "split": matrix.split, "out": str(target), "parts": own,
                 }  # fmt: skip
                 jobs.append(Job(f"score-{_name(place, target)}", "evaluate", arguments))
         self._run("evaluate", jobs, len(wanted))

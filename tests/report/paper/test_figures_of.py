@@ -152,6 +152,7 @@ def test_curves_that_differ_much_have_a_logarithmic_axis(evaluation: Evaluate, f
     assert figure.axes[0].get_yscale() == scale
 
 
+@pytest.mark.slow
 def test_many_methods(evaluation: Evaluate, case: MakeCase) -> None:
     cases = tuple(moving_case(case(f"P0{k}")) for k in range(4))
     folders = [evaluation(f"method-with-a-long-name-{k}", BETTER, cases=cases) for k in range(13)]
