@@ -127,6 +127,7 @@ def test_every_command_that_reads_a_cohort_can_confine_it(place: Path, command: 
     (place / "study.yaml").write_text(yaml.safe_dump(study))
     arguments = [str(place / "study.yaml" if command == "study" else cohort), "--confine"]
     arguments += [] if command == "check" else ["--out", str(place / "out")]
+    arguments += ["--model", "undeformed"] if command == "evaluate" else []
     result = CliRunner().invoke(app, [command, *arguments])
     assert isinstance(result.exception, UserError)
     assert "'../secret/s.nii.gz' lies outside the folder of the confined cohort" in str(result.exception)
