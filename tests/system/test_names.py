@@ -161,6 +161,7 @@ def test_every_id_has_its_own_case(report: Path) -> None:
         assert gallery == [f"{number:03d}.npz" for number in range(len(scores.cases))]
 
 
+@pytest.mark.slow
 def test_the_page_shows_ids_and_names_as_text(report: Path) -> None:
     page = Page((report / "index.html").read_text(encoding="utf-8"))
     # The viewer's own come first; the name of the chosen pair is put there by a script.
@@ -174,6 +175,7 @@ def test_the_page_shows_ids_and_names_as_text(report: Path) -> None:
         assert any(name in alt for alt in page.alts)
 
 
+@pytest.mark.slow
 def test_the_tables_keep_names(report: Path) -> None:
     with (report / "table.csv").open(encoding="utf-8", newline="") as handle:
         assert {row["row"] for row in csv.DictReader(handle)} == set(NAMES)

@@ -1,9 +1,16 @@
 from __future__ import annotations
 
+import csv
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
 import pytest
 
+from heteroreg.data.cohort import Cohort
 from heteroreg.system.errors import UserError
-from heteroreg.system.text import parse_json, parse_yaml, read_table
+from heteroreg.system.text import csv_text, parse_json, parse_yaml, read_table
 
 
 @pytest.mark.parametrize(
@@ -74,3 +81,26 @@ def test_tables_that_are_refused(text: str, message: str, tmp_path) -> None:
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(UserError, match=message):
         read_table(tmp_path / "t.csv", ("id",))
+
+
+FORMULAS = ["=1+1", "+SUM(A1)", "-cmd", "@x", "'=1+1", "''=1", '=HYPERLINK("http://a","b")']
+PLAIN = ["a", "'a", "-1.5", "+3e2", "-inf", "", "a=b", "../x"]
+
+
+def test_no_cell_is_a_formula_to_a_spreadsheet(tmp_path: Path) -> None:
+    table = pd.DataFrame({"id": [*FORMULAS, *PLAIN], "=value": range(len(FORMULAS + PLAIN))})
+    path = tmp_path / "a.csv"
+    path.write_text(csv_text(table), encoding="utf-8")
+    head, *rows = csv.reader(io.StringIO(path.read_text(encoding="utf-8")))
+    assert head == ["id", "'=value"]
+    assert [row[0] for row in rows] == [*(f"'{text}" for text in FORMULAS), *PLAIN]
+    columns, back = read_table(path, ["id"])
+    assert columns == ["id", "=value"]
+    assert [row["id"] for _, row in back] == [*FORMULAS, *PLAIN]
+
+
+def test_a_cohort_keeps_such_ids(cohort_2d: Cohort, tmp_path: Path) -> None:
+    pairs = tuple(replace(pair, id=name, split=None) for pair, name in zip(cohort_2d, FORMULAS, strict=False))
+    Cohort(pairs).write(tmp_path / "pairs.csv")
+    assert [pair.id for pair in Cohort.read(tmp_path)] == FORMULAS[: len(pairs)]
+    assert "\n'=1+1," in (tmp_path / "pairs.csv").read_text()

@@ -20,6 +20,7 @@ from heteroreg.evaluation.scores import Scores
 from heteroreg.system.files import write_text
 from heteroreg.system.outputs import output_folder
 from heteroreg.system.progress import progress, reported
+from heteroreg.system.text import csv_text
 
 TABLE_FILE = "table.csv"
 
@@ -33,7 +34,7 @@ class Comparison(ComparisonTable):
 
     def write(self, folder: Path) -> None:
         """Write `table.csv` and `table.md` into a folder that exists."""
-        write_text(folder / TABLE_FILE, self.table.to_csv(index=False, lineterminator="\n"))
+        write_text(folder / TABLE_FILE, csv_text(self.table))
         write_text(folder / "table.md", self.to_markdown())
 
     def save(self, out: str | Path) -> None:

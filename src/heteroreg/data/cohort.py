@@ -12,7 +12,7 @@ import pandas as pd
 from heteroreg.data.confine import require_inside
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import write_text
-from heteroreg.system.text import has_controls, read_table
+from heteroreg.system.text import csv_text, has_controls, read_table
 
 REQUIRED_COLUMNS = ("id", "moving", "fixed")
 LABEL_COLUMNS = ("moving_labels", "fixed_labels")
@@ -169,7 +169,7 @@ class Cohort:
         ]
         table = pd.DataFrame(rows).fillna("")
         filled = [column for column in table.columns if column in REQUIRED_COLUMNS or (table[column] != "").any()]
-        write_text(path, table[filled].to_csv(index=False, lineterminator="\n"))
+        write_text(path, csv_text(table[filled]))
 
 
 def as_cohort(cohort: Cohort | str | Path) -> Cohort:

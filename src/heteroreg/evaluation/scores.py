@@ -20,7 +20,7 @@ from heteroreg.evaluation.stack import Stack, read_stacks, save_stacks
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import write_text
 from heteroreg.system.outputs import output_folder, recover
-from heteroreg.system.text import read_json, read_table
+from heteroreg.system.text import csv_text, read_json, read_table
 
 SCORES_FILE = "scores.csv"
 CURVE_NAMES = ("mse", "oracle", "random")
@@ -109,7 +109,7 @@ class Scores:
             UserError: The folder exists and holds something else.
         """
         with output_folder(folder, "evaluation") as temporary:
-            write_text(temporary / SCORES_FILE, self.table.to_csv(index=False, lineterminator="\n"))
+            write_text(temporary / SCORES_FILE, csv_text(self.table))
             write_text(temporary / "summary.json", json.dumps(self.summary, indent=2, allow_nan=False) + "\n")
             if self.sparsification is not None:
                 text = self.sparsification.to_csv(index=False, lineterminator="\n")

@@ -23,6 +23,7 @@ from heteroreg.system.memory import OutOfMemoryError, memory_errors
 from heteroreg.system.names import folder_names
 from heteroreg.system.outputs import MARKER_FILE, growing_folder, recover, require_output
 from heteroreg.system.progress import progress
+from heteroreg.system.text import csv_text
 
 TABLE, SUMMARY = "registrations.csv", "summary.json"
 OUTCOME_COLUMNS = ("mean_displacement_mm", "max_displacement_mm", "folding_percent", "seconds")
@@ -166,5 +167,5 @@ def _write(out: Path, folders: Mapping[str, str], outcomes: Mapping[str, Outcome
         if pair in outcomes
     ]
     table = pd.DataFrame(rows, columns=["id", "folder", *OUTCOME_COLUMNS, "error"])
-    write_text(out / TABLE, table.to_csv(index=False, lineterminator="\n"))
+    write_text(out / TABLE, csv_text(table))
     return table

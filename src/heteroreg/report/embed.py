@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from heteroreg.registration.plot.style import INK_COLOUR, RULE_COLOUR, styled
+from heteroreg.system.text import csv_text
 
 WEBP_QUALITY = 90
 
@@ -68,9 +69,7 @@ def data_uri(figure: Figure) -> str:
 
 def csv_uri(table: pd.DataFrame) -> str:
     """Return a table as CSV in a `data:` address, with six digits per number."""
-    return "data:text/csv;charset=utf-8," + quote(
-        table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    )
+    return "data:text/csv;charset=utf-8," + quote(csv_text(table, float_format="%.6g"))
 
 
 def _font(match: re.Match[str]) -> str:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from heteroreg.study.matrix import StudyRow
 from heteroreg.study.runs import Trained
+from heteroreg.system.text import csv_text
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def chosen_table(runs: Sequence[Trained], choices: Sequence[Choice], metric: str
                 "edge": " ".join(choice.edge) if chosen else "",
             }
         )
-    return pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")
+    return csv_text(pd.DataFrame(lines))
 
 
 def _edge(row: StudyRow, point: Mapping[str, Any]) -> tuple[str, ...]:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
 from heteroreg.system.errors import UserError
 from heteroreg.system.limits import TABLE_BYTES, TEXT_BYTES, require_small
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 # Pure Python reads some 50 kB of YAML in a second, and settings are a hundredth of this.
 YAML_BYTES = 64 * 1024
 # What the parsers raise beside their own errors: on digits by the thousand, brackets by the thousand, a month 99.
+_FORMULA = re.compile(r"'*[=+\-@]")
 _ODD = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
 
 
@@ -80,7 +85,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_table(path: Path, required: Sequence[str]) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Read the rows of a CSV file, every cell as it is written.
+    """Read the rows of a CSV file, every cell as it is written, without the apostrophe of `csv_text`.
 
     Args:
         path: The file.
@@ -102,8 +107,44 @@ def read_table(path: Path, required: Sequence[str]) -> tuple[list[str], list[tup
         raise UserError(f"{path}: not a readable CSV table ({error}); save it as CSV in UTF-8") from error
 
 
+def csv_text(table: pd.DataFrame, **options: Any) -> str:
+    """Return a table as CSV, in which no text is a formula to a spreadsheet; `read_table` gives the text back.
+
+    Args:
+        table: The table.
+        options: Further arguments of `DataFrame.to_csv`.
+    """
+    texts = table.select_dtypes(["object", "string"])
+    safe = table.assign(**{str(name): column.map(as_cell) for name, column in texts.items()}).rename(
+        columns=as_cell
+    )
+    return str(safe.to_csv(index=False, lineterminator="\n", **options))
+
+
+def as_cell(value: Any) -> Any:
+    """Return a text that begins as a formula does with an apostrophe before it, anything else as it is.
+
+    A spreadsheet would execute `=HYPERLINK(…)`, which may be the id of a pair from somebody else.
+    """
+    if isinstance(value, str) and _FORMULA.match(value) and not _is_number(value):
+        return f"'{value}"
+    return value
+
+
+def _of_cell(text: str) -> str:
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _columns(path: Path, cells: list[str], required: Sequence[str]) -> list[str]:
-    columns = [cell.strip() for cell in cells]
+    columns = [_of_cell(cell.strip()) for cell in cells]
     while columns and not columns[-1]:  # spreadsheets add empty ones
         columns.pop()
     missing = [column for column in required if column not in columns]
@@ -125,7 +166,7 @@ def _row(path: Path, columns: list[str], number: int, cells: list[str]) -> tuple
             f"{path}: line {number} has {len(cells)} cells where the table has {len(columns)} columns; "
             "put what holds a comma in quotes"
         )
-    filled = [cell.strip() for cell in cells[: len(columns)]]
+    filled = [_of_cell(cell.strip()) for cell in cells[: len(columns)]]
     filled += [""] * (len(columns) - len(filled))
     return number, dict(zip(columns, filled, strict=True))
 
