@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -144,6 +146,37 @@ def test_the_first_process_starts_the_others(cohort_2d: Cohort, tmp_path: Path) 
     two = Run.read(tmp_path / "two")
     columns = ["step", "loss", "data", "smoothness", "variance", "val_loss"]
     np.testing.assert_allclose(one.metrics[columns], two.metrics[columns], rtol=2e-4, atol=1e-8)
+
+
+def listening(program: str) -> set[str]:
+    """Addresses, as the kernel writes them, on which processes with this word in their command wait for others."""
+    sockets = {}
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A":  # listens
+                sockets[f"socket:[{fields[9]}]"] = fields[1].split(":")[0]
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            if program.encode() in (folder / "cmdline").read_bytes():
+                links = {str(link.readlink()) for link in (folder / "fd").iterdir()}
+                found |= {address for name, address in sockets.items() if name in links}
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/net/tcp").is_file(), reason="needs /proc to see who listens")
+def test_processes_of_one_machine_listen_on_loopback_alone(cohort_2d: Cohort, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "heteroreg", "train", cohort_2d.name, "--out", str(tmp_path / "listens")]
+    options = ["--devices", "2", "--method", "mse", "--steps", "20", "--set", "batch_size=2", "--quiet"]
+    seen = set()
+    with subprocess.Popen([*command, *options], env=environment()) as process:
+        while process.poll() is None:
+            seen |= listening(str(tmp_path / "listens"))
+            time.sleep(0.05)
+    assert process.returncode == 0
+    assert seen == {"0100007F"}  # 127.0.0.1
 
 
 @pytest.fixture

@@ -5,14 +5,16 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import distributed
 
@@ -20,8 +22,12 @@ from heteroreg.system.errors import UserError
 from heteroreg.system.lost_process import FIRST_PROCESS, lost_process
 from heteroreg.system.precision import precision_of
 
+if TYPE_CHECKING:
+    from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+
 # Sharding a network of a few hundred thousand parameters gains nothing, and checkpoints would come out in parts.
 STRATEGIES = ("auto", "ddp")
+LOOPBACK = "127.0.0.1"
 _TALKATIVE = ("lightning_fabric.utilities.rank_zero", "lightning_fabric.utilities.distributed")
 
 
@@ -54,7 +60,7 @@ def start(precision: str = "32-true", devices: int = 1, nodes: int = 1, strategy
                 accelerator="auto",
                 devices=devices,
                 num_nodes=nodes,
-                strategy=strategy,
+                strategy=OneMachine() if several and nodes == 1 and not _started()[1] else strategy,
                 precision=precision_of(precision, "cuda" if torch.cuda.is_available() else "cpu"),
                 # A single process needs no place among others.
                 plugins=None if several else [LightningEnvironment()],
@@ -66,6 +72,43 @@ def start(precision: str = "32-true", devices: int = 1, nodes: int = 1, strategy
     if several:
         atexit.register(_leave)
     return fabric
+
+
+class OneMachine(DDPStrategy):
+    """DDP between processes of one machine, which listen on its loopback interface alone.
+
+    PyTorch's own way listens on all interfaces, and takes whoever comes for one of the processes.
+    """
+
+    def setup_environment(self) -> None:
+        """Connect the processes; Fabric takes the connection that is there."""
+        environment = cast("ClusterEnvironment", self.cluster_environment)
+        rank, port = environment.local_rank(), environment.main_port
+        loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), "")
+        for library in ("GLOO", "NCCL") if loopback else ():
+            os.environ.setdefault(f"{library}_SOCKET_IFNAME", loopback)
+        distributed.init_process_group(
+            "nccl" if self.root_device.type == "cuda" else "gloo",
+            store=_store(port, self.num_processes, first=rank == 0),
+            rank=rank,
+            world_size=self.num_processes,
+            device_id=self.root_device if self.root_device.type == "cuda" else None,
+        )
+        super().setup_environment()
+
+
+def _store(port: int, processes: int, *, first: bool) -> Any:
+    """Return the store by which processes find each other; the first one serves it, on loopback."""
+    store = cast("Any", distributed).TCPStore
+    if not first:
+        return store(LOOPBACK, port, processes, is_master=False)
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((LOOPBACK, port))
+    listener.listen()
+    return store(
+        LOOPBACK, port, processes, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach()
+    )
 
 
 @contextmanager
