@@ -231,15 +231,14 @@ def check_read(_case: Case, _fault: Fault, outcome: Outcome) -> None:
 
 
 def check_nan(case: Case, fault: Fault, outcome: Outcome) -> None:
+    kept = "the last checkpoint is kept" if last_step(case.out) else "there is no checkpoint yet"
     if fault.detail == "validation":
-        one_line(
-            outcome, r".*: the validation loss is not finite after step \d+; the last checkpoint is kept\..*", 2
-        )
+        one_line(outcome, rf".*: the validation loss is not finite after step \d+; {kept}\..*", 2)
         return
     found = one_line(
         outcome,
         r".*: (the loss or its gradient|a parameter or its optimiser) is not finite at step (\d+), "
-        r"with the pairs ([\w, ]+); the last checkpoint is kept\. .*",
+        rf"with the pairs ([\w, ]+); {kept}\. .*",
         2,
     )
     step = int(found[2])

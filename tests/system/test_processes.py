@@ -330,7 +330,7 @@ def test_a_batch_that_cannot_be_cut(cohort_2d: Cohort, tmp_path: Path) -> None:
 
 
 def test_a_process_ends_when_the_one_that_started_it_is_gone(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     codes: list[int] = []
     over = threading.Event()
@@ -344,6 +344,9 @@ def test_a_process_ends_when_the_one_that_started_it_is_gone(
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv(lost.FIRST_PROCESS, str(os.getppid()))
     fabric = SimpleNamespace(world_size=2)
+    monkeypatch.chdir(tmp_path)
+    Path("run/checkpoints/last").mkdir(parents=True)
+    Path("run/checkpoints/last/state.json").touch()
     with lost.lost_process(Path("run"), fabric):  # type: ignore[arg-type]
         assert not over.wait(0.1)  # it is there
         monkeypatch.setattr(os, "getppid", lambda: 1)

@@ -27,7 +27,7 @@ from heteroreg.cli.options import (
     command,
 )
 from heteroreg.data.readers import reader_names
-from heteroreg.system.errors import UserError
+from heteroreg.system.errors import UserError, one_line
 from heteroreg.system.exits import one_line_errors
 from heteroreg.system.progress import is_shown, progress, showing
 from heteroreg.system.signals import handled, interrupt
@@ -192,7 +192,7 @@ def check(cohort: CohortPath, confine: Confine = False) -> None:
         findings = find(pairs, report)
     for finding in findings:
         if is_shown() or finding.level == "problem":
-            print(f"{finding.level}: {finding.pair + ': ' if finding.pair else ''}{finding.text}")
+            print(one_line(f"{finding.level}: {finding.pair + ': ' if finding.pair else ''}{finding.text}"))
     problems = sum(finding.level == "problem" for finding in findings)
     say(f"{len(pairs)} pairs, {problems} problems, {len(findings) - problems} notes")
     raise typer.Exit(1 if problems else 0)
@@ -354,7 +354,7 @@ def _register_cohort(path: Path, load: Callable[[], Any], out: Path, split: str,
     table = register_cohort(load(), pairs, out, show=is_shown())
     failed = table["error"][table["error"] != ""]
     for text in failed:
-        print(f"heteroreg: {text}", file=sys.stderr)
+        print(f"heteroreg: {one_line(text)}", file=sys.stderr)
     if len(failed):
         raise UserError(
             f"{out / TABLE}: {len(failed)} of {len(table)} pairs failed, the others are registered; correct or "
@@ -647,7 +647,7 @@ def main() -> None:
 def say(text: str) -> None:
     """Print a line, unless `--quiet` is given."""
     if is_shown():
-        print(text, flush=True)
+        print(one_line(text), flush=True)
 
 
 def _is_follower() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,7 +9,7 @@ from heteroreg.evaluation.scores import Scores
 from heteroreg.hub.files import require_empty, stage
 from heteroreg.registration.shared import CARD_FILE, SHARED_SCORES, fetch
 from heteroreg.system.errors import UserError
-from heteroreg.system.files import write_text
+from heteroreg.system.files import copy_files, write_text
 from heteroreg.system.outputs import output_folder
 from heteroreg.system.text import read_text
 from heteroreg.training.run import Run
@@ -47,5 +46,5 @@ def pull(name: str, out: str | Path, *, revision: str | None = None) -> Run:
         except UserError as error:  # the name says more than a path in the cache
             raise UserError(str(error).replace(str(folder), name)) from error
         with output_folder(out, "run") as new:
-            shutil.copytree(staged, new, dirs_exist_ok=True)
+            copy_files(staged, new)
     return Run.read(out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,7 +20,7 @@ from heteroreg.registration.shared import (
     names_folder,
 )
 from heteroreg.system.errors import UserError
-from heteroreg.system.files import write_text
+from heteroreg.system.files import copy_files, write_text
 from heteroreg.system.outputs import output_folder
 from heteroreg.system.paths import expanded
 from heteroreg.training import checkpoint
@@ -92,7 +91,7 @@ def push(
             return _upload(staged, name, private, message or f"Add a {run.config.method} model of heteroreg")
         folder = expanded(name)
         with output_folder(folder, "model") as new:
-            shutil.copytree(staged, new, dirs_exist_ok=True)
+            copy_files(staged, new)
         return str(folder)
 
 

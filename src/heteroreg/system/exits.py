@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from heteroreg.system.errors import StoppedError, UserError
+from heteroreg.system.errors import StoppedError, UserError, one_line
 from heteroreg.system.memory import is_out_of_memory, out_of_memory
 from heteroreg.system.signals import Interruption
 
@@ -54,7 +54,7 @@ def one_line_errors(is_verbose: Callable[[], bool] = lambda: False) -> Iterator[
 
 
 def _exit(line: str, code: int) -> None:
-    print(f"{PROGRAM}{line}", file=sys.stderr)
+    print(f"{PROGRAM}{one_line(line)}", file=sys.stderr)
     raise SystemExit(code) from None
 
 
@@ -67,4 +67,4 @@ def _line(error: Exception) -> str:
 
 def _show_warning(message: Any, category: type[Warning], *_args: Any, **_kwargs: Any) -> None:
     if issubclass(category, UserWarning):
-        print(f"{PROGRAM}warning: {message}", file=sys.stderr)
+        print(f"{PROGRAM}warning: {one_line(str(message))}", file=sys.stderr)

@@ -40,6 +40,19 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def copy_files(source: Path, target: Path) -> None:
+    """Copy the files of a folder into another one.
+
+    Raises:
+        OSError: A file could not be written; the error names it, where that of `shutil.copytree` lists them all.
+    """
+    for path in filter(Path.is_file, source.rglob("*")):
+        copy = target / path.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with _named(copy):
+            copy.write_bytes(path.read_bytes())
+
+
 def flush(path: Path) -> None:
     """Flush a file to the disk."""
     with _named(path), path.open("rb+") as handle:

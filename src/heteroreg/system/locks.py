@@ -83,14 +83,23 @@ def _acquire(folder: Path) -> int:
             if not _is_still(handle, path):  # its former holder has removed it in the meantime
                 os.close(handle)
                 continue
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, json.dumps(_myself()).encode(), 0)
+            _sign(handle, path)
         except BaseException:
             os.close(handle)
             raise
         _close_after_fork()
         _HELD.add(handle)
         return handle
+
+
+def _sign(handle: int, path: Path) -> None:
+    """Write into the file of a lock who holds it; remove the file where there is no room for that."""
+    try:
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, json.dumps(_myself()).encode(), 0)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path.parent)) from error
 
 
 def _take(handle: int) -> bool:

@@ -88,7 +88,6 @@ def _end_with_the_first(what: Path | str, then: str, done: threading.Event) -> N
 
 
 def _lost(what: Path | str, why: str, then: str) -> str:
-    return (
-        f"{what}: another process of this work ended or could not be reached ({why}); "
-        f"the last checkpoint is kept, {then}"
-    )
+    kept = list(Path(what).glob("checkpoints/last/state.json"))
+    rest = f"the last checkpoint is kept, {then}" if kept else "start again"
+    return f"{what}: another process of this work ended or could not be reached ({why}); {rest}"

@@ -89,15 +89,31 @@ def output_folder(path: str | Path, kind: str, inputs: Iterable[str | Path] = ()
         stage = folder / f"{STAGE}{secrets.token_hex(4)}"
         stage.mkdir()
         try:
-            yield stage
-            _require_own(Path(path), folder, kind)  # someone may have put files there in the meantime
-            files = sorted(_files(stage))
-            for name in files:
-                flush(stage / name)
-            write_text(stage / COMPLETE, json.dumps(_marker(kind, files), indent=2) + "\n")
-            _commit(folder, stage)
+            with _named_as_in(stage, Path(path)):
+                yield stage
+                _require_own(Path(path), folder, kind)  # someone may have put files there in the meantime
+                files = sorted(_files(stage))
+                for name in files:
+                    flush(stage / name)
+                write_text(stage / COMPLETE, json.dumps(_marker(kind, files), indent=2) + "\n")
+                _commit(folder, stage)
         finally:
             shutil.rmtree(stage, ignore_errors=True)
+
+
+@contextmanager
+def _named_as_in(stage: Path, path: Path) -> Iterator[None]:
+    """Let errors of the block name the files below `path`, as the user knows it, in place of the hidden stage."""
+    try:
+        yield
+    except UserError as error:
+        error.args = (str(error).replace(str(stage), str(path)),)
+        raise
+    except OSError as error:
+        if error.filename is None or not Path(error.filename).is_relative_to(stage):
+            raise
+        name = path / Path(error.filename).relative_to(stage)
+        raise OSError(error.errno, error.strerror, str(name)) from error
 
 
 def require_growing(

@@ -23,6 +23,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from heteroreg.system.errors import one_line
+
 SILENT_SECONDS = 2.0  # shorter work shows nothing
 _Item = TypeVar("_Item")
 
@@ -78,6 +80,7 @@ def progress(
     Yields:
         The function to call with the units done.
     """
+    title = one_line(title)  # it may name a folder
     show = _SHOW.get() if show is None else show
     after = SILENT_SECONDS if after is None else after
     if total is not None and total - start == 1:
@@ -177,7 +180,7 @@ def _measured(title: str, total: int | None, start: int, *columns: Any, **option
 
 
 def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(one_line(line), file=sys.stderr, flush=True)
 
 
 @contextmanager

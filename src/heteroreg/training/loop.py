@@ -279,8 +279,8 @@ class Loop:
         scores = validate(state.network, state.objective, held_out, state.total, self.fabric.device)
         if not (math.isfinite(scores.loss) and math.isfinite(scores.score)):  # no later one would be better
             raise UserError(
-                f"{self.run.folder}: the validation loss is not finite after step {state.step}; the last "
-                "checkpoint is kept. Try a lower learning_rate, and `heteroreg check` on the cohort"
+                f"{self.run.folder}: the validation loss is not finite after step {state.step}; {self._kept()}. "
+                "Try a lower learning_rate, and `heteroreg check` on the cohort"
             )
         self.note += f", validation {'Dice' if scores.dice else 'loss'} {abs(scores.score):.3f}"
         _warn_if_still(scores, state.step)
@@ -305,9 +305,14 @@ class Loop:
         pairs = sorted({samples.ids[int(samples.pair[index])] for index in indices})
         raise UserError(
             f"{self.run.folder}: {what} is not finite at step {step}, with the pairs {', '.join(pairs)}; "
-            "the last checkpoint is kept. Try a lower learning_rate, and `heteroreg check` on the cohort",
+            f"{self._kept()}. Try a lower learning_rate, and `heteroreg check` on the cohort",
             elsewhere=not self.fabric.is_global_zero,
         )
+
+    def _kept(self) -> str:
+        """Return what is left of a training that fails, in words."""
+        kept = (self.run.checkpoint("last") / "state.json").is_file()
+        return "the last checkpoint is kept" if kept else "there is no checkpoint yet"
 
     def _stopped(self, signal: int) -> StoppedError:
         return StoppedError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -164,7 +165,8 @@ def _write_itk(displacement: Floats, grid: Grid, path: Path) -> None:
         except (subprocess.SubprocessError, ValueError) as error:
             raise UserError(f"{path}: could not be written; is there space?") from error
         if "error" in found:
-            raise UserError(f"{path}: could not be written ({found['error']}); is there space?")
+            reason = re.sub(r"\(0x[0-9a-f]+\)", "", found["error"])  # the address of an object of ITK
+            raise UserError(f"{path}: could not be written ({reason}); is there space?")
         if not found["whole"]:
             raise UserError(f"{path}: could not be written (it came out incomplete); is there space?")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,6 +76,9 @@ def save_figure(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     )
     with printed():
         for path, metadata in zip(paths, nothing, strict=True):
+            # In memory first: on a full disk Matplotlib ends in errors of its own.
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=path.suffix[1:], metadata=metadata, dpi=PRINT_DPI)
             with atomic_file(path) as temporary:
-                figure.savefig(temporary, format=path.suffix[1:], metadata=metadata, dpi=PRINT_DPI)
+                temporary.write_bytes(buffer.getvalue())
     return paths
