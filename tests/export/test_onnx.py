@@ -42,7 +42,7 @@ def graph_of(network: str, dims: int, method: str, **settings: Any) -> tuple[Gra
     ("network", "dims", "method", "settings", "outputs"),
     [
         ("voxelmorph", 2, "hetero-z", {}, {"noise_sd", "weight", "displacement_sd"}),
-        ("voxelmorph", 3, "hetero", {}, {"noise_sd", "weight"}),
+        pytest.param("voxelmorph", 3, "hetero", {}, {"noise_sd", "weight"}, marks=pytest.mark.slow),
         ("voxelmorph-half", 2, "hetero-paper", {}, {"noise_sd", "weight"}),
         ("voxelmorph", 2, "adaframe", {}, {"weight"}),
         ("voxelmorph", 2, "mi", {}, set()),

@@ -83,6 +83,7 @@ class TestElastix:
         both = compose(*(torch.from_numpy(f)[None] for f in (result.displacement, result.inverse_displacement)))
         assert float(both.abs().max()) < 0.05
 
+    @pytest.mark.slow
     def test_a_volume_moves_along_every_axis(self):
         x = np.indices((24, 22, 18)) - np.reshape([11.5, 10.5, 8.5], (3, 1, 1, 1))
         fixed, moving = (

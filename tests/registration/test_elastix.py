@@ -28,6 +28,7 @@ def blob(shape: tuple[int, ...], centre: tuple[float, ...], width: float) -> np.
     return (bumps[0] + 0.7 * bumps[1] - 0.5 * bumps[2]).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "spacing", "shift"),
     [((40, 36), (1.0, 2.0), (3.0, -2.0)), ((24, 20, 16), (1.0, 1.5, 2.0), (1.5, -1, 1))],

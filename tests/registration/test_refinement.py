@@ -90,6 +90,7 @@ def test_a_model_refines_with_its_own_loss(run_2d: Run, cohort_2d: Cohort) -> No
     np.testing.assert_array_equal(again.displacement, after.displacement)
 
 
+@pytest.mark.slow
 def test_stacks_and_volumes(run_2d: Run, run_3d: Run, cohort_3d: Cohort) -> None:
     pair = cohort_3d.split("test")[0]
     for run in (run_2d, run_3d):

@@ -35,6 +35,7 @@ def figures(evaluation: Evaluate, case: MakeCase, budget: int) -> list[PairFigur
 DICE = {"a": [0.7, 0.8, 0.9], "b": [0.6, 0.65, 0.5]}
 
 
+@pytest.mark.slow
 def test_each_pair_is_one_figure_with_its_scores(evaluation: Evaluate, case: MakeCase) -> None:
     found = figures(evaluation, case, 10**9)
     assert [pair.title for pair in found] == [f"P0{k}, slice 3" for k in range(3)]

@@ -95,6 +95,7 @@ def test_a_batch_that_does_not_fit(cohort_2d: Cohort, tmp_path: Path, monkeypatc
         train(cohort_2d, tmp_path / "run", method="mse", steps=2, batch_size=2)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit holds on Linux")
 def test_the_program_says_one_line(tmp_path: Path) -> None:
     """An image of 400 MB, 800 MB as float32, with a limit of 1.5 GB for the process."""
