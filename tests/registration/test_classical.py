@@ -54,8 +54,8 @@ QUICK = {"NumberOfResolutions": "2", "MaximumNumberOfIterations": "80", "NumberO
 
 
 @needs_elastix
+@pytest.mark.slow
 class TestElastix:
-    @pytest.mark.slow
     def test_a_stack_of_thick_slices(self):
         shape, spacing = (32, 30, 3), (1.25, 1.25, 8.0)
         fixed, moving = heart(shape, (0, 0), 7.0), heart(shape, (1, -1), 9.0)
@@ -83,7 +83,6 @@ class TestElastix:
         both = compose(*(torch.from_numpy(f)[None] for f in (result.displacement, result.inverse_displacement)))
         assert float(both.abs().max()) < 0.05
 
-    @pytest.mark.slow
     def test_a_volume_moves_along_every_axis(self):
         x = np.indices((24, 22, 18)) - np.reshape([11.5, 10.5, 8.5], (3, 1, 1, 1))
         fixed, moving = (

@@ -15,7 +15,10 @@ from heteroreg.registration.classical import Elastix
 from heteroreg.registration.elastix import BSPLINE, align
 from heteroreg.system.errors import UserError
 
-pytestmark = pytest.mark.skipif(find_spec("itk") is None, reason="itk-elastix is not installed")
+pytestmark = [  # itk takes many seconds to load
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("itk") is None, reason="itk-elastix is not installed"),
+]
 
 QUICK = {"NumberOfResolutions": "2", "MaximumNumberOfIterations": "60", "NumberOfSpatialSamples": "500"}
 
@@ -28,7 +31,6 @@ def blob(shape: tuple[int, ...], centre: tuple[float, ...], width: float) -> np.
     return (bumps[0] + 0.7 * bumps[1] - 0.5 * bumps[2]).astype(np.float32)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "spacing", "shift"),
     [((40, 36), (1.0, 2.0), (3.0, -2.0)), ((24, 20, 16), (1.0, 1.5, 2.0), (1.5, -1, 1))],

@@ -92,7 +92,7 @@ def test_good_names() -> None:
     require_utf8("Müller", Path("Ж"), 3, None)
 
 
-@pytest.mark.parametrize("closed", [(2,), (0, 1, 2)], ids=str)
+@pytest.mark.parametrize("closed", [pytest.param((2,), marks=pytest.mark.slow), (0, 1, 2)], ids=str)
 def test_closed_streams(cohort_2d: Cohort, tmp_path: Path, closed: tuple[int, ...]) -> None:
     pair = cohort_2d[0]
     arguments = ["-m", "heteroreg", "register", str(pair.moving), str(pair.fixed), "--out", str(tmp_path / "out")]
