@@ -7,12 +7,12 @@ JOBS ?= 2
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: help install demo test test-slow lint docs bench clean
+.PHONY: help install demo test test-slow test-all lint docs bench clean
 
 help:
 	@echo "make demo     train on a phantom with known motion and noise, and leave a page to look at"
 	@echo "make test     run the tests, but for those that take more than some ten seconds each"
-	@echo "make test-slow run those"
+	@echo "make test-slow run most of those, make test-all every test there is"
 	@echo "make lint     check style and types"
 	@echo "make docs     build the guide: docs/_build/html/index.html"
 	@echo "make bench    measure speed and memory against the published schedule; minutes, on a quiet machine"
@@ -40,7 +40,10 @@ test: $(STAMP)
 	"$(BIN)/pytest" -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow" $(ARGS)
 
 test-slow: $(STAMP)
-	"$(BIN)/pytest" -n $(JOBS) --dist loadfile --no-loadscope-reorder -m slow $(ARGS)
+	"$(BIN)/pytest" -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "slow and not long" $(ARGS)
+
+test-all: $(STAMP)
+	"$(BIN)/pytest" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP)
 	"$(BIN)/ruff" check

@@ -10,6 +10,7 @@ import pytest
 from benchmarks import before_after
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_an_installation_is_compared_with_itself(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -45,6 +45,7 @@ def test_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.C
     assert "| hetero | bf16 |" in capsys.readouterr().out
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_registration_and_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     results = run(monkeypatch, tmp_path / "bench.json", "--only", "registration", "data")
@@ -57,6 +58,7 @@ def test_registration_and_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert all(time > 0 and math.isfinite(time) for time in times)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_memory() -> None:
     rows = memory.measure(Plan(1, cases=(Case((128, 128), 2),), methods=("mse",)))
@@ -68,6 +70,7 @@ def test_memory() -> None:
     assert rows[1]["share_of_published"] < 1
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_scale() -> None:
     rows = scale.measure(scale.Curve.quick(1, {"smoothness": 0.02}))

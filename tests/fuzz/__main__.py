@@ -21,14 +21,14 @@ from tests.fuzz.harness import Job, Outcome
 WEIGHTS = {
     "nifti": 12, "nifti-gz": 12, "metaimage": 12, "nrrd": 12, "png": 10, "dicom": 12, "field": 8, "labels": 6,
     "cohort": 8, "settings": 8, "config": 4, "state": 3, "safetensors": 5, "scores": 4, "summary": 4, "gallery": 5,
-    "import": 4,
+    "import": 4, "name": 6,
 }  # fmt: skip
 
 
 def main() -> int:
     """Runs, prints a table of outcomes and the findings; exit code 1 if there is one."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("--inputs", type=int, default=int(os.environ.get("HETEROREG_FUZZ", "4000")))
+    parser.add_argument("--inputs", type=int, default=int(os.environ.get("HETEROREG_FUZZ", "2400")))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--format", action="append", choices=list(WEIGHTS), help="only this one; may be repeated")
     parser.add_argument("--show", metavar="FORMAT:NUMBER", help="open this one input here, with its traceback")

@@ -67,7 +67,7 @@ def make(seeds: dict[str, list[Seed]], job: Job, seed: int, folder: Path) -> tup
     """Writes an input into a folder; the same seed and job give the same bytes."""
     rng = random.Random(f"{seed}:{job.format}:{job.number}")
     chosen = rng.choice(seeds[job.format]) if job.number >= 0 else seeds[job.format][-job.number - 1]
-    target = rng.choice(chosen.spoiled) if job.number >= 0 else ""
+    target = rng.choice(chosen.spoiled) if job.number >= 0 and chosen.spoiled else ""
     for name, content in chosen.files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

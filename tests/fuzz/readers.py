@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ import torch
 
 from heteroreg.comparison import compare
 from heteroreg.data.cohort import Cohort
-from heteroreg.data.image import read_grid, read_image, read_labels
+from heteroreg.data.image import read_grid, read_image, read_labels, write_image
 from heteroreg.data.importing import import_cohort
 from heteroreg.data.io.displacement import read_displacement
 from heteroreg.data.samples.preparation import (
@@ -53,6 +55,28 @@ def image(path: Path, number: int) -> None:
     batch = slices_of(cut(array, working, block), 2)
     assert batch.shape[1:] == (32, 32)
     assert np.isfinite(batch).all()
+
+
+def named(path: Path, number: int) -> None:
+    """An image under a name of odd bytes, read and written; seeds keep their name."""
+    if number >= 0:
+        path = path.rename(path.with_name(odd_name(number, path.name.partition(".")[2])))
+    image(path, number)
+    again = path.with_name(f"again-{path.name.removesuffix('.png')}{'.nrrd' if path.suffix == '.png' else ''}")
+    write_image(read_image(path), again)
+    image(again, number)
+
+
+def odd_name(number: int, ending: str) -> str:
+    """A name that Linux takes: any bytes but 0 and the slash, often valid UTF-8, sometimes as long as can be."""
+    rng = random.Random(number)
+    length = rng.choice((1, 3, 12, 240 - len(ending)))
+    if rng.random() < 0.5:
+        raw = bytes(rng.choice([byte for byte in range(1, 256) if byte != ord("/")]) for _ in range(length))
+    else:
+        letters = "aZ0 -_.~%$#&'\"\\*?[]{}()<>|;:!@^`=+,\t\n\x1b\x7fäß漢é\u202e\u200b\U0001f600"
+        raw = "".join(rng.choice(letters) for _ in range(length)).encode()[:length]
+    return f"{os.fsdecode(raw)}.{ending}"
 
 
 def series(path: Path, number: int) -> None:
@@ -145,6 +169,7 @@ def _import(kind: str) -> Callable[[Path, int], None]:
 
 READERS: dict[str, Callable[[Path, int], None]] = {
     "image": image,
+    "named": named,
     "series": series,
     "frame": frame,
     "labels": labels,

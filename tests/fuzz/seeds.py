@@ -51,7 +51,21 @@ def build(folder: Path) -> dict[str, list[Seed]]:
     """Format → its seeds, made in `folder`."""
     rng = np.random.default_rng(5)
     made: dict[str, list[Seed]] = {}
-    for make in (nifti, metaimage, nrrd, png, dicom, fields, labels, cohorts, settings, runs, evaluations, imports):
+    for make in (
+        nifti,
+        names,
+        metaimage,
+        nrrd,
+        png,
+        dicom,
+        fields,
+        labels,
+        cohorts,
+        settings,
+        runs,
+        evaluations,
+        imports,
+    ):
         place = folder / make.__name__
         place.mkdir()
         for seed in make(place, rng):
@@ -90,6 +104,18 @@ def nifti(folder: Path, rng: np.random.Generator) -> list[Seed]:
         for format_, ending in (("nifti", ".nii"), ("nifti-gz", ".nii.gz")):
             nib.save(image, folder / f"{name}{ending}")
             seeds.append(_single(format_, "image", folder / f"{name}{ending}"))
+    return seeds
+
+
+def names(folder: Path, rng: np.random.Generator) -> list[Seed]:
+    """Sound images of each format, whose names are spoiled in place of their content."""
+    image = _itk(_array(rng, (12, 10, 6)), GRID_3D)
+    flat = _itk(_array(rng, (20, 18), "uint8"), GRID_2D)
+    seeds = []
+    for ending in ("nii", "nii.gz", "mha", "nrrd", "png"):
+        path = folder / f"a.{ending}"
+        sitk.WriteImage(flat if ending == "png" else image, str(path))
+        seeds.append(Seed("name", "named", {path.name: path.read_bytes()}, path.name, ()))
     return seeds
 
 

@@ -295,7 +295,7 @@ def test_a_signal_ends_a_study_that_goes_on(study_file: Write, here, whole: Path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_a_study_that_is_killed_ends_its_trainings_and_goes_on_bit_for_bit(
     study_file: Write, here, tmp_path: Path, contents, undisturbed: Path, number: int
 ) -> None:
@@ -333,6 +333,7 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float = 180) -> 
         time.sleep(0.05)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_processes_of_their_own_do_the_same(
     study_file: Write, here, tmp_path: Path, contents, monkeypatch: pytest.MonkeyPatch

@@ -127,6 +127,7 @@ def test_two_processes_go_on_where_one_stopped(of_two: Path, cohort_2d: Cohort, 
     np.testing.assert_allclose(whole.metrics[columns], resumed.metrics[columns], rtol=2e-4, atol=1e-8)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_first_process_starts_the_others(cohort_2d: Cohort, tmp_path: Path) -> None:
     with one_thread():

@@ -51,7 +51,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, backend: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["voxelmorph", "transmorph-small"])
+@pytest.mark.parametrize("network", ["voxelmorph", pytest.param("transmorph-small", marks=pytest.mark.long)])
 def test_what_is_compiled_computes_the_same(
     network: str, cohort_2d: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,6 +74,7 @@ def test_what_is_compiled_computes_the_same(
     np.testing.assert_allclose(again.displacement, before.displacement, atol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on CPUs")
 def test_code_is_generated_that_computes_the_same(cohort_2d: Cohort, tmp_path: Path) -> None:

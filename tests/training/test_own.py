@@ -215,6 +215,7 @@ def test_from_the_command_line(mine, cohort_2d, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_study(mine, cohort_2d, tmp_path):
     study = {
