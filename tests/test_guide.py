@@ -135,7 +135,10 @@ def no_window(monkeypatch: pytest.MonkeyPatch) -> None:
 lines_done: set[str] = set()
 # Each run of elastix takes a process of its own.
 RUN_PAGES = [
-    pytest.param(page, id=page.name, marks=[pytest.mark.slow] * (page.name == "evaluation.md")) for page in PAGES
+    pytest.param(
+        page, id=page.name, marks=[pytest.mark.slow, pytest.mark.long] if page.name == "evaluation.md" else []
+    )
+    for page in PAGES
 ]
 
 
@@ -161,7 +164,10 @@ def remove(path: Path | str) -> None:
     shutil.rmtree(path) if Path(path).is_dir() else Path(path).unlink(missing_ok=True)
 
 
-@pytest.mark.parametrize("page", RUN_PAGES)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, id=page.name, marks=[pytest.mark.slow] * (page.name == "evaluation.md")) for page in PAGES],
+)
 def test_the_code_of_a_page_runs(made: Path, tmp_path: Path, page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = blocks(page, "python")
     for number, block in enumerate(found):

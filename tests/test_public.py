@@ -80,6 +80,7 @@ def registrars() -> list[hr.Registrar]:
     return [hr.load(name, device="cpu") for name in names]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_every_registrar_takes_every_kind_of_image(pair, registrars, tmp_path: Path) -> None:
     moving, fixed, labels = pair.moving, pair.fixed, pair.moving_labels

@@ -36,7 +36,10 @@ def test_no_outputs_are_committed(path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem, marks=[pytest.mark.long] * ("monai" in path.stem)) for path in NOTEBOOKS],
+)
 def test_it_runs_and_holds_what_it_says(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MPLBACKEND", raising=False)  # a notebook has its own, which shows the figures in it
     notebook = read(path)

@@ -294,8 +294,9 @@ def test_a_signal_ends_a_study_that_goes_on(study_file: Write, here, whole: Path
     assert contents(tmp_path / "out") == contents(whole)
 
 
+@pytest.mark.long
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_study_that_is_killed_ends_its_trainings_and_goes_on_bit_for_bit(
     study_file: Write, here, tmp_path: Path, contents, undisturbed: Path, number: int
 ) -> None:

@@ -12,12 +12,12 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ModelWrapValidatorHandler,
     ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
+from pydantic.functional_validators import ModelWrapValidatorHandler  # at the top of pydantic only in newer ones
 
 from heteroreg.data.samples.intensity import Intensity
 from heteroreg.methods import METHODS, NETWORKS, Method, find_method, find_network, from_outside
