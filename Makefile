@@ -11,8 +11,8 @@ STAMP = $(VENV)/.installed
 
 help:
 	@echo "make demo     train on a phantom with known motion and noise, and leave a page to look at"
-	@echo "make test     run the tests, but for those that take more than some ten seconds each"
-	@echo "make test-slow run most of those, make test-all every test there is"
+	@echo "make test     run the tests of a few seconds each"
+	@echo "make test-slow  run longer tests; make test-all runs every test"
 	@echo "make lint     check style and types"
 	@echo "make docs     build the guide: docs/_build/html/index.html"
 	@echo "make bench    measure speed and memory against the published schedule; minutes, on a quiet machine"

@@ -8,7 +8,6 @@ wheels hold gigabytes of CUDA, so `--torch` names its version, by default the te
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import tempfile
 import tomllib
@@ -17,7 +16,8 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).parents[1]
+from benchmarks.wheel import ROOT, run
+
 EXTRAS = ("dicom", "hub")  # those that the main path uses
 
 
@@ -33,19 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = Path(name)
         run([chosen.python, "-m", "venv", str(folder / "venv")])
         python = str(folder / "venv" / "bin" / "python")
-        run(
-            [
-                python,
-                "-m",
-                "pip",
-                "--disable-pip-version-check",
-                "install",
-                "--quiet",
-                f"{ROOT}[{','.join(EXTRAS)}]",
-                *pins,
-            ]
-        )
-        run([python, "-m", "pip", "--disable-pip-version-check", "check"])
+        pip = [python, "-m", "pip", "--disable-pip-version-check"]
+        run([*pip, "install", "--quiet", f"{ROOT}[{','.join(EXTRAS)}]", *pins])
+        run([*pip, "check"])
         for command in main_path():
             print(f"heteroreg {' '.join(command)}", flush=True)
             run([python, "-P", "-m", "heteroreg", *command, "--quiet"], folder)
@@ -84,15 +74,6 @@ def main_path() -> list[list[str]]:
         ["convert", "registered/displacement.nii.gz", "--out", "displacement.h5"],
         ["push", "demo/runs/hetero", "./shared"],
     ]
-
-
-def run(command: list[str], folder: Path | None = None) -> None:
-    """Run a command.
-
-    Raises:
-        subprocess.CalledProcessError: It failed.
-    """
-    subprocess.run(command, check=True, cwd=folder)  # noqa: S603
 
 
 if __name__ == "__main__":

@@ -54,12 +54,12 @@ def try_out(folder: Path, python: str, constraints: str, *, lean: bool) -> list[
     clock = _Clock()
     # Without --wheel and --sdist the wheel is made from the sdist, as those who build from PyPI do.
     build = [sys.executable, "-m", "build", str(ROOT), "--outdir"]
-    _run([*build, str(folder / "dist")])
+    run([*build, str(folder / "dist")])
     (wheel,), (sdist,) = (list((folder / "dist").glob(pattern)) for pattern in ("*.whl", "*.tar.gz"))
     clock.done("sdist, and the wheel from it")
 
     if not lean:
-        _run([*build, str(folder / "direct"), "--wheel"])
+        run([*build, str(folder / "direct"), "--wheel"])
         (direct,) = (folder / "direct").glob("*.whl")
         if contents(wheel) != contents(direct):
             raise SystemExit("the wheel from the sdist is not that from the checkout")
@@ -71,11 +71,11 @@ def try_out(folder: Path, python: str, constraints: str, *, lean: bool) -> list[
     if missing:
         raise SystemExit(f"the sdist lacks {', '.join(sorted(missing))}")
 
-    _run([python, "-m", "venv", str(folder / "venv")])
+    run([python, "-m", "venv", str(folder / "venv")])
     place = folder / "venv" / ("Scripts" if os.name == "nt" else "bin")
     pins = ["-c", constraints] if constraints else []
     pip = [str(place / "python"), "-m", "pip", "--disable-pip-version-check"]
-    _run([*pip, "install", "--quiet", *(["--no-deps"] if lean else pins), str(wheel)])
+    run([*pip, "install", "--quiet", *(["--no-deps"] if lean else pins), str(wheel)])
     if lean:
         ours, packages = "import sysconfig; print(sysconfig.get_path('purelib'))", sysconfig.get_path("purelib")
         site = subprocess.run([str(place / "python"), "-c", ours], check=True, capture_output=True, text=True)  # noqa: S603
@@ -83,9 +83,9 @@ def try_out(folder: Path, python: str, constraints: str, *, lean: bool) -> list[
     clock.done(f"installed {'beside our dependencies' if lean else 'into an empty environment'}")
 
     if not lean:
-        _run([*pip, "check"])
+        run([*pip, "check"])
     # From a folder of its own: nothing of the checkout may be found.
-    _run([str(place / "heteroreg"), "demo", "--quick", "--quiet", "--out", "demo"], folder)
+    run([str(place / "heteroreg"), "demo", "--quick", "--quiet", "--out", "demo"], folder)
     lacking = [name for name in DEMO if not (folder / "demo" / name).is_file()]
     if lacking:
         raise SystemExit(f"the demo has left no {', '.join(lacking)}")
@@ -113,7 +113,12 @@ class _Clock:
         self._began = now
 
 
-def _run(command: list[str], folder: Path | None = None) -> None:
+def run(command: list[str], folder: Path | None = None) -> None:
+    """Run a command without the modules of PYTHONPATH; what it prints goes to stderr.
+
+    Raises:
+        subprocess.CalledProcessError: It failed.
+    """
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     subprocess.run(command, check=True, cwd=folder, env=environment, stdout=sys.stderr)  # noqa: S603
 

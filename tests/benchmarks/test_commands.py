@@ -22,9 +22,12 @@ def run(monkeypatch: pytest.MonkeyPatch, out: Path, *arguments: str) -> dict:
 
 
 @pytest.mark.slow
-def test_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plane_alone = partial(Plan.quick, cases=(Case((32, 32), 2),))  # a volume takes a minute
-    monkeypatch.setattr(Plan, "quick", plane_alone)
+@pytest.mark.parametrize("dims", [{"2D"}, pytest.param({"2D", "3D"}, marks=pytest.mark.long)], ids=str)
+def test_steps(
+    dims: set[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "3D" not in dims:  # a volume takes minutes where the processor has no bf16
+        monkeypatch.setattr(Plan, "quick", partial(Plan.quick, cases=(Case((32, 32), 2),)))
     results = run(monkeypatch, tmp_path / "bench.json", "--only", "step", "--set", "clip=null")
     assert results["settings"] == {"clip": None}
     assert results["machine"]["threads"] >= 1
@@ -40,7 +43,7 @@ def test_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.C
             assert row["over_mse"] == pytest.approx(row["ms"] / plane["mse", precision]["ms"])
             share = row["gflop"] / row["limit_gflop_per_second"] / (row["ms"] / 1000)
             assert row["percent_of_limit"] == pytest.approx(100 * share)
-    assert {row["case"] for row in results["step"]} == {"2D 32×32, batch 2"}
+    assert {row["case"][:2] for row in results["step"]} == dims
     assert all(row["ms"] > 0 for row in results["step"])
     assert "| hetero | bf16 |" in capsys.readouterr().out
 

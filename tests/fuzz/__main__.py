@@ -28,7 +28,7 @@ WEIGHTS = {
 def main() -> int:
     """Runs, prints a table of outcomes and the findings; exit code 1 if there is one."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("--inputs", type=int, default=int(os.environ.get("HETEROREG_FUZZ", "2400")))
+    parser.add_argument("--inputs", type=int, default=int(os.environ.get("HETEROREG_FUZZ", "12000")))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--format", action="append", choices=list(WEIGHTS), help="only this one; may be repeated")
     parser.add_argument("--show", metavar="FORMAT:NUMBER", help="open this one input here, with its traceback")

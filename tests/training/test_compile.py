@@ -51,7 +51,13 @@ def counted(monkeypatch: pytest.MonkeyPatch, backend: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["voxelmorph", pytest.param("transmorph-small", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "network",
+    [
+        "voxelmorph",
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("voxelmorph-half", "transmorph-small")),
+    ],
+)
 def test_what_is_compiled_computes_the_same(
     network: str, cohort_2d: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from heteroreg.system.errors import StoppedError, UserError, one_line
-from heteroreg.system.memory import is_out_of_memory, out_of_memory
+from heteroreg.system.memory import memory_errors
 from heteroreg.system.signals import Interruption
 
 PROGRAM = "heteroreg: "  # how each line begins
@@ -31,12 +31,9 @@ def one_line_errors(is_verbose: Callable[[], bool] = lambda: False) -> Iterator[
     """
     before, warnings.showwarning = warnings.showwarning, _show_warning
     try:
-        yield
-    except (UserError, OSError, MemoryError, RuntimeError) as error:
-        if is_out_of_memory(error):
-            error = out_of_memory(error)
-        elif not isinstance(error, (UserError, OSError)):
-            raise
+        with memory_errors():
+            yield
+    except (UserError, OSError) as error:
         if getattr(error, "elsewhere", False):  # another process of the same work reports it
             raise SystemExit(0) from None
         if is_verbose():

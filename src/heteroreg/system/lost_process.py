@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from torch import distributed
 
 from heteroreg.system.errors import UserError
+from heteroreg.system.run_files import has_last_checkpoint
 
 # The process that starts the others leaves its number here for them.
 FIRST_PROCESS = "HETEROREG_FIRST_PROCESS"
@@ -88,6 +89,5 @@ def _end_with_the_first(what: Path | str, then: str, done: threading.Event) -> N
 
 
 def _lost(what: Path | str, why: str, then: str) -> str:
-    kept = list(Path(what).glob("checkpoints/last/state.json"))
-    rest = f"the last checkpoint is kept, {then}" if kept else "start again"
+    rest = f"the last checkpoint is kept, {then}" if has_last_checkpoint(Path(what)) else "start again"
     return f"{what}: another process of this work ended or could not be reached ({why}); {rest}"

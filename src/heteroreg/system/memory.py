@@ -30,27 +30,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(WORDS.search(str(error))))
 
 
-def out_of_memory(error: BaseException, what: str = "", advice: str = ADVICE) -> OutOfMemoryError:
-    """Return the error to raise in place of one that says that memory is short.
-
-    Args:
-        error: The error.
-        what: What did not fit, as the subject of the message.
-        advice: What to do.
-    """
-    on_gpu = bool(GPU.search(f"{type(error).__module__} {error}"))
-    where = "the memory of the GPU" if on_gpu else "memory"
-    more = ", or another `device`" if on_gpu else ""
-    subject = f"{what}: does" if what else "the work does"
-    return OutOfMemoryError(f"{subject} not fit into {where}; {advice}{more}")
-
-
 @contextmanager
-def memory_errors(what: str, advice: str = ADVICE) -> Iterator[None]:
+def memory_errors(what: str = "", advice: str = ADVICE) -> Iterator[None]:
     """Raise `OutOfMemoryError` for a block that runs out of memory.
 
     Args:
-        what: What does not fit, as the subject of the message.
+        what: What does not fit, as the subject of the message; "the work" if it is empty.
         advice: What to do.
 
     Raises:
@@ -61,4 +46,8 @@ def memory_errors(what: str, advice: str = ADVICE) -> Iterator[None]:
     except (MemoryError, RuntimeError, OSError) as error:
         if not is_out_of_memory(error):
             raise
-        raise out_of_memory(error, what, advice) from None
+        on_gpu = bool(GPU.search(f"{type(error).__module__} {error}"))
+        where = "the memory of the GPU" if on_gpu else "memory"
+        more = ", or another `device`" if on_gpu else ""
+        subject = f"{what}: does" if what else "the work does"
+        raise OutOfMemoryError(f"{subject} not fit into {where}; {advice}{more}") from error

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 CONFIG = "config.yaml"
 METRICS = "metrics.csv"
 CHECKPOINTS = "checkpoints"
 STATE = "state.json"  # of a checkpoint
 STUDY = "study.yaml"
+
+
+def has_last_checkpoint(run: Path) -> bool:
+    """Return True if a run can go on from a checkpoint."""
+    return (run / CHECKPOINTS / "last" / STATE).is_file()

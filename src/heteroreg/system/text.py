@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 # Pure Python reads some 50 kB of YAML in a second, and settings are a hundredth of this.
 YAML_BYTES = 64 * 1024
 # What the parsers raise beside their own errors: on digits by the thousand, brackets by the thousand, a month 99.
-_FORMULA = re.compile(r"'*[=+\-@]")
 _ODD = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
+
+_FORMULA = re.compile(r"'*[=+\-@]")
 
 
 class _Plain(yaml.SafeLoader):

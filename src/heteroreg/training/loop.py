@@ -27,7 +27,7 @@ from heteroreg.system.memory import memory_errors
 from heteroreg.system.outputs import growing_folder
 from heteroreg.system.processes import require_places, start, together
 from heteroreg.system.progress import progress
-from heteroreg.system.run_files import CONFIG
+from heteroreg.system.run_files import CONFIG, has_last_checkpoint
 from heteroreg.training import checkpoint
 from heteroreg.training.config import Config
 from heteroreg.training.finite import FiniteCheck
@@ -311,7 +311,7 @@ class Loop:
 
     def _kept(self) -> str:
         """Return what is left of a training that fails, in words."""
-        kept = (self.run.checkpoint("last") / "state.json").is_file()
+        kept = has_last_checkpoint(self.run.folder)
         return "the last checkpoint is kept" if kept else "there is no checkpoint yet"
 
     def _stopped(self, signal: int) -> StoppedError:
