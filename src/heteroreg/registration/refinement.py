@@ -57,10 +57,11 @@ def refine(
     with torch.enable_grad(), progress("refining", iterations) as report:
         for iteration in range(iterations):
             forward, backward = integrated(velocity, moving.shape[2:], int_steps)
-            moved = warp(torch.cat([moving, fixed]), torch.cat([forward, backward]))
+            both = torch.cat([forward, backward])
+            moved = warp(torch.cat([moving, fixed]), both)
             with autocast(precision, velocity.device):
                 losses = objective(moved, torch.cat([fixed, moving]), weighted=True)
-            loss = replace(total, uncertainty=None).terms(losses, velocity)["loss"]
+            loss = replace(total, uncertainty=None).terms(losses, velocity, displacement=both)["loss"]
             (gradient,) = torch.autograd.grad(loss, velocity)  # the objective's own parameters get none
             descent.step(velocity, gradient, RATE * (1 - iteration / iterations))
             report(iteration + 1)

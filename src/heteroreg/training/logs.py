@@ -55,9 +55,12 @@ class Log:
         if not self._path.is_file():
             return []
         with self._path.open(encoding="utf-8", newline="") as handle:
-            rows = list(csv.reader(handle))[1:]
-        # A row that the kill cut short has fewer cells.
-        return [row for row in rows if len(row) == len(self._columns) and int(row[0]) <= step]
+            header, *rows = list(csv.reader(handle)) or [[]]
+        # A row that the kill cut short has fewer cells. Another version may have had other columns.
+        whole = [dict(zip(header, row, strict=True)) for row in rows if len(row) == len(header)]
+        return [
+            [row.get(name, "") for name in self._columns] for row in whole if int(row.get("step", step + 1)) <= step
+        ]
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
         """Add the row of a step; columns without a figure stay empty."""

@@ -44,6 +44,8 @@ from heteroreg.training.validation import Validation, validate
 
 # A mean displacement below this, in voxels, after so many steps: nothing is being learned.
 NO_MOTION, NO_MOTION_AFTER = 0.02, 200
+# Steps after which a model should beat no registration; the schedule of fewer is a trial.
+NO_GAIN_AFTER = 100
 SMALLER_BATCH = "choose a smaller one, or a larger `accumulate`, the number of parts that a batch is split into"
 
 
@@ -167,7 +169,7 @@ def _log(fabric: Fabric, run: Run, held_out: Samples | None, state: State) -> It
     columns = ["loss", "data", "smoothness", *uncertain, "variance", "learning_rate", "seconds"]
     if held_out is not None:
         labels = held_out.shared_labels
-        dice = ["val_dice", *(f"val_dice_{label}" for label in labels)] if labels else []
+        dice = ["val_dice", *(f"val_dice_{label}" for label in labels), "val_dice_undeformed"] if labels else []
         columns += ["val_loss", *dice, "val_folding_percent", "val_displacement_voxels"]
     with Log.open(run.folder, columns, state.step) as log:
         yield log
@@ -283,12 +285,16 @@ class Loop:
                 "Try a lower learning_rate, and `heteroreg check` on the cohort"
             )
         self.note += f", validation {'Dice' if scores.dice else 'loss'} {abs(scores.score):.3f}"
+        if scores.undeformed is not None:
+            self.note += f" (undeformed {scores.undeformed:.3f})"
         _warn_if_still(scores, state.step)
         if state.best is None or scores.score > state.best:
             state.best = scores.score
             if self.log is not None:
                 meta = {"step": state.step, "score": scores.score}
                 checkpoint.save(self.run.checkpoint("best"), state.models(), meta)
+        if state.step == self.run.config.steps >= NO_GAIN_AFTER:
+            _warn_if_useless(state.best, scores.undeformed, self.run.config)
         return scores.figures()
 
     def _require_finite(self, *, with_state: bool) -> None:
@@ -328,5 +334,15 @@ def _warn_if_still(scores: Validation, step: int) -> None:
         warnings.warn(
             f"the displacement is about zero ({scores.displacement:.3f} voxels on average) after {step} steps: "
             "lower `smoothness`, raise `learning_rate`, or run `heteroreg check` on the cohort",
+            stacklevel=3,
+        )
+
+
+def _warn_if_useless(best: float, undeformed: float | None, config: Config) -> None:
+    if undeformed is not None and best <= undeformed:
+        warnings.warn(
+            f"the model does not beat no registration: validation Dice {best:.3f} at best, undeformed "
+            f"{undeformed:.3f}. Try a lower `learning_rate` than {config.learning_rate:g}, more `steps`, a lower "
+            "`smoothness`, or `heteroreg check` on the cohort",
             stacklevel=3,
         )

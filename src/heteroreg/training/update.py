@@ -79,10 +79,11 @@ def _accumulate(
     with torch.set_grad_enabled(stage.displacement):
         displacement = state.network(*seen.chunk(2, dim=1))
         # Both directions in one batch: each counts half.
-        moved = warp(torch.cat([moving, fixed]), torch.cat([displacement.forward, displacement.backward]))
+        both = torch.cat([displacement.forward, displacement.backward])
+        moved = warp(torch.cat([moving, fixed]), both)
     losses = state.objective(moved, torch.cat([fixed, moving]), weighted=stage.weighted)
     log_variance = displacement.velocity_log_variance
-    figures = state.total.terms(losses, displacement.velocity, log_variance)
+    figures = state.total.terms(losses, displacement.velocity, log_variance, both)
     if state.total.uncertainty is not None:
         figures["velocity_sd"] = (0.5 * log_variance.detach()).exp().mean()
     goal = figures["loss"] if stage.displacement else torch.zeros((), device=fabric.device)
