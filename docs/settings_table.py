@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from heteroreg.methods import METHODS
+from heteroreg.methods import LEARNING_RATES, METHODS, NETWORKS
 from heteroreg.training import Config
 
 PAGE = Path(__file__).parent / "settings.md"
@@ -45,7 +46,18 @@ def _description(name: str, field: FieldInfo) -> str:
         if name in wanted and wanted[name] != _default(field):
             other.setdefault(wanted[name], []).append(f"`{method.name}`")
     parts = [f"{_value(value)} for {', '.join(methods)}" for value, methods in other.items()]
+    if name == "learning_rate":
+        parts += [_rates("2D and 3D: ", LEARNING_RATES)]
+        parts += [
+            _rates(f"`{network.name}`: ", network.learning_rates)
+            for network in NETWORKS.values()
+            if network.learning_rates != LEARNING_RATES
+        ]
     return "; ".join([text, *parts])
+
+
+def _rates(name: str, rates: Mapping[int, float]) -> str:
+    return name + " and ".join(f"{rate:g}" for _, rate in sorted(rates.items()))
 
 
 def _value(value: Any) -> str:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SHARED_SETTINGS = ("gamma", "beta")
 # Voxels of the velocity over which errors correlate; chosen on a phantom, see benchmarks/log.md.
 CORRELATION_LENGTH = 8.0
+# Highest learning rate by dimension. At higher ones a 3D network falls back to the identity, see benchmarks/log.md.
+LEARNING_RATES: Mapping[int, float] = {2: 3e-3, 3: 5e-4}
 CUSTOM = "custom: "  # begins the name of an object without an import path
 
 
@@ -178,6 +180,7 @@ class Network:
         factory: Makes the network; takes any of `dims`, `int_steps`, `head_sd`, `uncertain` and `correlation` by
             name. Or the network itself, which is copied. What it makes maps (moving, fixed) to a `Displacement`, or
             two images as channels, (N, 2, *shape), to features.
+        learning_rates: Highest learning rate of the training, by dimension, if the user gives none.
 
     Examples:
         >>> network = find_network("voxelmorph").make(2)
@@ -188,6 +191,7 @@ class Network:
     name: str
     summary: str
     factory: str | nn.Module | Callable[..., nn.Module]
+    learning_rates: Mapping[int, float] = field(default_factory=lambda: LEARNING_RATES)
 
     @property
     def can_be_uncertain(self) -> bool:
@@ -317,6 +321,12 @@ NETWORKS: dict[str, Network] = {
             "voxelmorph-half",
             "VoxelMorph whose last convolutions have half the resolution: faster",
             "heteroreg.networks:HalfVoxelMorph",
+        ),
+        Network(
+            "pyramid",
+            "coarse to fine: each level warps features and corrects the velocity",
+            "heteroreg.networks:Pyramid",
+            {2: 1e-3, 3: 5e-4},
         ),
         Network(
             "transmorph",

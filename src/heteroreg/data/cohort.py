@@ -17,7 +17,8 @@ from heteroreg.system.text import csv_text, has_controls, read_table
 REQUIRED_COLUMNS = ("id", "moving", "fixed")
 LABEL_COLUMNS = ("moving_labels", "fixed_labels")
 TRUTH_COLUMNS = ("true_displacement", "moving_noise_sd", "fixed_noise_sd")
-FILE_COLUMNS = ("moving", "fixed", *LABEL_COLUMNS, *TRUTH_COLUMNS)
+INITIAL_COLUMN = "initial"
+FILE_COLUMNS = ("moving", "fixed", *LABEL_COLUMNS, INITIAL_COLUMN, *TRUTH_COLUMNS)
 NAME_COLUMNS = ("id", "split", "patient")
 SPLITS = ("train", "val", "test")
 
@@ -36,6 +37,7 @@ class Pair:
         patient: Name of the patient; by default the id.
         truth: Files of the ground truth, by column (`true_displacement`, `moving_noise_sd`, …).
         extra: Values of the cohort's further columns.
+        initial: An affine alignment to begin with, the file of an ITK transform from points of fixed to moving.
 
     Examples:
         >>> pair = Pair("p1", Path("p1_ED.nii.gz"), Path("p1_ES.nii.gz"), split="train")
@@ -52,6 +54,7 @@ class Pair:
     patient: str = ""
     truth: Mapping[str, Path] = field(default_factory=dict)
     extra: Mapping[str, str] = field(default_factory=dict)
+    initial: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.patient:
@@ -203,6 +206,7 @@ def _pair(path: Path, row: Mapping[str, str]) -> Pair:
         fixed=files["fixed"],
         moving_labels=files.get("moving_labels"),
         fixed_labels=files.get("fixed_labels"),
+        initial=files.get(INITIAL_COLUMN),
         split=row.get("split") or None,
         patient=row.get("patient", ""),
         truth={column: files[column] for column in TRUTH_COLUMNS if column in files},
@@ -225,6 +229,7 @@ def _row(pair: Pair, folder: Path, home: Path) -> dict[str, str]:
         "fixed": relative(pair.fixed),
         "moving_labels": relative(pair.moving_labels),
         "fixed_labels": relative(pair.fixed_labels),
+        INITIAL_COLUMN: relative(pair.initial),
         **{column: relative(pair.truth.get(column)) for column in TRUTH_COLUMNS},
         **pair.extra,
     }

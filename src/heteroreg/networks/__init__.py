@@ -2,6 +2,7 @@
 
 from heteroreg.networks.base import DisplacementNetwork
 from heteroreg.networks.displacement import Displacement, displacement_of
+from heteroreg.networks.pyramid import Pyramid
 from heteroreg.networks.score import UNetScore
 from heteroreg.networks.transmorph import SmallTransMorph, TransMorph
 from heteroreg.networks.unet import UNet
@@ -13,6 +14,7 @@ __all__ = [
     "Displacement",
     "DisplacementNetwork",
     "HalfVoxelMorph",
+    "Pyramid",
     "SmallTransMorph",
     "TransMorph",
     "UNet",

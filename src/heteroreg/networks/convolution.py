@@ -49,11 +49,13 @@ class Convolution(nn.Sequential):
         dims: 2 or 3.
         inputs: Features that it takes.
         outputs: Features that it gives.
+        stride: 2 gives every second voxel, the first included.
     """
 
-    def __init__(self, dims: int, inputs: int, outputs: int) -> None:
+    def __init__(self, dims: int, inputs: int, outputs: int, stride: int = 1) -> None:
         # In a sequence, so that the parameters have the names that the checkpoints know.
-        super().__init__(CONVOLUTIONS[dims](inputs, outputs, 3, padding=1), nn.LeakyReLU(0.2, inplace=True))
+        convolution = CONVOLUTIONS[dims](inputs, outputs, 3, stride=stride, padding=1)
+        super().__init__(convolution, nn.LeakyReLU(0.2, inplace=True))
         self.dims = dims
         self._kept: tuple[Tensor, Tensor] | None = None
 

@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic.functional_validators import ModelWrapValidatorHandler  # at the top of pydantic only in newer ones
 
-from heteroreg.data.samples.intensity import Intensity
+from heteroreg.data.samples.intensity import Alignment, Intensity
 from heteroreg.methods import METHODS, NETWORKS, Method, find_method, find_network, from_outside
 from heteroreg.system.errors import UserError
 from heteroreg.system.limits import MAX_VOXELS, max_voxels
@@ -67,7 +67,11 @@ class Config(Section):
     steps: int = Field(1500, ge=1, description="number of updates")
     batch_size: int = Field(8, ge=1, description="pairs per update, over all processes")
     accumulate: int = Field(1, ge=1, description="number of parts that a batch is split into, to save memory")
-    learning_rate: float = Field(3e-3, gt=0, description="highest learning rate of the schedule")
+    learning_rate: float | None = Field(
+        None,
+        gt=0,
+        description="highest learning rate; by default that of the network and dimension",
+    )
     schedule: Literal["one-cycle", "constant", "polynomial"] = Field(
         "one-cycle", description="course of the learning rate"
     )
@@ -108,6 +112,9 @@ class Config(Section):
         None, description="working spacing in mm; the cohort's median by default"
     )
     intensity: Intensity = Field("percentile", description="how intensities are scaled to [0, 1]")
+    initial: Alignment = Field(
+        "grid", description="initial alignment: grid (world coordinates), centre, mass, rigid, or affine"
+    )
     centre_label: int | None = Field(None, description="label to centre the crop on; by default the image centre")
 
     log_every: int = Field(10, ge=1, description="steps between rows of metrics.csv")
@@ -173,7 +180,7 @@ class Config(Section):
         from heteroreg.data.samples.preparation import Preparation  # image libraries: too slow for completion
 
         assert self.dims is not None
-        return Preparation(self.dims, self.spacing, self.intensity)
+        return Preparation(self.dims, self.spacing, self.intensity, self.initial)
 
     @classmethod
     def build(cls, *layers: Mapping[str, Any], method: Method | None = None) -> Config:

@@ -9,6 +9,7 @@ import numpy as np
 
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.image import read_grid
+from heteroreg.methods import LEARNING_RATES, NETWORKS
 from heteroreg.system.progress import progress
 from heteroreg.training.config import Config
 
@@ -18,7 +19,7 @@ MULTIPLE = 16
 
 
 def resolve(config: Config, cohort: Cohort) -> Config:
-    """Fill in dimension, working spacing, sample size and the intervals.
+    """Fill in dimension, learning rate, working spacing, sample size and the intervals.
 
     The working spacing is the median of the fixed images of the cohort. If half of the images would not fit
     into the longest sample by far (1.5 times), it is coarsened until they do. The size holds the largest
@@ -40,12 +41,14 @@ def resolve(config: Config, cohort: Cohort) -> Config:
         spacing = spacing * extents.max() / LONGEST_SIDE[dims]
     largest = (shapes * spacings / spacing).max(axis=0)
     size = [min(LONGEST_SIDE[dims], MULTIPLE * max(1, math.ceil(round(n) / MULTIPLE))) for n in largest]
+    rates = NETWORKS[config.network].learning_rates if config.network in NETWORKS else LEARNING_RATES
     interval = config.validate_every or max(1, config.steps // 10)
     # Checked again: a given size or spacing may not fit the dimension that was found.
     return Config.build(
         config.model_dump(),
         {
             "dims": dims,
+            "learning_rate": config.learning_rate or rates[dims],
             "spacing": config.spacing or tuple(round(float(s), 6) for s in spacing),
             "size": config.size or tuple(size),
             "validate_every": interval,

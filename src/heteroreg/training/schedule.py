@@ -20,6 +20,7 @@ def learning_rate(config: Config, step: int) -> float:
     `one-cycle`: linear from a 25th to the highest rate in the first tenth of the steps, then half a cosine
     down to a 1000th. `polynomial`: (1 - t)^0.9. `constant`.
     """
+    assert config.learning_rate is not None
     t = step / config.steps
     if config.schedule == "constant":
         return config.learning_rate

@@ -16,8 +16,10 @@ import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
 
+from heteroreg.data.alignment import align
 from heteroreg.data.cohort import Pair
 from heteroreg.data.image import Image, read_image, read_labels
+from heteroreg.data.io.affine import read_affine
 from heteroreg.data.samples.cache import Entry, SampleCache
 from heteroreg.data.samples.fingerprint import Fingerprints
 from heteroreg.data.samples.preparation import (
@@ -35,7 +37,7 @@ from heteroreg.system.errors import UserError
 from heteroreg.system.progress import progress
 
 # Version of the preparation: samples from another version are not reused.
-PREPARATION_VERSION = 1
+PREPARATION_VERSION = 2
 
 
 class ImageCache:
@@ -156,7 +158,7 @@ class _Recipe:
         labels = (
             (pair.moving_labels, pair.fixed_labels) if self.with_labels or self.centre_label is not None else ()
         )
-        return [pair.moving, pair.fixed, *(path for path in labels if path is not None)]
+        return [pair.moving, pair.fixed, *(path for path in (*labels, pair.initial) if path is not None)]
 
     def key(self, pair: Pair, prints: Fingerprints) -> str | None:
         """Return SHA-256 of everything that the samples of a pair depend on; None if a file has no fingerprint."""
@@ -196,7 +198,12 @@ def _prepare(pair: Pair, recipe: _Recipe, cache: ImageCache) -> list[NDArray[Any
     maps: list[Image] = []
     if recipe.with_labels or centre_label is not None:
         maps = [_labels(pair, side, image, cache) for side, image in (("moving", moving), ("fixed", fixed))]
-        maps = [resample(labels, working, labels=True) for labels in maps]
+    affine = align(moving, fixed, preparation.initial) if pair.initial is None else read_affine(pair.initial)
+    if affine is not None:
+        affine.require_dims(moving.grid.dims, moving.name)
+        moving = affine.place(moving)
+        maps = [affine.place(labels) if side == 0 else labels for side, labels in enumerate(maps)]
+    maps = [resample(labels, working, labels=True) for labels in maps]
     centre = None
     if centre_label is not None:
         inside = np.argwhere(maps[0].array == centre_label)

@@ -1,7 +1,8 @@
-"""Names of the ways to scale intensities, readable without image libraries."""
+"""Names of the ways to scale intensities and to align images first, readable without image libraries."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 Intensity = Literal["minmax", "percentile"]
+Alignment = Literal["grid", "centre", "mass", "rigid", "affine"]
