@@ -328,7 +328,7 @@ def test_an_initial_alignment_that_does_not_fit(command: Command, work: Path) ->
     model = ["--model", work / "run", "--out", out]
     one_line(command("register", *pair, *model, "--initial", shift), "the initial alignment has 3")
     one_line(command("register", *pair, *model, "--initial", work / "none.tfm"), "none.tfm", "no such file")
-    one_line(command("register", work / "cohort", *model, "--initial", shift), "--initial: is for a single pair")
+    one_line(command("register", *pair, *model, "--initial", "center"), "--initial: 'center' is neither a file nor")
     assert not out.exists()
 
 

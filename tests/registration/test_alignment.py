@@ -10,8 +10,9 @@ import torch
 from scipy.spatial.transform import Rotation
 
 import heteroreg as hr
+from heteroreg.data.cohort import Cohort
 from heteroreg.data.grid import Grid
-from heteroreg.data.image import Image, read_image
+from heteroreg.data.image import Image, read_image, read_labels
 from heteroreg.data.io.affine import Affine
 from heteroreg.registration.alignment import Aligned
 from heteroreg.registration.classical import Undeformed
@@ -43,6 +44,29 @@ def farther(image, affine):
     return Affine(tuple(linear.ravel().tolist()), tuple((-linear @ np.asarray(affine.offset)).tolist())).place(
         image
     )
+
+
+def test_the_column_of_a_cohort_comes_before_the_option(cohort_2d, tmp_path):
+    pair = cohort_2d.split("test")[0]
+    sitk.WriteTransform(sitk.TranslationTransform(2, (2.0, 0.0)), str(tmp_path / "shift.tfm"))
+    named = replace(pair, id="named", initial=tmp_path / "shift.tfm")
+    Cohort((pair, named)).write(tmp_path / "pairs.csv")
+    cohort = Cohort.read(tmp_path / "pairs.csv")
+    assert [one.initial for one in cohort] == [None, tmp_path / "shift.tfm"]
+    table = hr.register_cohort("undeformed", cohort, tmp_path / "out", initial="centre")
+    assert table["error"].tolist() == ["", ""]
+    assert table["mean_displacement_mm"].tolist() == pytest.approx([0.0, 2.0])  # the grids are the same
+    scores = hr.evaluate("undeformed", cohort, initial="centre").table.set_index("id")
+    shifted = hr.register(
+        pair.moving, pair.fixed, "undeformed", moving_labels=pair.moving_labels, initial=named.initial
+    )
+    expected = hr.dice(shifted.moved_labels, read_labels(pair.fixed_labels))
+    plain = hr.dice(read_labels(pair.moving_labels), read_labels(pair.fixed_labels))
+    for label in (1, 2, 3):
+        assert scores.loc["named", f"dice_{label}"] == pytest.approx(expected[label])
+        assert scores.loc[pair.id, f"dice_{label}"] == pytest.approx(plain[label])
+    with pytest.raises(UserError, match="registered by undeformed, initial centre"):
+        hr.register_cohort("undeformed", cohort, tmp_path / "out")
 
 
 def test_what_was_turned_away_and_is_aligned_is_registered_as_if_it_had_stayed(flat, pair):

@@ -8,8 +8,12 @@ import torch
 import yaml
 
 from heteroreg.data.cohort import Cohort
+from heteroreg.data.image import read_image, read_labels, write_image
+from heteroreg.data.samples.dataset import load_samples
 from heteroreg.losses import Losses, MeanSquaredError
 from heteroreg.methods import METHODS, Method
+from heteroreg.registration.load import load
+from heteroreg.registration.register import register
 from heteroreg.system.errors import UserError
 from heteroreg.training import Run, checkpoint, loop, train
 from heteroreg.training.state import State
@@ -289,6 +293,68 @@ def test_no_motion_is_pointed_out(cohort_2d, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "NO_MOTION_AFTER", 5)
     with pytest.warns(UserWarning, match="the displacement is about zero"):
         train(cohort_2d, tmp_path / "run", learning_rate=1e-9, head_sd=1e-5, **SHORT)
+
+
+def test_a_model_that_does_not_beat_no_registration_is_pointed_out(cohort_2d, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "NO_GAIN_AFTER", 5)
+    with pytest.warns(UserWarning, match=r"does not beat no registration: validation Dice 0\.\d+ at best, undefor"):
+        run = train(cohort_2d, tmp_path / "run", learning_rate=1e-9, head_sd=1e-9, **SHORT)
+    scores = run.metrics.dropna(subset=["val_dice"])
+    np.testing.assert_allclose(scores["val_dice"], scores["val_dice_undeformed"], atol=1e-5)
+
+
+def test_undeformed_dice_stands_beside_the_validation_dice(cohort_2d, tmp_path):
+    run = train(cohort_2d, tmp_path / "run", validate_every=1, learning_rate=1e-2, **SHORT)
+    column = run.metrics["val_dice_undeformed"].dropna()
+    assert len(column) == run.config.steps
+    assert column.nunique() == 1
+    samples = load_samples(cohort_2d.split("val"), run.config.preparation, run.config.size, labels=True)
+    assert len(samples) == 1
+    moving, fixed = samples.labels([0]).unbind(dim=1)
+    shared = [k for k in (1, 2, 3) if (moving == k).any() and (fixed == k).any()]
+    dice = [
+        2 * float(((moving == k) & (fixed == k)).sum()) / float((moving == k).sum() + (fixed == k).sum())
+        for k in shared
+    ]
+    assert column.iloc[0] == pytest.approx(sum(dice) / len(dice), rel=1e-5)
+
+
+def test_the_network_chooses_the_learning_rate(cohort_2d, tmp_path):
+    few = {**SHORT, "steps": 1}
+    assert train(cohort_2d, tmp_path / "a", network="pyramid", **few).config.learning_rate == 1e-3
+    assert train(cohort_2d, tmp_path / "b", **few).config.learning_rate == 3e-3
+    assert train(cohort_2d, tmp_path / "c", network="pyramid", learning_rate=0.1, **few).config.learning_rate == 0.1
+
+
+def test_the_initial_alignment_of_the_training_is_that_of_the_registration(cohort_2d, tmp_path):
+    """The moving images lie 40 mm away by their headers, and centre to centre they lie where they did."""
+    away = []
+    for pair in cohort_2d:
+        for name in ("moving", "moving_labels"):
+            image = read_image(getattr(pair, name)) if name == "moving" else read_labels(getattr(pair, name))
+            grid = replace(image.grid, origin=tuple(x + 40 for x in image.grid.origin))
+            write_image(replace(image, grid=grid), tmp_path / f"{pair.id}-{name}.nii.gz")
+        files = {name: tmp_path / f"{pair.id}-{name}.nii.gz" for name in ("moving", "moving_labels")}
+        away.append(replace(pair, **files, truth={}))
+    cohort = Cohort(tuple(away))
+    run = train(cohort, tmp_path / "run", initial="centre", **SHORT)
+    plain = train(cohort_2d, tmp_path / "plain", **SHORT)
+    assert run.config.initial == "centre"
+    np.testing.assert_allclose(run.metrics["loss"], plain.metrics["loss"], rtol=1e-5)
+    pair, stayed = cohort.split("test")[0], cohort_2d.split("test")[0]
+    found, expected = load(run).register(pair.moving, pair.fixed), load(plain).register(stayed.moving, stayed.fixed)
+    np.testing.assert_allclose(found.moved.array, expected.moved.array, atol=1e-3 * np.ptp(expected.moved.array))
+    by_grid = register(pair.moving, pair.fixed, run.folder, initial="grid")
+    assert not np.allclose(by_grid.moved.array, expected.moved.array, atol=0.1 * np.ptp(expected.moved.array))
+
+
+def test_a_run_of_a_version_with_other_columns_goes_on(cohort_2d, tmp_path):
+    run = train(cohort_2d, tmp_path / "run", validate_every=3, checkpoint_every=3, **SHORT)
+    path = run.folder / "metrics.csv"
+    run.metrics.drop(columns="val_dice_undeformed").to_csv(path, index=False)
+    train(cohort_2d, run.folder, resume=True)
+    assert run.metrics["step"].tolist() == [2, 3, 4, 6]
+    assert run.metrics["val_dice"].notna().any()
 
 
 def test_a_run_is_recognised(tmp_path):

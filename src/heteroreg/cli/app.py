@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, cast, get_args
 
 import typer
 
@@ -17,6 +17,7 @@ from heteroreg.cli.errors import Commands, usage_errors
 from heteroreg.cli.options import (
     CohortPath,
     Confine,
+    Initial,
     Model,
     Out,
     OwnMethod,
@@ -27,6 +28,7 @@ from heteroreg.cli.options import (
     command,
 )
 from heteroreg.data.readers import reader_names
+from heteroreg.data.samples.intensity import Alignment
 from heteroreg.system.errors import UserError, one_line
 from heteroreg.system.exits import one_line_errors
 from heteroreg.system.progress import is_shown, progress, showing
@@ -230,6 +232,13 @@ def train(
     precision: Annotated[
         str | None, typer.Option(help="32-true, bf16-mixed, …", autocompletion=completion.precision)
     ] = None,
+    initial: Annotated[
+        str | None,
+        typer.Option(
+            help="Initial alignment: grid, centre, mass, rigid, or affine.",
+            autocompletion=completion.choice("grid", "centre", "mass", "rigid", "affine"),
+        ),
+    ] = None,
     confine: Confine = False,
 ) -> None:
     """Train on a cohort.
@@ -242,7 +251,7 @@ def train(
     from heteroreg.training.config import read_settings
 
     named = {
-        "dims": dims, "steps": steps, "seed": seed, "precision": precision,
+        "dims": dims, "steps": steps, "seed": seed, "precision": precision, "initial": initial,
     }  # fmt: skip
     settings = {**(read_settings(config) if config else {}), **_settings(set_ or [])}
     settings |= {key: value for key, value in named.items() if value is not None}
@@ -264,9 +273,7 @@ def register(
     ] = None,
     model: Model = "phantom",
     moving_labels: Annotated[Path | None, typer.Option(help="Label map of the moving image, warped too.")] = None,
-    initial: Annotated[
-        Path | None, typer.Option(help="Affine alignment to start from: an ITK transform from fixed to moving.")
-    ] = None,
+    initial: Initial = None,
     samples: Annotated[
         int | None,
         typer.Option(min=2, help="Number of displacement samples (methods with uncertainty only)."),
@@ -301,12 +308,12 @@ def register(
         "network": network,
     }
     if fixed is None:
-        for name, given in (("initial", initial), ("moving_labels", moving_labels)):
-            if given is not None:
-                raise UserError(
-                    f"{name}: is for a single pair; a cohort's table has a column for it", argument=name
-                )
-        _register_cohort(moving, lambda: load(model, **options), out, split, confine)
+        if moving_labels is not None:
+            raise UserError(
+                "moving_labels: is for a single pair; a cohort's table has a column for it",
+                argument="moving_labels",
+            )
+        _register_cohort(moving, lambda: load(model, **options), out, split, confine, initial)
         return
     for name, named in (("split", split != "all"), ("confine", confine)):
         if named:
@@ -321,14 +328,15 @@ def _register_pair(
     options: dict[str, Any],
     out: Path,
     moving_labels: Path | None,
-    initial: Path | None,
+    initial: str | None,
 ) -> None:
     from heteroreg.registration.load import remarks
     from heteroreg.registration.register import register as run
     from heteroreg.system.outputs import require_output
     from heteroreg.uncertainty.label_sizes import in_words
 
-    inputs = [path for path in (moving, fixed, moving_labels, initial) if path is not None]
+    start = Path(initial) if initial is not None and initial not in get_args(Alignment) else None
+    inputs = [path for path in (moving, fixed, moving_labels, start) if path is not None]
     require_output(out, "registration", inputs)
     registration = run(moving, fixed, model, moving_labels=moving_labels, initial=initial, **options)
     registration.save(out)
@@ -339,7 +347,9 @@ def _register_pair(
         say(line)
 
 
-def _register_cohort(path: Path, load: Callable[[], Any], out: Path, split: str, confine: bool) -> None:
+def _register_cohort(
+    path: Path, load: Callable[[], Any], out: Path, split: str, confine: bool, initial: str | None
+) -> None:
     from heteroreg.data.cohort import Cohort
     from heteroreg.registration.cohort import TABLE, register_cohort
 
@@ -351,7 +361,7 @@ def _register_cohort(path: Path, load: Callable[[], Any], out: Path, split: str,
         raise UserError(
             f"{path}: is no cohort; name two images, MOVING and FIXED, or a pairs.csv or its folder"
         ) from error
-    table = register_cohort(load(), pairs, out, show=is_shown())
+    table = register_cohort(load(), pairs, out, initial=initial, show=is_shown())
     failed = table["error"][table["error"] != ""]
     for text in failed:
         print(f"heteroreg: {one_line(text)}", file=sys.stderr)
@@ -467,6 +477,7 @@ def evaluate(
             autocompletion=completion.choice("standard", "reference", "learn2reg"),
         ),
     ] = "standard",
+    initial: Initial = None,
     refine: Refine = 0,
     confine: Confine = False,
     threads: Threads = None,
@@ -485,7 +496,7 @@ def evaluate(
     require_one_process("evaluate")
     pairs = Cohort.read(cohort, confine=confine).split(split)
     registrar = load(model, threads=threads, refine=refine, method=method, network=network)
-    scores = run(registrar, pairs, metrics=cast(Any, metrics), out=out, show=is_shown())
+    scores = run(registrar, pairs, metrics=cast(Any, metrics), out=out, initial=initial, show=is_shown())
     means = {name: value["mean"] for name, value in scores.summary["metrics"].items()}
     dice = [f"{name} {mean:.4f}" for name, mean in means.items() if name.startswith("dice_") and mean is not None]
     say(f"wrote {out}: {', '.join(dice) or 'no labels to score'}")

@@ -40,6 +40,14 @@ OwnNetwork = Annotated[
     str | None,
     typer.Option("--network", help="package.module:name, if the run was trained with a network of your own."),
 ]
+Initial = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|HOW",
+        help="Initial alignment: an affine ITK transform, or grid, centre, mass, rigid, affine.",
+        autocompletion=completion.choice("grid", "centre", "mass", "rigid", "affine"),
+    ),
+]
 Refine = Annotated[int, typer.Option(min=0, help="Steps of instance optimisation for each pair.")]
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from heteroreg.data.alignment import align
 from heteroreg.data.cohort import Cohort, Pair, as_cohort
 from heteroreg.data.image import Image
 from heteroreg.data.io.frames import split_frame
@@ -36,6 +37,38 @@ class Finding:
     text: str
 
 
+@dataclass(frozen=True)
+class Start:
+    """How far apart the labelled structures of a pair start.
+
+    Attributes:
+        pair: The id of the pair.
+        distances: Distance in mm between the centres of the labels, by initial alignment.
+        radius: Root mean square distance in mm of the fixed labels from their centre.
+    """
+
+    pair: str
+    distances: Mapping[str, float]
+    radius: float
+
+    @property
+    def is_far(self) -> bool:
+        """True if the distance is more than half the radius."""
+        return self.distances["grid"] > self.radius / 2
+
+    @classmethod
+    def of(cls, pair: str, moving: tuple[Image, Image], fixed: tuple[Image, Image]) -> Start:
+        """Return the start of a pair, from its images and their label maps, which are not empty."""
+        ends = [labels.grid.physical(np.argwhere(labels.array != 0)) for _, labels in (moving, fixed)]
+        centres = [points.mean(axis=0) for points in ends]
+        distances = {}
+        for how in ("grid", "centre", "mass"):
+            affine = align(moving[0], fixed[0], how)
+            start = centres[1] if affine is None else affine.linear @ centres[1] + affine.offset
+            distances[how] = float(np.linalg.norm(start - centres[0]))
+        return cls(pair, distances, float(np.sqrt(((ends[1] - centres[1]) ** 2).sum(axis=1).mean())))
+
+
 def check(cohort: Cohort | str | Path, report: Callable[[int], None] = lambda _: None) -> list[Finding]:
     """Read every file of a cohort and find problems.
 
@@ -57,11 +90,28 @@ def check(cohort: Cohort | str | Path, report: Callable[[int], None] = lambda _:
         ['missing.nii.gz: no such file; check the path']
     """
     cohort, cache = as_cohort(cohort), ImageCache()
-    findings = [*_splits(cohort), *_leaks(cohort)]
+    of_cohort = [*_splits(cohort), *_leaks(cohort)]
+    of_pairs: list[Finding] = []
+    starts: list[Start] = []
     for number, pair in enumerate(cohort, start=1):
-        findings += _pair(pair, cache)
+        of_pairs += _pair(pair, cache, starts)
         report(number)
-    return findings
+    return [*of_cohort, *_far(starts), *of_pairs]
+
+
+def _far(starts: list[Start]) -> Iterator[Finding]:
+    far = [start for start in starts if start.is_far]
+    if not far:
+        return
+    distances = {how: float(np.median([start.distances[how] for start in far])) for how in far[0].distances}
+    best = min(distances, key=distances.__getitem__)
+    text = (
+        f"{len(far)} of {len(starts)} labelled pairs start far apart, such as {far[0].pair}: the labels of moving "
+        f"and fixed lie {distances['grid']:.1f} mm from each other (median)"
+    )
+    if best != "grid":
+        text += f", {distances[best]:.1f} mm with `--initial {best}`, from where `rigid` and `affine` begin"
+    yield Finding("note", "", text)
 
 
 def _splits(cohort: Cohort) -> Iterator[Finding]:
@@ -104,7 +154,7 @@ def _leaks(cohort: Cohort) -> Iterator[Finding]:
             )
 
 
-def _pair(pair: Pair, cache: ImageCache) -> Iterator[Finding]:
+def _pair(pair: Pair, cache: ImageCache, starts: list[Start]) -> Iterator[Finding]:
     try:
         moving, fixed = cache.image(pair.moving), cache.image(pair.fixed)
         check_pair(moving, fixed)
@@ -117,7 +167,7 @@ def _pair(pair: Pair, cache: ImageCache) -> Iterator[Finding]:
     if abs(means[0] - means[1]) > UNLIKE_MEANS * max(means):
         text = f"the scaled images have means {means[0]:.2f} and {means[1]:.2f}: do they have the same contrast?"
         yield Finding("note", pair.id, text)
-    yield from _labels(pair, moving, fixed, cache)
+    yield from _labels(pair, moving, fixed, cache, starts)
 
 
 def _images(pair: Pair, moving: Image, fixed: Image) -> Iterator[Finding]:
@@ -149,12 +199,12 @@ def _overlap(moving: Image, fixed: Image) -> bool:
     return bool(((index >= -0.5) & (index <= np.asarray(moving.grid.shape) - 0.5)).all(axis=1).any())
 
 
-def _labels(pair: Pair, moving: Image, fixed: Image, cache: ImageCache) -> Iterator[Finding]:
+def _labels(pair: Pair, moving: Image, fixed: Image, cache: ImageCache, starts: list[Start]) -> Iterator[Finding]:
     if not pair.labelled:
         if pair.moving_labels or pair.fixed_labels:
             yield Finding("note", pair.id, "only one of the two images has labels: no Dice for this pair")
         return
-    present = []
+    present, maps = [], []
     for path, image in ((pair.moving_labels, moving), (pair.fixed_labels, fixed)):
         assert path is not None
         try:
@@ -163,9 +213,12 @@ def _labels(pair: Pair, moving: Image, fixed: Image, cache: ImageCache) -> Itera
         except UserError as error:
             yield Finding("problem", pair.id, str(error))
             return
+        maps.append(labels)
         present.append(set(np.unique(labels.array).tolist()) - {0})
         if not present[-1]:
             yield Finding("problem", pair.id, f"{path}: is empty, every voxel is 0; check the segmentation")
     if all(present) and present[0] != present[1]:
         odd = ", ".join(map(str, sorted(present[0] ^ present[1])))
         yield Finding("note", pair.id, f"the labels {odd} are in only one of the two label maps")
+    if all(present) and pair.initial is None:
+        starts.append(Start.of(pair.id, (moving, maps[0]), (fixed, maps[1])))

@@ -19,6 +19,7 @@ from heteroreg.evaluation.scores import Scores
 from heteroreg.evaluation.scoring import ScoringMode
 from heteroreg.evaluation.stack import MOST_STACKS, STACK_VOXELS, Stack
 from heteroreg.evaluation.summary import Rows, evaluation_summary, mean_curves, score_table
+from heteroreg.registration.alignment import Initial, aligned
 from heteroreg.registration.load import Loadable, as_registrar
 from heteroreg.registration.maps import Maps
 from heteroreg.registration.result import Registrar
@@ -37,6 +38,7 @@ def evaluate(
     gallery: int = 6,
     stacks: int = MOST_STACKS,
     slicewise: bool | None = None,
+    initial: Initial | None = None,
     show: bool = False,
 ) -> Scores:
     """Register every pair of a cohort and score the outcome.
@@ -58,6 +60,7 @@ def evaluate(
             averaged.
         slicewise: True scores slices, False whole images; None does as the registrar does. To compare a 3D model
             with a 2D one, score both by slices or both whole.
+        initial: The alignment to begin with, as in `register`, for pairs without a file in the column `initial`.
         show: Show the progress on stderr.
 
     Returns:
@@ -79,7 +82,7 @@ def evaluate(
     _check(cohort, metrics, labels)
     if out is not None:
         require_output(out, "evaluation", [cohort.name])  # before the work, not after it
-    plan = _Plan(registrar, metrics, labels, slicewise)
+    plan = _Plan(registrar, metrics, labels, slicewise, initial)
     in_gallery, in_viewer = (spread_evenly(count, len(cohort)) for count in (gallery, stacks))
     cache = ImageCache()
     rows: Rows = []
@@ -119,11 +122,13 @@ class _Plan:
     mode: ScoringMode
     labels: Sequence[int] | None
     slicewise: bool | None
+    initial: Initial | None = None
 
     def score(self, pair: Pair, cache: ImageCache) -> _ScoredPair:
         inputs = Inputs.read(pair, cache)
         began = time.perf_counter()
-        registration = self.registrar.register(inputs.moving, inputs.fixed, inputs.moving_labels)
+        registrar = aligned(self.registrar, pair.initial or self.initial)
+        registration = registrar.register(inputs.moving, inputs.fixed, inputs.moving_labels)
         seconds = time.perf_counter() - began
         maps = maps_of(registration, inputs)
         by_slice = registration.slicewise if self.slicewise is None else self.slicewise

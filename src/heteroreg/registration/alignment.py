@@ -1,58 +1,119 @@
-"""Registration that begins with an affine alignment."""
+"""Registration that begins with an initial alignment."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from heteroreg.data.alignment import ALIGNMENTS, align
 from heteroreg.data.image import Image
-from heteroreg.data.io.affine import Affine
+from heteroreg.data.io.affine import Affine, read_affine
 from heteroreg.registration.base import BaseRegistrar
 from heteroreg.registration.result import Registrar, Registration
 from heteroreg.spatial import identity, sample
 from heteroreg.spatial.grids import affine
 from heteroreg.system.arrays import Floats
+from heteroreg.system.errors import UserError
 from heteroreg.uncertainty.posterior import Posterior
+
+# An affine map, the file of one, or one of `ALIGNMENTS`.
+Initial: TypeAlias = "Affine | str | Path"
+
+
+def aligned(registrar: Registrar, initial: Initial | None) -> Registrar:
+    """Return a registrar that begins with an alignment in place of the one that it was trained with.
+
+    Args:
+        registrar: The registrar.
+        initial: The alignment: a map, the file of an ITK transform, or one of `ALIGNMENTS`; None leaves the
+            registrar as it is.
+
+    Raises:
+        UserError: The file is missing or is no affine transform.
+    """
+    if initial is None:
+        return registrar
+    if not isinstance(initial, Affine) and str(initial) not in ALIGNMENTS:
+        if not Path(initial).suffix and not Path(initial).exists():
+            raise UserError(
+                f"initial: '{initial}' is neither a file nor one of {', '.join(ALIGNMENTS)}", argument="initial"
+            )
+        initial = read_affine(initial)
+    inner = registrar.by_grid() if isinstance(registrar, BaseRegistrar) else registrar
+    return inner if initial == "grid" else Aligned(inner, initial if isinstance(initial, Affine) else str(initial))
 
 
 @dataclass(frozen=True)
 class Aligned(BaseRegistrar):
     """A registrar that begins with an affine alignment T.
 
-    The inner registrar gets moving placed by T and finds u. The displacement of the registration includes both,
-    x ↦ T(x + u(x)), so the voxels of moving are sampled once and other tools need nothing but the saved field.
-
     Attributes:
-        registrar: The inner registrar.
-        affine: T, from points of fixed to points of moving.
+        registrar: The inner registrar, which gets moving placed by T.
+        initial: T, from points of fixed to points of moving, or how to find it: one of `ALIGNMENTS`.
     """
 
     registrar: Registrar
-    affine: Affine
+    initial: Affine | str
 
     @property
     def name(self) -> str:
         """Name of the registrar."""
         return self.registrar.name
 
+    @property
+    def dims(self) -> int | None:
+        """Number of axes that the images need at least."""
+        return self.registrar.dims if isinstance(self.registrar, BaseRegistrar) else None
+
     def _register(self, moving: Image, fixed: Image, moving_labels: Image | None) -> Registration:
-        self.affine.require_dims(moving.grid.dims, moving.name)
-        placed = None if moving_labels is None else self.affine.place(moving_labels)
-        found = self.registrar.register(self.affine.place(moving), fixed, placed)
-        whole = _Whole(*self.affine.in_voxels(fixed.grid))
-        return replace(
-            found,
-            moving=moving,
-            moving_labels=None if found.moving_labels is None else moving_labels,
-            displacement=whole.forward(found.displacement),
-            inverse_displacement=whole.backward(found.inverse_displacement),
-            posterior=None if found.posterior is None else _AlignedPosterior(found.posterior, whole),
-            info={**found.info, "initial": {"matrix": self.affine.matrix, "offset": self.affine.offset}},
-        )
+        how = self.initial
+        affine = how if isinstance(how, Affine) else align(moving, fixed, how)
+        return register_placed(self.registrar.register, affine, moving, fixed, moving_labels)
+
+
+def register_placed(
+    register: Callable[[Image, Image, Image | None], Registration],
+    affine: Affine | None,
+    moving: Image,
+    fixed: Image,
+    moving_labels: Image | None,
+) -> Registration:
+    """Register moving, placed by T, to fixed.
+
+    The displacement includes T, x ↦ T(x + u(x)), so the voxels of moving are sampled once and other tools need
+    nothing but the saved field.
+
+    Args:
+        register: Finds u for (moving placed by T, fixed, labels placed by T).
+        affine: T; None registers moving as it is.
+        moving: The moving image.
+        fixed: The fixed image.
+        moving_labels: Label map of the moving image.
+
+    Raises:
+        UserError: T has another dimension than the images; or as `register`.
+    """
+    if affine is None:
+        return register(moving, fixed, moving_labels)
+    affine.require_dims(moving.grid.dims, moving.name)
+    placed = None if moving_labels is None else affine.place(moving_labels)
+    found = register(affine.place(moving), fixed, placed)
+    whole = _Whole(*affine.in_voxels(fixed.grid))
+    return replace(
+        found,
+        moving=moving,
+        moving_labels=None if found.moving_labels is None else moving_labels,
+        displacement=whole.forward(found.displacement),
+        inverse_displacement=whole.backward(found.inverse_displacement),
+        posterior=None if found.posterior is None else _AlignedPosterior(found.posterior, whole),
+        info={**found.info, "initial": {"matrix": affine.matrix, "offset": affine.offset}},
+    )
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,10 @@ class BaseRegistrar(ABC):
         with memory_errors(f"registration of {pair[0].name} to {pair[1].name}"):
             return self._register(*pair)
 
+    def by_grid(self) -> BaseRegistrar:
+        """Return the registrar without an initial alignment of its own: it trusts the world coordinates."""
+        return self
+
     @abstractmethod
     def _register(self, moving: Image, fixed: Image, moving_labels: Image | None) -> Registration:
         """Register a pair that was converted and checked."""

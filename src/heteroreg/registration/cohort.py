@@ -13,6 +13,7 @@ import pandas as pd
 
 from heteroreg.data.cohort import Cohort, Pair, as_cohort
 from heteroreg.data.image import read_image, read_labels
+from heteroreg.registration.alignment import Initial, aligned
 from heteroreg.registration.load import Loadable, as_registrar
 from heteroreg.registration.model import ModelRegistrar
 from heteroreg.registration.result import Registrar
@@ -47,6 +48,7 @@ def register_cohort(
     cohort: Cohort | str | Path,
     out: str | Path,
     *,
+    initial: Initial | None = None,
     show: bool = False,
 ) -> pd.DataFrame:
     """Register every pair of a cohort into `out/<id>/`, and write `out/registrations.csv`.
@@ -59,6 +61,7 @@ def register_cohort(
         registrar: The registrar, or anything that `load` takes.
         cohort: The cohort, or its path.
         out: The folder to write.
+        initial: The alignment to begin with, as in `register`, for pairs without a file in the column `initial`.
         show: Show the progress on stderr.
 
     Returns:
@@ -82,12 +85,13 @@ def register_cohort(
     with growing_folder(out, "registrations", [cohort.name], _is_former):
         ids = [pair.id for pair in cohort]
         folders = dict(zip(ids, folder_names(ids, taken=[TABLE, MARKER_FILE]), strict=True))
-        outcomes = _known(registrar, out, folders)
+        identity = _identity(registrar, initial)
+        outcomes = _known(identity, out, folders)
         _write(out, folders, outcomes)  # marks the folder as ours, before anything else is in it
         left = [pair for pair in cohort if pair.id not in outcomes]
         with progress(f"register with {registrar.name}", len(cohort), start=len(outcomes), show=show) as report:
             for pair in left:
-                outcomes[pair.id] = _register(registrar, pair, out / folders[pair.id])
+                outcomes[pair.id] = _register(registrar, pair, out / folders[pair.id], identity, initial)
                 report(len(outcomes))
         return _write(out, folders, outcomes)
 
@@ -98,20 +102,20 @@ def _is_former(out: Path) -> bool:
     return table.is_file() and table.read_text(encoding="utf-8", errors="replace").startswith("id,folder,")
 
 
-def _register(registrar: Registrar, pair: Pair, folder: Path) -> Outcome:
+def _register(registrar: Registrar, pair: Pair, folder: Path, identity: str, initial: Initial | None) -> Outcome:
     try:
         with memory_errors("the images"):
             moving, fixed = read_image(pair.moving), read_image(pair.fixed)
             labels = None if pair.moving_labels is None else read_labels(pair.moving_labels)
             began = time.perf_counter()
-            registration = registrar.register(moving, fixed, labels)
+            registration = aligned(registrar, pair.initial or initial).register(moving, fixed, labels)
             seconds = round(time.perf_counter() - began, 4)
     except (UserError, OSError) as error:
         return Outcome({}, str(UserError(f"pair {pair.id}: {error}")))
     try:
         with memory_errors("its registration"):
             folding = folding_percent(registration.displacement)
-            extra = {"id": pair.id, "registrar": _identity(registrar)}
+            extra = {"id": pair.id, "registrar": identity}
             figures = {"folding_percent": folding, "seconds": seconds}
             registration = replace(registration, info={**registration.info, **extra, **figures})
             registration.save(folder)
@@ -120,12 +124,13 @@ def _register(registrar: Registrar, pair: Pair, folder: Path) -> Outcome:
         return Outcome({}, str(UserError(f"pair {pair.id}: {error}")))
 
 
-def _identity(registrar: Registrar) -> str:
+def _identity(registrar: Registrar, initial: Initial | None) -> str:
     """Return a text that tells registrars apart: runs in different folders may have the same name."""
+    name = registrar.name
     if isinstance(registrar, ModelRegistrar):
-        folder = str(registrar.run.folder.resolve())
-        return f"{folder}, refined by {registrar.refine}" if registrar.refine else folder
-    return registrar.name
+        name = str(registrar.run.folder.resolve())
+        name = f"{name}, refined by {registrar.refine}" if registrar.refine else name
+    return name if initial is None else f"{name}, initial {initial}"
 
 
 def _figures(summary: Mapping[str, Any]) -> dict[str, float]:
@@ -134,7 +139,7 @@ def _figures(summary: Mapping[str, Any]) -> dict[str, float]:
     return dict(zip(OUTCOME_COLUMNS, map(float, values), strict=True))
 
 
-def _known(registrar: Registrar, out: Path, folders: Mapping[str, str]) -> dict[str, Outcome]:
+def _known(identity: str, out: Path, folders: Mapping[str, str]) -> dict[str, Outcome]:
     """Read the outcomes of the pairs whose folders are complete.
 
     Raises:
@@ -153,7 +158,7 @@ def _known(registrar: Registrar, out: Path, folders: Mapping[str, str]) -> dict[
             figures, by = _figures(summary), (summary["id"], summary["registrar"])
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: does not belong to a registered cohort ({error!r}); {again}") from error
-        if by != (pair, _identity(registrar)):
+        if by != (pair, identity):
             raise UserError(f"{path}: belongs to the pair {by[0]}, registered by {by[1]}; {again}")
         known[pair] = Outcome(figures)
     return known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -11,9 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from heteroreg.data.alignment import align
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
 from heteroreg.data.samples.preparation import SMALLEST_AXIS, Scale, resample, scale_of, slices_of
+from heteroreg.registration.alignment import register_placed
 from heteroreg.registration.base import BaseRegistrar
 from heteroreg.registration.refinement import refine
 from heteroreg.registration.result import Registration, no_uncertainty
@@ -103,6 +106,7 @@ class ModelRegistrar(BaseRegistrar):
             raise UserError(f"samples: {samples} is too few; give at least 2", argument="samples")
         self.samples = DEFAULT_SAMPLES[run.config.preparation.dims] if samples is None else samples
         self.precision = precision
+        self.initial: str = run.config.initial
         self.total = parts.total_loss()
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         estimator, objective = run.modules(checkpoint, method=method, network=network)
@@ -140,7 +144,17 @@ class ModelRegistrar(BaseRegistrar):
             f"{self.device})"
         )
 
+    def by_grid(self) -> ModelRegistrar:
+        """Return the registrar without the initial alignment that the model was trained with."""
+        found = copy(self)
+        found.initial = "grid"
+        return found
+
     def _register(self, moving: Image, fixed: Image, moving_labels: Image | None) -> Registration:
+        affine = align(moving, fixed, self.initial)
+        return register_placed(self._register_by_grid, affine, moving, fixed, moving_labels)
+
+    def _register_by_grid(self, moving: Image, fixed: Image, moving_labels: Image | None) -> Registration:
         preparation = self.run.config.preparation
         began = time.perf_counter()
         slicewise = fixed.grid.dims > preparation.dims

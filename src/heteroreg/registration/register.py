@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import cast
 
 from heteroreg.data.inputs import ImageLike, Spacing
-from heteroreg.data.io.affine import Affine, read_affine
-from heteroreg.registration.alignment import Aligned
+from heteroreg.registration.alignment import Initial, aligned
 from heteroreg.registration.base import BaseRegistrar
 from heteroreg.registration.load import Loadable, load
 from heteroreg.registration.result import Registration
@@ -20,7 +19,7 @@ def register(
     *,
     moving_labels: ImageLike | None = None,
     spacing: Spacing | None = None,
-    initial: Affine | str | Path | None = None,
+    initial: Initial | None = None,
     device: str | None = None,
     samples: int | None = None,
     refine: int = 0,
@@ -39,8 +38,9 @@ def register(
         model: The registrar, or anything that `load` takes; by default the bundled model.
         moving_labels: Label map of the moving image, warped with it.
         spacing: Distance in mm between the voxels of arrays and tensors: a number, or one for each axis.
-        initial: An affine alignment to begin with, from points of fixed to points of moving: the file of an ITK
-            transform.
+        initial: The alignment to begin with: the file of an affine ITK transform from points of fixed to points of
+            moving; `grid` (the world coordinates), `centre` (of the fields of view), `mass` (centres of mass),
+            `rigid` or `affine` (by mutual information). By default the one that the model was trained with.
         device: As for `load`, likewise the others. They do not apply to a registrar that is loaded already.
         samples: Number of displacement samples (methods with uncertainty only).
         refine: Steps of instance optimisation.
@@ -71,6 +71,5 @@ def register(
             network=network,
         )
     )
-    if initial is not None:
-        registrar = Aligned(registrar, initial if isinstance(initial, Affine) else read_affine(initial))
-    return registrar.register(moving, fixed, moving_labels, spacing=spacing)
+    begun = aligned(registrar, initial)
+    return cast("BaseRegistrar", begun).register(moving, fixed, moving_labels, spacing=spacing)
