@@ -60,11 +60,10 @@ def test_the_column_of_a_cohort_comes_before_the_option(cohort_2d, tmp_path):
     shifted = hr.register(
         pair.moving, pair.fixed, "undeformed", moving_labels=pair.moving_labels, initial=named.initial
     )
-    expected = hr.dice(shifted.moved_labels, read_labels(pair.fixed_labels))
-    plain = hr.dice(read_labels(pair.moving_labels), read_labels(pair.fixed_labels))
-    for label in (1, 2, 3):
-        assert scores.loc["named", f"dice_{label}"] == pytest.approx(expected[label])
-        assert scores.loc[pair.id, f"dice_{label}"] == pytest.approx(plain[label])
+    for id_, moved in (("named", shifted.moved_labels), (pair.id, read_labels(pair.moving_labels))):
+        for label in (1, 2, 3):
+            expected = hr.dice(moved, read_labels(pair.fixed_labels), label)
+            assert scores.loc[id_, f"dice_{label}"] == pytest.approx(expected)
     with pytest.raises(UserError, match="registered by undeformed, initial centre"):
         hr.register_cohort("undeformed", cohort, tmp_path / "out")
 

@@ -306,6 +306,10 @@ def test_a_model_that_does_not_beat_no_registration_is_pointed_out(cohort_2d, tm
 def test_undeformed_dice_stands_beside_the_validation_dice(cohort_2d, tmp_path):
     run = train(cohort_2d, tmp_path / "run", validate_every=1, learning_rate=1e-2, **SHORT)
     column = run.metrics["val_dice_undeformed"].dropna()
+    best = run.metrics["val_dice"].max()
+    assert run.validation_in_words().startswith(
+        f", validation Dice {best:.3f} (undeformed {column.iloc[0]:.3f}) at step "
+    )
     assert len(column) == run.config.steps
     assert column.nunique() == 1
     samples = load_samples(cohort_2d.split("val"), run.config.preparation, run.config.size, labels=True)

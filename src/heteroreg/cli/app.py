@@ -256,12 +256,12 @@ def train(
     settings = {**(read_settings(config) if config else {}), **_settings(set_ or [])}
     settings |= {key: value for key, value in named.items() if value is not None}
     with showing(is_shown() and not _is_follower()):
-        run(
+        trained = run(
             Cohort.read(cohort, confine=confine), out, method=method, network=network, config=settings,
             resume=resume, devices=devices, nodes=nodes, strategy=strategy, show=is_shown(),
         )  # fmt: skip
     if is_first():
-        say(f"trained; the run is in {out}")
+        say(f"trained{trained.validation_in_words()}; the run is in {out}")
 
 
 @command(app)

@@ -66,6 +66,16 @@ class Run:
         text = (self.folder / METRICS).read_text(encoding="utf-8")
         return pd.read_csv(io.StringIO(text[: text.rfind("\n") + 1]))
 
+    def validation_in_words(self) -> str:
+        """Return the validation Dice of the best checkpoint beside that of no registration; empty without one."""
+        metrics = self.metrics
+        if "val_dice" not in metrics or not metrics["val_dice"].notna().any():
+            return ""
+        best = metrics.nlargest(1, "val_dice").iloc[0]
+        undeformed = metrics.get("val_dice_undeformed", pd.Series(dtype=float)).max()
+        beside = "" if pd.isna(undeformed) else f" (undeformed {undeformed:.3f})"
+        return f", validation Dice {best['val_dice']:.3f}{beside} at step {best['step']:.0f}"
+
     def checkpoint(self, name: str) -> Path:
         """Return the folder of the checkpoint `last` or `best`."""
         return self.folder / CHECKPOINTS / name
