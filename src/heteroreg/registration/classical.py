@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,33 +63,40 @@ class Undeformed(BaseRegistrar):
         )
 
 
-@dataclass(frozen=True)
-class Elastix(BaseRegistrar):
-    """Registration by elastix: a multi-resolution B-spline, optimised anew for each pair.
+class Classical(BaseRegistrar):
+    """Registration by a program that optimises each pair anew, from arrays in [0, 1] on one grid.
 
-    It is the second row of every table. Moving is resampled onto the fixed grid and both are scaled to [0, 1] as
-    for training, so that elastix and the models get the same input. A stack of thick slices is registered slice by
-    slice in 2D, as 2D models do it, a volume in 3D. A slice without any contrast stays in place. The moving image
-    is then sampled once, from its own voxels.
+    Moving is resampled onto the fixed grid and both are scaled to [0, 1] as for training, so that programs and
+    models get the same input. A stack of thick slices is registered slice by slice in 2D, as 2D models do it, a
+    volume in 3D. A slice without any contrast stays in place. The moving image is then sampled once, from its own
+    voxels.
 
-    The same call gives the same result bit for bit, on one machine and with one number of threads.
+    A subclass defines `name` and `_align`.
 
     Attributes:
-        threads: Threads of elastix for one slice or volume.
-        parameters: A parameter file in elastix' own format.
-        settings: Parameters that replace those of the file, such as `{"FinalGridSpacingInVoxels": "12"}`.
         slicewise: True registers a stack of thick slices slice by slice.
-        name: Name in tables.
     """
 
-    threads: int = 1
-    parameters: Path = BSPLINE
-    settings: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     slicewise: bool = True
-    name: str = "elastix"
+
+    @abstractmethod
+    def _align(
+        self, moving: NDArray[np.float32], fixed: NDArray[np.float32], spacing: Sequence[float]
+    ) -> NDArray[np.floating[Any]]:
+        """Return the displacement (d, *shape) in voxels of two arrays in [0, 1] with contrast.
+
+        Args:
+            moving: The moving image or slice.
+            fixed: Likewise, of the same shape.
+            spacing: Distance in mm between voxels along each axis.
+        """
+
+    def _info(self) -> Mapping[str, Any]:
+        """Return what the summary of a registration says about the program."""
+        return {"method": self.name}
 
     def _register(self, moving: Image, fixed: Image, moving_labels: Image | None) -> Registration:
-        version = require_elastix()
+        info = self._info()
         began = time.perf_counter()
         slicewise = self.slicewise and fixed.grid.thick_slices
         try:
@@ -105,15 +114,7 @@ class Elastix(BaseRegistrar):
             inverse_displacement=inverse,
             moved_labels=None if moving_labels is None else found.warp(moving_labels, labels=True),
             slicewise=slicewise,
-            info={
-                "model": self.name,
-                "method": "elastix",
-                "version": version,
-                "parameters": self.parameters.name,
-                "settings": dict(self.settings),
-                "threads": self.threads,
-                "seconds": round(time.perf_counter() - began, 4),
-            },
+            info={"model": self.name, **info, "seconds": round(time.perf_counter() - began, 4)},
         )
 
     def _displacements(self, moving: Image, fixed: Image, dims: int) -> Tensor:
@@ -123,14 +124,48 @@ class Elastix(BaseRegistrar):
         if not moving_array.min() < moving_array.max():
             raise UserError("moving is empty where fixed lies; check their origins, or align them first")
         moving_slices, fixed_slices = slices_of(moving_array, dims), slices_of(fixed_array, dims)
-        with progress("aligning with elastix", len(fixed_slices)) as report:
+        with progress(f"aligning with {self.name}", len(fixed_slices)) as report:
             parts = reported(zip(moving_slices, fixed_slices, strict=True), report)
-            return torch.from_numpy(np.stack([self._align(*part, fixed.grid.spacing[:dims]) for part in parts]))
+            return torch.from_numpy(np.stack([self._part(*part, fixed.grid.spacing[:dims]) for part in parts]))
 
-    def _align(
+    def _part(
         self, moving: NDArray[np.float32], fixed: NDArray[np.float32], spacing: Sequence[float]
     ) -> NDArray[np.float32]:
         if min(np.ptp(moving), np.ptp(fixed)) == 0:  # no contrast to align
             return np.zeros((fixed.ndim, *fixed.shape), dtype=np.float32)
-        found = align(moving, fixed, spacing, self.parameters, self.settings, self.threads)
-        return found.astype(np.float32)
+        return self._align(moving, fixed, spacing).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Elastix(Classical):
+    """Registration by elastix: a multi-resolution B-spline. It is the second row of every table.
+
+    The same call gives the same result bit for bit, on one machine and with one number of threads.
+
+    Attributes:
+        threads: Threads of elastix for one slice or volume.
+        parameters: A parameter file in elastix' own format.
+        settings: Parameters that replace those of the file, such as `{"FinalGridSpacingInVoxels": "12"}`.
+        slicewise: True registers a stack of thick slices slice by slice.
+        name: Name in tables.
+    """
+
+    threads: int = 1
+    parameters: Path = BSPLINE
+    settings: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
+    slicewise: bool = True
+    name: str = "elastix"
+
+    def _info(self) -> Mapping[str, Any]:
+        return {
+            "method": "elastix",
+            "version": require_elastix(),
+            "parameters": self.parameters.name,
+            "settings": dict(self.settings),
+            "threads": self.threads,
+        }
+
+    def _align(
+        self, moving: NDArray[np.float32], fixed: NDArray[np.float32], spacing: Sequence[float]
+    ) -> NDArray[np.floating[Any]]:
+        return align(moving, fixed, spacing, self.parameters, self.settings, self.threads)
