@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from heteroreg.data.alignment import ALIGNMENTS, align
+from heteroreg.data.alignment import ALIGNMENTS, initial_affine
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
 from heteroreg.data.io.affine import Affine
@@ -51,14 +51,14 @@ def distance(found, true, grid):
 
 
 def test_the_grid_needs_no_map():
-    assert align(blobs(2), blobs(2), "grid") is None
+    assert initial_affine(blobs(2), blobs(2), "grid") is None
 
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_centres_of_the_fields_of_view(dims):
     fixed = blobs(dims)
     grid = replace(fixed.grid, origin=tuple(10.0 * (k + 1) for k in range(dims)))
-    found = align(replace(fixed, grid=grid), fixed, "centre")
+    found = initial_affine(replace(fixed, grid=grid), fixed, "centre")
     np.testing.assert_allclose(found.linear, np.eye(dims))
     np.testing.assert_allclose(found.offset, grid.origin)
 
@@ -67,7 +67,7 @@ def test_centres_of_the_fields_of_view(dims):
 def test_centres_of_mass_whatever_the_intensities(dims):
     fixed = blobs(dims)
     moving, _ = moved_by(fixed, np.eye(dims), np.array([6.0, -4.5, 3.0][:dims]))
-    found = align(moving.with_array(moving.array * 900 + 70), fixed, "mass")
+    found = initial_affine(moving.with_array(moving.array * 900 + 70), fixed, "mass")
     np.testing.assert_allclose(found.offset, [6.0, -4.5, 3.0][:dims], atol=0.3)
 
 
@@ -78,9 +78,9 @@ def test_a_known_map_is_found_whatever_the_contrast(dims, how, stretch):
     linear = TURN[dims] @ np.diag([stretch, 1 / stretch, 1.0][:dims])
     moving, true = moved_by(fixed, linear, np.array([7.0, -5.0, 4.0][:dims]))
     moving = moving.with_array((1 - moving.array).clip(0) ** 2)  # bright and dark exchanged
-    found = align(moving, fixed, how)
+    found = initial_affine(moving, fixed, how)
     assert distance(found, true, fixed.grid) < (0.3 if how == "rigid" else 1.5)  # a voxel is 1.5 mm
-    assert distance(found, align(moving, fixed, how), fixed.grid) < 1e-2
+    assert distance(found, initial_affine(moving, fixed, how), fixed.grid) < 1e-2
 
 
 @pytest.mark.parametrize("how", ["rigid", "affine"])
@@ -89,13 +89,13 @@ def test_what_cannot_be_aligned_falls_back_to_a_shift_and_says_so(how):
     moving = fixed.with_array(np.where(np.indices(fixed.grid.shape)[0] < 36, 1.0, 0.0).astype(np.float32))
     moving = replace(moving, grid=replace(moving.grid, spacing=(1e-3, 1e-3)))  # smaller than a voxel of fixed
     with pytest.warns(UserWarning, match=f"moving onto fixed: the {how} alignment|the {how} alignment"):
-        found = align(replace(moving, name="moving"), fixed, how)
+        found = initial_affine(replace(moving, name="moving"), fixed, how)
     np.testing.assert_allclose(found.linear, np.eye(2))
 
 
 def test_every_name_is_known():
     fixed = blobs(2)
     for how in ALIGNMENTS:
-        align(fixed, fixed, how)
+        initial_affine(fixed, fixed, how)
     with pytest.raises(ValueError, match="no alignment is called 'center'"):
-        align(fixed, fixed, "center")
+        initial_affine(fixed, fixed, "center")

@@ -21,11 +21,11 @@ LEVELS = (4, 2, 1)
 FEWEST_VOXELS = 12
 # Larger images are shrunk further.
 MOST_VOXELS = 2**19
-BINS = 32
+HISTOGRAM_BINS = 32
 ITERATIONS = 200
 
 
-def align(moving: Image, fixed: Image, how: str) -> Affine | None:
+def initial_affine(moving: Image, fixed: Image, how: str) -> Affine | None:
     """Return the map T(x) = A·x + b from points of fixed to points of moving, in mm.
 
     `grid` trusts the world coordinates of the headers. `centre` brings the centres of the fields of view together,
@@ -81,7 +81,7 @@ def _optimised(moving: Image, fixed: Image, how: str) -> Affine:
     """Return the rigid or affine map of the highest mutual information."""
     name = f"{moving.name} onto {fixed.name}: the {how} alignment"
     images = [_for_itk(image) for image in (fixed, moving)]
-    starts = [align(moving, fixed, "centre"), align(moving, fixed, "mass")]
+    starts = [initial_affine(moving, fixed, "centre"), initial_affine(moving, fixed, "mass")]
     identity = _shift(_centre(fixed), _centre(fixed))
     begin = max((identity, *filter(None, starts)), key=lambda one: _similarity(images, _as_itk(one)))
     try:
@@ -124,7 +124,7 @@ def _climb(images: list[Any], begin: Affine, centre: np.ndarray[Any, Any], how: 
 
 def _method() -> Any:
     method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsMattesMutualInformation(BINS)
+    method.SetMetricAsMattesMutualInformation(HISTOGRAM_BINS)
     method.SetMetricSamplingStrategy(method.NONE)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetNumberOfThreads(1)

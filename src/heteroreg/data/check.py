@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from heteroreg.data.alignment import align
+from heteroreg.data.alignment import initial_affine
 from heteroreg.data.cohort import Cohort, Pair, as_cohort
 from heteroreg.data.image import Image
 from heteroreg.data.io.frames import split_frame
@@ -39,7 +39,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Start:
-    """How far apart the labelled structures of a pair start.
+    """Distance between the labelled structures of a pair before the registration.
 
     Attributes:
         pair: The id of the pair.
@@ -63,7 +63,7 @@ class Start:
         centres = [points.mean(axis=0) for points in ends]
         distances = {}
         for how in ("grid", "centre", "mass"):
-            affine = align(moving[0], fixed[0], how)
+            affine = initial_affine(moving[0], fixed[0], how)
             start = centres[1] if affine is None else affine.linear @ centres[1] + affine.offset
             distances[how] = float(np.linalg.norm(start - centres[0]))
         return cls(pair, distances, float(np.sqrt(((ends[1] - centres[1]) ** 2).sum(axis=1).mean())))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from heteroreg.data.alignment import ALIGNMENTS, align
+from heteroreg.data.alignment import ALIGNMENTS, initial_affine
 from heteroreg.data.image import Image
 from heteroreg.data.io.affine import Affine, read_affine
 from heteroreg.registration.base import BaseRegistrar
@@ -73,7 +73,7 @@ class Aligned(BaseRegistrar):
 
     def _register(self, moving: Image, fixed: Image, moving_labels: Image | None) -> Registration:
         how = self.initial
-        affine = how if isinstance(how, Affine) else align(moving, fixed, how)
+        affine = how if isinstance(how, Affine) else initial_affine(moving, fixed, how)
         return register_placed(self.registrar.register, affine, moving, fixed, moving_labels)
 
 

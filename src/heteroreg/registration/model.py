@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from heteroreg.data.alignment import align
+from heteroreg.data.alignment import initial_affine
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
 from heteroreg.data.samples.preparation import SMALLEST_AXIS, Scale, resample, scale_of, slices_of
@@ -151,7 +151,7 @@ class ModelRegistrar(BaseRegistrar):
         return found
 
     def _register(self, moving: Image, fixed: Image, moving_labels: Image | None) -> Registration:
-        affine = align(moving, fixed, self.initial)
+        affine = initial_affine(moving, fixed, self.initial)
         return register_placed(self._register_by_grid, affine, moving, fixed, moving_labels)
 
     def _register_by_grid(self, moving: Image, fixed: Image, moving_labels: Image | None) -> Registration:

@@ -16,7 +16,7 @@ import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
 
-from heteroreg.data.alignment import align
+from heteroreg.data.alignment import initial_affine
 from heteroreg.data.cohort import Pair
 from heteroreg.data.image import Image, read_image, read_labels
 from heteroreg.data.io.affine import read_affine
@@ -198,7 +198,9 @@ def _prepare(pair: Pair, recipe: _Recipe, cache: ImageCache) -> list[NDArray[Any
     maps: list[Image] = []
     if recipe.with_labels or centre_label is not None:
         maps = [_labels(pair, side, image, cache) for side, image in (("moving", moving), ("fixed", fixed))]
-    affine = align(moving, fixed, preparation.initial) if pair.initial is None else read_affine(pair.initial)
+    affine = (
+        initial_affine(moving, fixed, preparation.initial) if pair.initial is None else read_affine(pair.initial)
+    )
     if affine is not None:
         affine.require_dims(moving.grid.dims, moving.name)
         moving = affine.place(moving)

@@ -35,7 +35,7 @@ class Preparation:
         spacing: Working spacing in mm along the first `dims` axes; None keeps that of the fixed image.
         intensity: `minmax` maps minimum and maximum to 0 and 1, as in the paper. `percentile` maps the 0.5th and
             99.5th percentile and clips, so that a few bright voxels do not determine the scale.
-        initial: How moving is brought to fixed first; see `alignment.align`. A pair's own file comes before it.
+        initial: How moving is brought to fixed first, see `alignment.initial_affine`; a pair's file comes first.
     """
 
     dims: int
