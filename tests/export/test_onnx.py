@@ -38,6 +38,9 @@ def graph_of(network: str, dims: int, method: str, **settings: Any) -> tuple[Gra
     return graph, ("moving", "fixed", "noise")[: 3 if graph.sampled else 2]
 
 
+LONG = [pytest.mark.slow, pytest.mark.long]
+
+
 @pytest.mark.parametrize(
     ("network", "dims", "method", "settings", "outputs"),
     [
@@ -47,8 +50,10 @@ def graph_of(network: str, dims: int, method: str, **settings: Any) -> tuple[Gra
         ("voxelmorph", 2, "adaframe", {}, {"weight"}),
         ("voxelmorph", 2, "mi", {}, set()),
         ("transmorph-small", 2, "sigma-z", {}, {"displacement_sd"}),
-        pytest.param("transmorph-small", 3, "adacs", {}, {"weight"}, marks=pytest.mark.slow),
-        pytest.param("transmorph", 2, "vxm-diff", {"int_steps": 0}, {"displacement_sd"}, marks=pytest.mark.slow),
+        ("pyramid", 2, "hetero-z", {}, {"noise_sd", "weight", "displacement_sd"}),
+        pytest.param("pyramid", 3, "mse", {}, set(), marks=LONG),
+        pytest.param("transmorph-small", 3, "adacs", {}, {"weight"}, marks=LONG),
+        pytest.param("transmorph", 2, "vxm-diff", {"int_steps": 0}, {"displacement_sd"}, marks=LONG),
     ],
 )
 def test_onnxruntime_computes_what_pytorch_does(
@@ -141,7 +146,7 @@ def script(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["2D", "3D", "stack"])
+@pytest.mark.parametrize("case", ["2D", pytest.param("3D", marks=LONG), "stack"])
 def test_the_program_of_the_guide_does_what_register_does(
     case: str, exported: Path, run_2d: Run, run_3d: Run, cohort_2d: Cohort, cohort_3d: Cohort, tmp_path: Path
 ) -> None:

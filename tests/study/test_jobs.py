@@ -160,6 +160,7 @@ class TestSubmitit:
         return pytest.importorskip("submitit")
 
     @pytest.mark.slow
+    @pytest.mark.long
     def test_jobs_of_this_machine(self, submitit: Any, good: Job, tmp_path: Path) -> None:
         executor = submitit.LocalExecutor(folder=tmp_path)
         executor.update_parameters(timeout_min=5)

@@ -92,7 +92,13 @@ def test_fixed_labels_are_moving_labels_at_the_displaced_positions(kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [{"shape": (96, 96)}, {"shape": (64, 64, 24), "spacing": (2.25, 2.25, 4.0)}])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"shape": (96, 96)},
+        pytest.param({"shape": (64, 64, 24), "spacing": (2.25, 2.25, 4.0)}, marks=pytest.mark.long),
+    ],
+)
 def test_the_heart_beats_as_hearts_do(kind):
     dice, ejection, growth = [], [], []
     for seed in range(12):

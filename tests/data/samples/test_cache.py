@@ -540,7 +540,7 @@ print(*digests)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("limit", [1e9, 200_000])
+@pytest.mark.parametrize("limit", [1e9, pytest.param(200_000, marks=pytest.mark.long)])
 def test_two_processes_at_once(limit, cohort_2d: Cohort, folder):
     samples = load(cohort_2d, None, size=(32, 32))
     parts = samples.images(range(len(samples))), samples.labels(range(len(samples)))
