@@ -83,7 +83,9 @@ def export(
 
     Examples:
         >>> import heteroreg as hr
-        >>> hr.export("runs/hetero", "hetero.onnx")  # doctest: +SKIP
+        >>> model = hr.load("phantom", device="cpu").run  # or the folder of a run
+        >>> hr.export(model, "hetero.onnx").path.name
+        'hetero.onnx'
     """
     out = Path(out)
     if out.suffix.lower() != ".onnx":

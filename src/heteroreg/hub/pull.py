@@ -31,7 +31,9 @@ def pull(name: str, out: str | Path, *, revision: str | None = None) -> Run:
 
     Examples:
         >>> import heteroreg as hr
-        >>> run = hr.pull("owner/name", "runs/theirs")  # doctest: +SKIP
+        >>> shared = hr.push(hr.load("phantom", device="cpu"), "./shared", licence="cc-by-4.0")
+        >>> hr.pull("./shared", "runs/theirs").config.method  # or "owner/name"
+        'hetero'
     """
     out = Path(out)
     require_empty(out)

@@ -96,7 +96,12 @@ def run_study(
 
     Examples:
         >>> import heteroreg as hr
-        >>> hr.study("studies/accuracy.yaml", "studies/mine", cohorts=["cohorts/mine"])  # doctest: +SKIP
+        >>> cohort = hr.phantom("hearts", pairs=3, size=32)
+        >>> rest = "networks: [voxelmorph]\\nseeds: [0]\\nsettings: {steps: 2, batch_size: 2}\\n"
+        >>> file = Path("mine.yaml")
+        >>> _ = file.write_text(f"cohort: hearts\\nmethods: [mse]\\n{rest}")
+        >>> [page.name for page in hr.study(file, "studies/mine")]
+        ['index.html']
     """
     out, say = Path(out), say or _silent
     matrix = read_matrix(Path(file), cohorts)
