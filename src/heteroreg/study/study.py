@@ -97,9 +97,9 @@ def run_study(
     Examples:
         >>> import heteroreg as hr
         >>> cohort = hr.phantom("hearts", pairs=3, size=32)
-        >>> rest = "networks: [voxelmorph]\\nseeds: [0]\\nsettings: {steps: 2, batch_size: 2}\\n"
+        >>> rows = "methods: [mse], networks: [voxelmorph], seeds: [0], settings: {steps: 2, batch_size: 2}"
         >>> file = Path("mine.yaml")
-        >>> _ = file.write_text(f"cohort: hearts\\nmethods: [mse]\\n{rest}")
+        >>> _ = file.write_text(f"{{cohort: hearts, {rows}}}")
         >>> [page.name for page in hr.study(file, "studies/mine")]
         ['index.html']
     """
