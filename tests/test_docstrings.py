@@ -21,7 +21,16 @@ def module_of(path: Path) -> str:
     return ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
 
 
-@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=module_of)
+SLOW = {"heteroreg.study.study"}  # trains and evaluates in processes of their own
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=module_of(path), marks=[pytest.mark.slow] * (module_of(path) in SLOW))
+        for path in WITH_EXAMPLES
+    ],
+)
 def test_the_examples_of_a_module_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from heteroreg.data.check import check
 from heteroreg.data.cohort import Cohort, Pair
@@ -131,6 +133,12 @@ def test_splits(pair: Pair) -> None:
         ("problem", "the split 'train' is empty"),
         ("note", "the split 'val' is empty"),
     ]
+
+
+def test_an_initial_alignment_that_cannot_be_used(pair: Pair, tmp_path: Path) -> None:
+    only(replace(pair, initial=tmp_path / "none.tfm"), "problem", "none.tfm: no such file")
+    sitk.WriteTransform(sitk.TranslationTransform(3, (1.0, 2.0, 3.0)), str(tmp_path / "shift.tfm"))
+    only(replace(pair, initial=tmp_path / "shift.tfm"), "problem", "the initial alignment has 3")
 
 
 def test_pairs_that_start_far_apart(tmp_path: Path) -> None:

@@ -97,6 +97,19 @@ def test_the_data_that_a_header_names_count(place: Path, ending: str, data: str)
         Cohort.read(table(place, moving=f"x{ending}"), confine=True)
 
 
+def test_initial_alignments_are_transforms_inside(place: Path) -> None:
+    for name in ("shift.tfm", "shift.h5", "../secret/shift.tfm"):
+        (place / "cohort" / name).write_text("#Insight Transform File V1.0\n")
+    (pair,) = Cohort.read(table(place, initial="shift.tfm"), confine=True)
+    assert pair.initial == place / "cohort" / "shift.tfm"
+    with pytest.raises(UserError, match=r"'shift\.h5' has none of the endings \.tfm, \.txt, \.mat"):
+        Cohort.read(table(place, initial="shift.h5"), confine=True)
+    with pytest.raises(UserError, match="outside the folder"):
+        Cohort.read(table(place, initial="../secret/shift.tfm"), confine=True)
+    with pytest.raises(UserError, match="has none of the endings"):
+        Cohort.read(table(place, moving="shift.tfm"), confine=True)
+
+
 def test_other_formats_are_refused(place: Path) -> None:
     (place / "cohort" / "m.hdf5").write_bytes(b"x")
     with pytest.raises(UserError, match=r"'m\.hdf5' has none of the endings"):

@@ -232,6 +232,14 @@ def train(
     precision: Annotated[
         str | None, typer.Option(help="32-true, bf16-mixed, …", autocompletion=completion.precision)
     ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Begin with the weights of a run, or of `phantom`, the bundled model.",
+            autocompletion=completion.model,
+        ),
+    ] = None,
     initial: Annotated[
         str | None,
         typer.Option(
@@ -252,6 +260,7 @@ def train(
 
     named = {
         "dims": dims, "steps": steps, "seed": seed, "precision": precision, "initial": initial,
+        "init": init,
     }  # fmt: skip
     settings = {**(read_settings(config) if config else {}), **_settings(set_ or [])}
     settings |= {key: value for key, value in named.items() if value is not None}

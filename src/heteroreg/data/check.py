@@ -13,6 +13,7 @@ import numpy as np
 from heteroreg.data.alignment import initial_affine
 from heteroreg.data.cohort import Cohort, Pair, as_cohort
 from heteroreg.data.image import Image
+from heteroreg.data.io.affine import read_affine
 from heteroreg.data.io.frames import split_frame
 from heteroreg.data.samples.dataset import ImageCache
 from heteroreg.data.samples.preparation import SMALLEST_AXIS, check_labels, check_pair, scale_of
@@ -159,6 +160,8 @@ def _pair(pair: Pair, cache: ImageCache, starts: list[Start]) -> Iterator[Findin
         moving, fixed = cache.image(pair.moving), cache.image(pair.fixed)
         check_pair(moving, fixed)
         scaled = [scale_of(image, "percentile")(image.array) for image in (moving, fixed)]
+        if pair.initial is not None:
+            read_affine(pair.initial).require_dims(moving.grid.dims, moving.name)
     except UserError as error:
         yield Finding("problem", pair.id, str(error))
         return

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from heteroreg.data.confine import require_inside
+from heteroreg.data.confine import TRANSFORMS, require_inside
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import write_text
 from heteroreg.system.text import csv_text, has_controls, read_table
@@ -155,7 +155,9 @@ class Cohort:
             for number, row in rows:
                 for column in FILE_COLUMNS:
                     if row.get(column):
-                        require_inside(path.parent, row[column], f"{path}: line {number}, {column}")
+                        where = f"{path}: line {number}, {column}"
+                        kinds = {"endings": TRANSFORMS} if column == INITIAL_COLUMN else {}
+                        require_inside(path.parent, row[column], where, **kinds)
         return cls(tuple(_pair(path, row) for _, row in rows), str(path))
 
     def write(self, path: str | Path, *, home: str | Path | None = None) -> None:

@@ -15,13 +15,12 @@ from heteroreg.registration.result import Registrar, Registration
 from heteroreg.registration.shared import may_be_shared
 from heteroreg.system.errors import UserError
 from heteroreg.system.paths import expanded
+from heteroreg.system.run_files import BUNDLED as BUNDLED
 from heteroreg.system.run_files import CONFIG
 from heteroreg.training.parts import MethodLike, NetworkLike
 from heteroreg.training.run import Run
 
 Loadable: TypeAlias = "str | Path | Run"
-
-BUNDLED = Path(__file__).with_name("models") / "phantom"
 
 
 def load(

@@ -9,6 +9,7 @@ METRICS = "metrics.csv"
 CHECKPOINTS = "checkpoints"
 STATE = "state.json"  # of a checkpoint
 STUDY = "study.yaml"
+BUNDLED = Path(__file__).parents[1] / "registration" / "models" / "phantom"  # the run of the bundled model
 
 
 def has_last_checkpoint(run: Path) -> bool:

@@ -123,6 +123,9 @@ class Config(Section):
         None, ge=1, description="steps between checkpoints; as validate_every by default"
     )
 
+    init: str | None = Field(
+        None, description="a run, or phantom (the bundled model), whose weights the training begins with"
+    )
     cohort: str | None = Field(None, description="the cohort that the run was trained on")
 
     @field_validator("method")

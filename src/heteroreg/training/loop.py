@@ -29,6 +29,7 @@ from heteroreg.system.processes import require_places, start, together
 from heteroreg.system.progress import progress
 from heteroreg.system.run_files import CONFIG, has_last_checkpoint
 from heteroreg.training import checkpoint
+from heteroreg.training.begin import begin
 from heteroreg.training.config import Config
 from heteroreg.training.finite import FiniteCheck
 from heteroreg.training.logs import Log
@@ -120,6 +121,8 @@ def train(
             state = set_up(fabric, opened.parts)
         if resume:
             state.restore(opened.run)
+        if state.step == 0:
+            begin(state, opened.run.config)
         with _log(fabric, opened.run, held_out, state) as log:
             Loop(fabric, opened.run, samples, held_out, state, log).run_to_the_end(show)
     return opened.run

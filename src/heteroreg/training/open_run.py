@@ -12,6 +12,7 @@ from heteroreg.methods import find_method, find_network, from_outside
 from heteroreg.system.errors import UserError
 from heteroreg.system.outputs import require_growing
 from heteroreg.system.run_files import CONFIG
+from heteroreg.training.begin import initial_run, require_alike
 from heteroreg.training.config import Config
 from heteroreg.training.parts import MethodLike, NetworkLike, Parts
 from heteroreg.training.resolve import resolve
@@ -88,6 +89,10 @@ def _new(
         given["method"] = own.name
     if network is not None:
         given["network"] = find_network(network).name
+    init = {**layer, **settings}.get("init")
+    if init is not None and network is None and "network" not in {**layer, **settings}:
+        given["network"] = initial_run(str(init)).config.network
     found = resolve(Config.build(layer, settings, given, method=own), learn)
+    require_alike(found)
     parts = Parts.of(found, "the configuration", method=method, network=network)
     return OpenedRun(Run(folder, found), parts, new=True)

@@ -10,7 +10,9 @@ import numpy as np
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.image import read_grid
 from heteroreg.methods import LEARNING_RATES, NETWORKS
+from heteroreg.system.paths import expanded
 from heteroreg.system.progress import progress
+from heteroreg.system.run_files import BUNDLED
 from heteroreg.training.config import Config
 
 # Longest side of a sample, by dimension: what one workstation trains in a night.
@@ -53,6 +55,7 @@ def resolve(config: Config, cohort: Cohort) -> Config:
             "size": config.size or tuple(size),
             "validate_every": interval,
             "checkpoint_every": config.checkpoint_every or interval,
+            "init": config.init if config.init in (None, BUNDLED.name) else str(expanded(config.init).absolute()),
             "cohort": str(Path(cohort.name).absolute()) if Path(cohort.name).is_file() else cohort.name,
         },
     )
