@@ -67,6 +67,7 @@ class Step:
             "batch_size": batch,
             "precision": precision,
             "steps": STEPS,
+            "learning_rate": 1e-3,
             "warm_start": 0.0,
             "variance_alone": 0.0,
         }

@@ -11,7 +11,8 @@ from heteroreg.data.cohort import Cohort
 from heteroreg.data.image import read_image, read_labels, write_image
 from heteroreg.data.samples.dataset import load_samples
 from heteroreg.losses import Losses, MeanSquaredError
-from heteroreg.methods import METHODS, Method
+from heteroreg.methods import METHODS, Method, Network
+from heteroreg.networks import VoxelMorph
 from heteroreg.registration.load import load
 from heteroreg.registration.register import register
 from heteroreg.system.errors import UserError
@@ -328,6 +329,8 @@ def test_the_network_chooses_the_learning_rate(cohort_2d, tmp_path):
     assert train(cohort_2d, tmp_path / "a", network="pyramid", **few).config.learning_rate == 1e-3
     assert train(cohort_2d, tmp_path / "b", **few).config.learning_rate == 3e-3
     assert train(cohort_2d, tmp_path / "c", network="pyramid", learning_rate=0.1, **few).config.learning_rate == 0.1
+    own = Network("own", "mine", lambda dims: VoxelMorph(dims), learning_rates={2: 2e-3})
+    assert train(cohort_2d, tmp_path / "d", network=own, **few).config.learning_rate == 2e-3
 
 
 def test_the_initial_alignment_of_the_training_is_that_of_the_registration(cohort_2d, tmp_path):

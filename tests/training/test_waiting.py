@@ -68,7 +68,9 @@ def waits_of_a_step(
     """What one update waits for, from where the images are on the device to where the figures are noted."""
     # On GPUs, Adam counts its steps on the processor's side; here that would look like waiting.
     monkeypatch.setattr(torch.optim.Adam, "step", lambda *_args, **_kwargs: None)
-    config = Config.build({"method": method, "dims": 2, "size": (32, 48), "batch_size": 2} | settings)
+    config = Config.build(
+        {"method": method, "dims": 2, "size": (32, 48), "batch_size": 2, "learning_rate": 1e-3} | settings
+    )
     fabric = start("bf16-mixed")
     samples = load_samples(cohort, config.preparation, config.size or ())
     state = loop.set_up(fabric, Parts.of(config, "the test"))

@@ -16,7 +16,7 @@ from heteroreg.data.samples.preparation import scale_of
 ALIGNMENTS: tuple[str, ...] = get_args(Alignment)
 
 # Levels: voxels of about so many times the fixed image's finest spacing.
-LEVELS = (4, 2, 1)
+SHRINKING = (4, 2, 1)
 # An axis is not shrunk below so many voxels: stacks have few slices.
 FEWEST_VOXELS = 12
 # Larger images are shrunk further.
@@ -109,7 +109,7 @@ def _climb(images: list[Any], begin: Affine, centre: np.ndarray[Any, Any], how: 
         transform.SetMatrix(list(rigid.matrix))
         transform.SetTranslation((rigid.linear @ centre + rigid.offset - centre).tolist())
     finest = min(images[0].GetSpacing())
-    for level in LEVELS:
+    for level in SHRINKING:
         fixed, moving = (_shrunk(image, level * finest) for image in images)
         method = _method()
         method.SetOptimizerAsRegularStepGradientDescent(level * finest / 2, finest / 100, ITERATIONS, 0.7, 1e-9)
@@ -137,7 +137,7 @@ def _similarity(images: list[Any], transform: Any) -> float:
     method.SetInitialTransform(transform)
     finest = min(images[0].GetSpacing())
     try:
-        return -float(method.MetricEvaluate(*(_shrunk(image, LEVELS[-1] * finest) for image in images)))
+        return -float(method.MetricEvaluate(*(_shrunk(image, SHRINKING[-1] * finest) for image in images)))
     except RuntimeError:
         return -np.inf
 

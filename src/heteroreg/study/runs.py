@@ -18,7 +18,8 @@ from heteroreg.training.config import Config
 from heteroreg.training.resolve import resolve
 from heteroreg.training.run import Run
 
-RESOLVED = ("dims", "size", "spacing", "validate_every", "checkpoint_every")  # in the cohort, unless given
+# Found from the cohort and the network, unless given.
+RESOLVED = ("dims", "size", "spacing", "validate_every", "checkpoint_every", "learning_rate", "init")
 RUN_NAMES = ("method", "network", "seed")
 
 
@@ -112,7 +113,7 @@ class Agreement:
 
     def _resolved(self, config: Config) -> Config:
         """The configuration as training would resolve it; the headers are read once for all runs alike."""
-        key = (config.steps, *(getattr(config, name) for name in RESOLVED))
+        key = (config.steps, config.network, *(getattr(config, name) for name in RESOLVED))
         if key not in self._found:
             learn = self.cohort.split("train") if self.cohort.splits else self.cohort
             self._found[key] = resolve(config, learn)

@@ -87,12 +87,13 @@ def _new(
     own = None if method is None else find_method(method)
     if own is not None:
         given["method"] = own.name
-    if network is not None:
-        given["network"] = find_network(network).name
+    net = None if network is None else find_network(network)
+    if net is not None:
+        given["network"] = net.name
     init = {**layer, **settings}.get("init")
     if init is not None and network is None and "network" not in {**layer, **settings}:
         given["network"] = initial_run(str(init)).config.network
-    found = resolve(Config.build(layer, settings, given, method=own), learn)
+    found = resolve(Config.build(layer, settings, given, method=own), learn, net)
     require_alike(found)
     parts = Parts.of(found, "the configuration", method=method, network=network)
     return OpenedRun(Run(folder, found), parts, new=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.image import read_grid
-from heteroreg.methods import LEARNING_RATES, NETWORKS
+from heteroreg.methods import LEARNING_RATES, NETWORKS, Network
 from heteroreg.system.paths import expanded
 from heteroreg.system.progress import progress
 from heteroreg.system.run_files import BUNDLED
@@ -20,7 +20,7 @@ LONGEST_SIDE = {2: 256, 3: 128}
 MULTIPLE = 16
 
 
-def resolve(config: Config, cohort: Cohort) -> Config:
+def resolve(config: Config, cohort: Cohort, network: Network | None = None) -> Config:
     """Fill in dimension, learning rate, working spacing, sample size and the intervals.
 
     The working spacing is the median of the fixed images of the cohort. If half of the images would not fit
@@ -43,7 +43,8 @@ def resolve(config: Config, cohort: Cohort) -> Config:
         spacing = spacing * extents.max() / LONGEST_SIDE[dims]
     largest = (shapes * spacings / spacing).max(axis=0)
     size = [min(LONGEST_SIDE[dims], MULTIPLE * max(1, math.ceil(round(n) / MULTIPLE))) for n in largest]
-    rates = NETWORKS[config.network].learning_rates if config.network in NETWORKS else LEARNING_RATES
+    network = network or NETWORKS.get(config.network)
+    rates = LEARNING_RATES if network is None else network.learning_rates
     interval = config.validate_every or max(1, config.steps // 10)
     # Checked again: a given size or spacing may not fit the dimension that was found.
     return Config.build(
