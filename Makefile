@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-JOBS ?= 2
+# One more than two processors: many tests wait for a disk, a signal or another process.
+JOBS ?= 3
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
@@ -20,7 +21,7 @@ help:
 	@echo "make clean    remove the environment and what was built"
 	@echo
 	@echo "PYTHON=python3.12 chooses the interpreter, VENV=DIR the environment, ARGS='...' is passed on; JOBS=4: so"
-	@echo "many tests at once, instead of 2."
+	@echo "many tests at once, instead of 3."
 
 install: $(STAMP)
 

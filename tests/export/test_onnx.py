@@ -109,6 +109,7 @@ def test_a_file_says_how_to_use_it_and_nothing_of_where_it_was_made(exported: Pa
     assert about["dims"] == 2
     assert about["preparation"]["spacing_mm"] == list(run_2d.config.spacing or ())
     assert about["preparation"]["percentiles"] == [0.5, 99.5]
+    assert about["preparation"]["initial"].startswith("grid: ")
     assert list(about["outputs"]) == [output.name for output in model.graph.output]
     assert [dim.dim_param for dim in model.graph.input[0].type.tensor_type.shape.dim] == ["batch", "", "n0", "n1"]
     content = exported.read_bytes()

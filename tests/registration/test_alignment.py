@@ -14,7 +14,7 @@ from heteroreg.data.cohort import Cohort
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, read_image, read_labels
 from heteroreg.data.io.affine import Affine
-from heteroreg.registration.alignment import Aligned
+from heteroreg.registration.alignment import Aligned, aligned
 from heteroreg.registration.classical import Undeformed
 from heteroreg.spatial import compose
 from heteroreg.system.errors import UserError
@@ -64,6 +64,8 @@ def test_the_column_of_a_cohort_comes_before_the_option(cohort_2d, tmp_path):
         for label in (1, 2, 3):
             expected = hr.dice(moved, read_labels(pair.fixed_labels), label)
             assert scores.loc[id_, f"dice_{label}"] == pytest.approx(expected)
+    twice = aligned(aligned(hr.load("undeformed"), named.initial), "mass")
+    assert twice.registrar == hr.load("undeformed")  # in place of the other, not after it
     with pytest.raises(UserError, match="registered by undeformed, initial centre"):
         hr.register_cohort("undeformed", cohort, tmp_path / "out")
 

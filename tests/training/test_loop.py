@@ -10,7 +10,7 @@ import yaml
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.image import read_image, read_labels, write_image
 from heteroreg.data.samples.dataset import load_samples
-from heteroreg.losses import Losses, MeanSquaredError
+from heteroreg.losses import Losses, MeanSquaredError, total
 from heteroreg.methods import METHODS, Method, Network
 from heteroreg.networks import VoxelMorph
 from heteroreg.registration.load import load
@@ -322,6 +322,14 @@ def test_undeformed_dice_stands_beside_the_validation_dice(cohort_2d, tmp_path):
         for k in shared
     ]
     assert column.iloc[0] == pytest.approx(sum(dice) / len(dice), rel=1e-5)
+
+
+def test_the_penalty_for_leaving_the_image_changes_no_bit_of_an_ordinary_training(cohort_2d, tmp_path, monkeypatch):
+    with_penalty = train(cohort_2d, tmp_path / "with", **SHORT)
+    monkeypatch.setattr(total, "OUTSIDE_WEIGHT", 0.0)
+    without = train(cohort_2d, tmp_path / "without", **SHORT)
+    first, second = tensors(with_penalty), tensors(without)
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_the_network_chooses_the_learning_rate(cohort_2d, tmp_path):

@@ -71,6 +71,11 @@ class Aligned(BaseRegistrar):
         """Number of axes that the images need at least."""
         return self.registrar.dims if isinstance(self.registrar, BaseRegistrar) else None
 
+    def by_grid(self) -> BaseRegistrar:
+        """Return the inner registrar without an alignment."""
+        inner = self.registrar
+        return inner.by_grid() if isinstance(inner, BaseRegistrar) else Aligned(inner, "grid")
+
     def _register(self, moving: Image, fixed: Image, moving_labels: Image | None) -> Registration:
         how = self.initial
         affine = how if isinstance(how, Affine) else initial_affine(moving, fixed, how)
