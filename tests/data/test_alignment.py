@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from heteroreg.data.alignment import ALIGNMENTS, initial_affine
+from heteroreg.data.alignment import initial_affine
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
 from heteroreg.data.io.affine import Affine
+from heteroreg.data.samples.intensity import ALIGNMENTS
 from heteroreg.data.samples.preparation import resample
 
 ANGLE = np.deg2rad(12)

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -28,7 +28,7 @@ from heteroreg.cli.options import (
     command,
 )
 from heteroreg.data.readers import reader_names
-from heteroreg.data.samples.intensity import Alignment
+from heteroreg.data.samples.intensity import ALIGNMENTS
 from heteroreg.system.errors import UserError, one_line
 from heteroreg.system.exits import one_line_errors
 from heteroreg.system.progress import is_shown, progress, showing
@@ -243,8 +243,7 @@ def train(
     initial: Annotated[
         str | None,
         typer.Option(
-            help="Initial alignment: grid, centre, mass, rigid, or affine.",
-            autocompletion=completion.choice("grid", "centre", "mass", "rigid", "affine"),
+            help=f"Initial alignment: {', '.join(ALIGNMENTS)}.", autocompletion=completion.choice(*ALIGNMENTS)
         ),
     ] = None,
     confine: Confine = False,
@@ -344,7 +343,7 @@ def _register_pair(
     from heteroreg.system.outputs import require_output
     from heteroreg.uncertainty.label_sizes import in_words
 
-    start = Path(initial) if initial is not None and initial not in get_args(Alignment) else None
+    start = Path(initial) if initial is not None and initial not in ALIGNMENTS else None
     inputs = [path for path in (moving, fixed, moving_labels, start) if path is not None]
     require_output(out, "registration", inputs)
     registration = run(moving, fixed, model, moving_labels=moving_labels, initial=initial, **options)

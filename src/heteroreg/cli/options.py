@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from heteroreg.cli import completion
+from heteroreg.data.samples.intensity import ALIGNMENTS
 from heteroreg.system.paths import require_utf8
 from heteroreg.system.progress import showing
 
@@ -44,8 +45,8 @@ Initial = Annotated[
     str | None,
     typer.Option(
         metavar="FILE|HOW",
-        help="Initial alignment: an affine ITK transform, or grid, centre, mass, rigid, affine.",
-        autocompletion=completion.choice("grid", "centre", "mass", "rigid", "affine"),
+        help=f"Initial alignment: an affine ITK transform, or {', '.join(ALIGNMENTS)}.",
+        autocompletion=completion.choice(*ALIGNMENTS),
     ),
 ]
 Refine = Annotated[int, typer.Option(min=0, help="Steps of instance optimisation for each pair.")]

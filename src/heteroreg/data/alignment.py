@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
 from heteroreg.data.image import Image
 from heteroreg.data.io.affine import SMALLEST_DETERMINANT, Affine
-from heteroreg.data.samples.intensity import Alignment
+from heteroreg.data.samples.intensity import ALIGNMENTS
 from heteroreg.data.samples.preparation import scale_of
-
-ALIGNMENTS: tuple[str, ...] = get_args(Alignment)
 
 # Levels: voxels of about so many times the fixed image's finest spacing.
 SHRINKING = (4, 2, 1)
@@ -81,12 +79,14 @@ def _optimised(moving: Image, fixed: Image, how: str) -> Affine:
     """Return the rigid or affine map of the highest mutual information."""
     name = f"{moving.name} onto {fixed.name}: the {how} alignment"
     images = [_for_itk(image) for image in (fixed, moving)]
-    starts = [initial_affine(moving, fixed, "centre"), initial_affine(moving, fixed, "mass")]
-    identity = _shift(_centre(fixed), _centre(fixed))
-    begin = max((identity, *filter(None, starts)), key=lambda one: _similarity(images, _as_itk(one)))
+    finest = [_shrunk(image, SHRINKING[-1] * min(images[0].GetSpacing())) for image in images]
+    centre = _centre(fixed)
+    starts = [_shift(centre, centre), _shift(centre, _centre(moving)), _shift(_mass(fixed), _mass(moving))]
+    similarities = [_similarity(finest, start) for start in starts]
+    begin = starts[int(np.argmax(similarities))]
     try:
-        found = _climb(images, begin, _centre(fixed), how)
-        better = _similarity(images, _as_itk(found)) > _similarity(images, _as_itk(begin))
+        found = _climb(images, begin, centre, how)
+        better = _similarity(finest, found) > max(similarities)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         warnings.warn(f"{name} failed ({reason}); the images are aligned by a shift alone", stacklevel=4)
@@ -131,13 +131,12 @@ def _method() -> Any:
     return method
 
 
-def _similarity(images: list[Any], transform: Any) -> float:
-    """Return the mutual information; minus infinity where the images hardly overlap."""
+def _similarity(images: list[Any], affine: Affine) -> float:
+    """Return the mutual information of fixed and moving; minus infinity where the images hardly overlap."""
     method = _method()
-    method.SetInitialTransform(transform)
-    finest = min(images[0].GetSpacing())
+    method.SetInitialTransform(_as_itk(affine))
     try:
-        return -float(method.MetricEvaluate(*(_shrunk(image, SHRINKING[-1] * finest) for image in images)))
+        return -float(method.MetricEvaluate(*images))
     except RuntimeError:
         return -np.inf
 

@@ -44,30 +44,28 @@ class Start:
 
     Attributes:
         pair: The id of the pair.
-        distances: Distance in mm between the centres of the labels, by initial alignment.
-        radius: Root mean square distance in mm of the fixed labels from their centre.
+        is_far: The centres of the labels are farther apart than half the radius of the fixed ones.
+        distances: Distance in mm between the centres of the labels, by initial alignment; `grid` alone unless far.
     """
 
     pair: str
+    is_far: bool
     distances: Mapping[str, float]
-    radius: float
-
-    @property
-    def is_far(self) -> bool:
-        """True if the distance is more than half the radius."""
-        return self.distances["grid"] > self.radius / 2
 
     @classmethod
     def of(cls, pair: str, moving: tuple[Image, Image], fixed: tuple[Image, Image]) -> Start:
         """Return the start of a pair, from its images and their label maps, which are not empty."""
         ends = [labels.grid.physical(np.argwhere(labels.array != 0)) for _, labels in (moving, fixed)]
         centres = [points.mean(axis=0) for points in ends]
-        distances = {}
-        for how in ("grid", "centre", "mass"):
+        radius = np.sqrt(((ends[1] - centres[1]) ** 2).sum(axis=1).mean())  # root mean square
+        distances = {"grid": float(np.linalg.norm(centres[1] - centres[0]))}
+        far = bool(distances["grid"] > radius / 2)
+        for how in ("centre", "mass") if far else ():
             affine = initial_affine(moving[0], fixed[0], how)
-            start = centres[1] if affine is None else affine.linear @ centres[1] + affine.offset
+            assert affine is not None
+            start = affine.linear @ centres[1] + affine.offset
             distances[how] = float(np.linalg.norm(start - centres[0]))
-        return cls(pair, distances, float(np.sqrt(((ends[1] - centres[1]) ** 2).sum(axis=1).mean())))
+        return cls(pair, far, distances)
 
 
 def check(cohort: Cohort | str | Path, report: Callable[[int], None] = lambda _: None) -> list[Finding]:

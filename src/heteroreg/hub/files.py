@@ -30,7 +30,7 @@ def stage(run: Run, folder: Path, scores: Scores | None) -> None:
     tensors, state = checkpoint.read(run.checkpoint("best"))
     kept = {name: tensor for name, tensor in tensors.items() if name.startswith(("network.", "objective."))}
     checkpoint.save(folder / BEST_CHECKPOINT, kept, {name: state[name] for name in SHARED_STATE if name in state})
-    write_text(folder / CONFIG, run.config.model_copy(update={"cohort": None, "init": None}).yaml())
+    write_text(folder / CONFIG, run.config.without_paths().yaml())
     if scores is not None:
         anonymous(scores).save(folder / SHARED_SCORES)
         (folder / SHARED_SCORES / MARKER_FILE).unlink()  # the folder of the model has its own

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
-from heteroreg.networks.displacement import Displacement
+from heteroreg.networks.displacement import Displacement, displacement_of
 
 
 class DisplacementNetwork(nn.Module):
@@ -42,6 +44,14 @@ class DisplacementNetwork(nn.Module):
     def forward(self, moving: Tensor, fixed: Tensor) -> Displacement:
         """Return the displacement between two images (N, 1, *shape)."""
         raise NotImplementedError
+
+    def _displacement(
+        self, velocity: Tensor, shape: Sequence[int], log_variance: Tensor | None = None
+    ) -> Displacement:
+        """Return the displacement of a velocity; in training that of one sample, if there is a log σ_z²."""
+        return displacement_of(
+            velocity, shape, self.int_steps, log_variance, sampled=self.training, correlation=self.correlation
+        )
 
     def extra_repr(self) -> str:
         """Return the dimension and the squarings."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from heteroreg.networks.base import DisplacementNetwork
 from heteroreg.networks.convolution import Convolution, last, output_layer
-from heteroreg.networks.displacement import Displacement, displacement_of
+from heteroreg.networks.displacement import Displacement
 from heteroreg.networks.unet import channels_last
 from heteroreg.networks.voxelmorph import check_images, log_variance_head
 from heteroreg.spatial import integrate, resize_displacement, warp
@@ -92,14 +92,7 @@ class Pyramid(DisplacementNetwork):
         with torch.autocast(moving.device.type, enabled=False):
             head = self.log_variance_head
             log_variance = None if head is None else head(seen.to(velocity.dtype))
-            return displacement_of(
-                velocity,
-                moving.shape[2:],
-                self.int_steps,
-                log_variance,
-                sampled=self.training,
-                correlation=self.correlation,
-            )
+            return self._displacement(velocity, moving.shape[2:], log_variance)
 
     def _features(self, images: Tensor) -> list[Tensor]:
         """Return the features (N, C, *shape) of images at 1/2, 1/4, … of their resolution, rounded up."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from heteroreg.networks.base import DisplacementNetwork
 from heteroreg.networks.convolution import CONVOLUTIONS, exact_if_small, output_layer
-from heteroreg.networks.displacement import Displacement, displacement_of, sample_of
+from heteroreg.networks.displacement import Displacement, sample_of
 from heteroreg.networks.swin import Swin
 from heteroreg.networks.unet import channels_last, crop_to, pad_to_multiple
 from heteroreg.networks.voxelmorph import check_images, log_variance_head
@@ -132,14 +132,7 @@ class TransMorph(DisplacementNetwork):
             output = self.head(features)
             log_variance = None if self.log_variance_head is None else self.log_variance_head(features)
             if self.int_steps or self.coarse:
-                return displacement_of(
-                    output,
-                    shape,
-                    self.int_steps,
-                    log_variance,
-                    sampled=self.training,
-                    correlation=self.correlation,
-                )
+                return self._displacement(output, shape, log_variance)
             drawn = output
             if log_variance is not None and self.training:
                 drawn = sample_of(output, log_variance, self.correlation)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from heteroreg.networks.backbone import FEATURES, Backbone
 from heteroreg.networks.base import DisplacementNetwork
 from heteroreg.networks.convolution import output_layer
-from heteroreg.networks.displacement import Displacement, displacement_of
+from heteroreg.networks.displacement import Displacement
 from heteroreg.networks.unet import UNet
 
 # Where the estimate of log σ_z² begins.
@@ -72,15 +72,7 @@ class VoxelMorph(DisplacementNetwork):
         with torch.autocast(features.device.type, enabled=False):
             features = features.to(self.head.weight.dtype)
             log_variance = None if self.log_variance_head is None else self.log_variance_head(features)
-            velocity = self.head(features)
-            return displacement_of(
-                velocity,
-                moving.shape[2:],
-                self.int_steps,
-                log_variance,
-                sampled=self.training,
-                correlation=self.correlation,
-            )
+            return self._displacement(self.head(features), moving.shape[2:], log_variance)
 
 
 class HalfVoxelMorph(VoxelMorph):

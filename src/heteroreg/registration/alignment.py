@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from heteroreg.data.alignment import ALIGNMENTS, initial_affine
+from heteroreg.data.alignment import initial_affine
 from heteroreg.data.image import Image
 from heteroreg.data.io.affine import Affine, read_affine
+from heteroreg.data.samples.intensity import ALIGNMENTS
 from heteroreg.registration.base import BaseRegistrar
 from heteroreg.registration.result import Registrar, Registration
 from heteroreg.spatial import identity, sample

@@ -125,9 +125,7 @@ class ModelRegistrar(BaseRegistrar):
             UserError: There is no such model, or it cannot be used; see `shared.fetch`.
         """
         run = Run.read(fetch(name, revision=revision))
-        return cls(
-            Run(run.folder, run.config.model_copy(update={"cohort": None, "init": None})), name=str(name), **options
-        )
+        return cls(Run(run.folder, run.config.without_paths()), name=str(name), **options)
 
     @property
     def name(self) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from heteroreg.system.errors import UserError
 from heteroreg.system.paths import expanded
 from heteroreg.system.run_files import BUNDLED
@@ -56,9 +54,7 @@ def begin(state: State, config: Config) -> None:
     """
     if config.init is None:
         return
-    run = initial_run(config.init)
-    best = run.checkpoint("best")
-    folder: Path = best if (best / checkpoint.STATE).is_file() else run.checkpoint("last")
+    folder = initial_run(config.init).best_or_last()
     tensors, _ = checkpoint.read(folder)
     own = state.network.state_dict()
     found = checkpoint.part(tensors, "network")

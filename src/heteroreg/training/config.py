@@ -232,6 +232,10 @@ class Config(Section):
             if any(one["loc"] for one in error.errors()):
                 cls._checked(settings, where, complete=True)
 
+    def without_paths(self) -> Config:
+        """Return the configuration without paths of the machine, to be shared."""
+        return self.model_copy(update={"cohort": None, "init": None})
+
     def yaml(self) -> str:
         """Return the configuration as YAML."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)

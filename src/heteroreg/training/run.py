@@ -80,6 +80,11 @@ class Run:
         """Return the folder of the checkpoint `last` or `best`."""
         return self.folder / CHECKPOINTS / name
 
+    def best_or_last(self) -> Path:
+        """Return the folder of the best checkpoint; of the last, if there was no validation."""
+        best = self.checkpoint("best")
+        return best if (best / checkpoint.STATE).is_file() else self.checkpoint("last")
+
     def parts(self, *, network: NetworkLike = None, method: MethodLike = None) -> Parts:
         """Return the network and the method of the run.
 
@@ -109,8 +114,7 @@ class Run:
         """
         if name not in ("best", "last"):
             raise UserError(f"{self.folder}: has no checkpoint '{name}'; choose best or last")
-        folder = self.checkpoint(name)
-        folder = folder if (folder / checkpoint.STATE).is_file() else self.checkpoint("last")
+        folder = self.best_or_last() if name == "best" else self.checkpoint("last")
         parts = self.parts(network=network, method=method)
         tensors, _ = checkpoint.read(folder)
         with torch.random.fork_rng(devices=[]):  # the initial weights are replaced; the caller's numbers stay

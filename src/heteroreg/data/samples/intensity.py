@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 Intensity = Literal["minmax", "percentile"]
 Alignment = Literal["grid", "centre", "mass", "rigid", "affine"]
+ALIGNMENTS: tuple[str, ...] = get_args(Alignment)
