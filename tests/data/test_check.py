@@ -11,6 +11,7 @@ import SimpleITK as sitk
 
 from heteroreg.data.check import check
 from heteroreg.data.cohort import Cohort, Pair
+from heteroreg.data.findings import Finding, lines
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, write_image
 
@@ -130,7 +131,7 @@ def test_splits(pair: Pair) -> None:
     tested = Pair(pair.id, pair.moving, pair.fixed, split="test")
     found = check(Cohort((tested,)))
     assert [(one.level, one.text.split(":")[0]) for one in found] == [
-        ("problem", "the split 'train' is empty"),
+        ("note", "the split 'train' is empty"),  # it is for evaluation
         ("note", "the split 'val' is empty"),
     ]
 
@@ -153,3 +154,54 @@ def test_pairs_that_start_far_apart(tmp_path: Path) -> None:
     (far,) = [found.text for found in check(Cohort((Pair("one", **files),))) if "far apart" in found.text]
     assert far.startswith("1 of 1 labelled pairs start far apart, such as one: the labels of moving and fixed lie ")
     assert "lie 9.1 mm from each other (median), 0.9 mm with `--initial mass`" in far  # √(9² + 1²)
+
+
+def test_label_maps_in_place_of_images(pair: Pair) -> None:
+    labels = np.zeros((20, 20), np.uint8)
+    labels[5:10, 5:10] = 1
+    write(pair.moving, labels)
+    write(pair.fixed, labels.T * 2)
+    texts = [text for level, _, text in findings(pair) if level == "problem"]
+    assert [text.split(": ")[1] for text in texts] == [
+        "looks like a label map, it holds the values 0, 1 alone; name the image",
+        "looks like a label map, it holds the values 0, 2 alone; name the image",
+    ]
+
+
+@pytest.mark.parametrize(("split", "level"), [("train", "note"), ("test", "problem")])
+def test_the_same_image_under_two_ids(pair: Pair, tmp_path: Path, split: str, level: str) -> None:
+    copy = tmp_path / "copy.nii.gz"
+    copy.write_bytes(pair.moving.read_bytes())
+    other = write(tmp_path / "other.nii.gz", np.random.default_rng(7).random((20, 20), np.float32))
+    ((found, name, text),) = findings(pair, Pair("two", copy, other, split=split))
+    assert (found, name) == (level, "two")
+    assert "copy.nii.gz: has the same voxels as " in text
+    assert "m.nii.gz of the pair one" in text
+
+
+def test_names_that_share_a_stem_across_splits(pair: Pair, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    pairs = [
+        Pair(
+            id=name,
+            moving=write(tmp_path / f"{name}m.nii.gz", rng.random((20, 20), np.float32)),
+            fixed=write(tmp_path / f"{name}f.nii.gz", rng.random((20, 20), np.float32)),
+            split=split,
+        )
+        for name, split in (("p1_2CH", "train"), ("p1_4CH", "test"), ("p2_2CH", "train"), ("p2_4CH", "train"))
+    ]
+    ((level, _, text),) = findings(*pairs)
+    assert level == "note"
+    assert text.startswith("p1_2CH, p1_4CH have the name p1 in common and are in the splits test and train")
+
+
+def test_equal_notes_are_one_line() -> None:
+    notes = [
+        Finding("note", f"p{k}", f"/data/p{k}.nii.gz: has the shape (12, {k}); it is padded") for k in range(5)
+    ]
+    found = [Finding("problem", "p1", "a.nii: bad"), *notes, Finding("problem", "p2", "a.nii: bad")]
+    assert [line for _, line in lines(found)] == [
+        "problem: p1: a.nii: bad",
+        "note: 5 pairs (p0, p1, p2, …): /data/p0.nii.gz: has the shape (12, 0); it is padded",
+        "problem: p2: a.nii: bad",
+    ]

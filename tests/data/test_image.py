@@ -332,3 +332,26 @@ def test_libraries_say_nothing_on_stderr(tmp_path, capfd):
     path.write_bytes(content)
     read_image(path)
     assert capfd.readouterr().err == ""
+
+
+def test_frames_are_not_masks_of_labels(tmp_path):
+    """Label maps of a series, or its masks, where a later frame covers an earlier one."""
+    series = np.stack(
+        [np.pad(np.full((n, n, 2), 3, np.uint8), ((0, 8 - n), (0, 8 - n), (0, 0))) for n in (6, 4)], -1
+    )
+    path = nifti(tmp_path / "a.nii.gz", series)
+    with pytest.raises(UserError, match=r"has 4 axes and values other than 0 and 1.*; name one frame, .*gz#0"):
+        read_labels(path)
+    assert np.unique(read_labels(f"{path}#1").array).tolist() == [0, 3]
+    same = nifti(tmp_path / "b.nii.gz", np.repeat(series[..., :1] // 3, 2, axis=3))
+    with pytest.raises(UserError, match="masks that cover one another"):
+        read_labels(same)
+
+
+def test_rounding_errors_of_labels_are_removed(tmp_path):
+    values = np.array([[0, 1.99998], [2.99997, 600.0002]], np.float32)
+    assert read_labels(nifti(tmp_path / "a.nii.gz", values)).array.tolist() == [[0, 2], [3, 600]]
+    for wrong in (0.5, -1, np.nan, 2.0**31):
+        values[0, 0] = wrong
+        with pytest.raises(UserError, match=r"whole numbers|labels must be between|NaN"):
+            read_labels(nifti(tmp_path / "a.nii.gz", values))

@@ -198,3 +198,23 @@ def test_a_spacing_without_an_array_is_told(rng):
     assert caught.value.argument == "spacing"
     moving, fixed, labels = as_pair(image.array, torch.from_numpy(image.array), image.array > 0.5, (1.0, 2.0))
     assert moving.grid.spacing == fixed.grid.spacing == labels.grid.spacing == (1.0, 2.0)
+
+
+def test_a_label_map_without_a_frame_beside_a_frame(tmp_path):
+    cine = np.random.default_rng(0).random((8, 8, 2, 3)).astype(np.float32)
+    masks = np.zeros((8, 8, 2, 3), np.uint8)
+    for k in range(3):
+        masks[k, 1:3, :, k] = 1  # apart from one another, as masks of labels may be
+    for name, array in (("cine", cine), ("gt", masks)):
+        nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / f"{name}.nii.gz")
+    image = tmp_path / "cine.nii.gz#1"
+    with pytest.raises(UserError, match=r"gt.nii.gz: holds several frames, .*; name the frame, .*gt.nii.gz#1"):
+        as_pair(image, tmp_path / "cine.nii.gz#2", tmp_path / "gt.nii.gz", None)
+    assert as_pair(image, tmp_path / "cine.nii.gz#2", tmp_path / "gt.nii.gz#1", None)[2].array.sum() == 4
+
+
+def test_labels_of_arrays_are_those_of_files():
+    assert as_image(np.array([[0, 2.9999], [1, 2]]), labels=True).array.tolist() == [[0, 3], [1, 2]]
+    for wrong in (-1, 2**31):
+        with pytest.raises(UserError, match="labels must be between 0"):
+            as_image(np.array([[0, wrong], [1, 2]]), labels=True)

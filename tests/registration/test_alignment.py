@@ -14,6 +14,7 @@ from heteroreg.data.cohort import Cohort
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, read_image, read_labels
 from heteroreg.data.io.affine import Affine
+from heteroreg.data.samples.preparation import require_overlap
 from heteroreg.registration.alignment import Aligned, aligned
 from heteroreg.registration.classical import Undeformed
 from heteroreg.spatial import compose
@@ -168,3 +169,28 @@ def test_samples_go_the_whole_way(flat, pair):
 def test_dimensions_must_agree(flat, pair):
     with pytest.raises(UserError, match="has 2 dimensions, but the initial alignment has 3"):
         Aligned(flat, ALIGNMENTS[3]).register(*pair[:2])
+
+
+@pytest.mark.parametrize("model", ["undeformed", "run"])
+def test_images_that_do_not_overlap_are_refused_and_brought_together_by_an_alignment(model, run_2d, pair):
+    moving, fixed, _ = pair
+    far = replace(moving, grid=replace(moving.grid, origin=tuple(x + 400 for x in moving.grid.origin)), name="ED")
+    registrar = hr.load(run_2d.folder if model == "run" else model)
+    for begun in (registrar, aligned(registrar, "grid")):
+        with pytest.raises(
+            UserError, match=r"ED and .* do not overlap in space: check their origins, or begin with"
+        ):
+            begun.register(far, fixed)
+    with pytest.raises(UserError, match="do not overlap"):  # nor do they where the transform brings them
+        aligned(registrar, Affine(tuple(np.eye(2).ravel()), (900.0, 0.0))).register(far, fixed)
+    found = aligned(registrar, "centre").register(far, fixed)
+    assert np.ptp(found.moved.array) > 0
+
+
+def test_a_small_image_inside_a_large_one_overlaps():
+    """Neither has a point of the other's coarse lattice: the small one lies between them."""
+    large, small = Image.from_array(np.eye(512)), Image.from_array(np.eye(4), spacing=0.5)
+    require_overlap(replace(small, grid=replace(small.grid, origin=(17.2, 17.2))), large)
+    require_overlap(large, replace(small, grid=replace(small.grid, origin=(17.2, 17.2))))
+    with pytest.raises(UserError):
+        require_overlap(large, replace(small, grid=replace(small.grid, origin=(511.9, 0.0))))

@@ -159,6 +159,12 @@ def import_(
         int | None,
         typer.Option(min=1, help="For dicom: find ED and ES by the size of this label; of all labels by default."),
     ] = None,
+    patient: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX", help="Where a path names the patient, such as 'patient\\d+'; guessed if left out."
+        ),
+    ] = None,
 ) -> None:
     """Make a cohort from a public data set, from a folder of ED and ES files, or from DICOM series.
 
@@ -168,6 +174,8 @@ def import_(
     --frames 0,9`
     """
     from heteroreg.data.importing import import_cohort
+    from heteroreg.data.patients import grouping_in_words
+    from heteroreg.data.readers._left_out import LeftOut
 
     try:
         parts = tuple(int(part) for part in split.split(",")) if split else None
@@ -175,9 +183,17 @@ def import_(
         raise UserError(
             f"split {split}: write whole percentages, such as 80,20 or 70,10,20", argument="split"
         ) from None
-    cohort = import_cohort(kind, source, out, split=parts, seed=seed, frames=frames, label=label, show=is_shown())
+    left_out = LeftOut()
+    cohort = import_cohort(
+        kind, source, out, split=parts, seed=seed, frames=frames, label=label, patient=patient, left_out=left_out,
+        show=is_shown(),
+    )  # fmt: skip
     counts = ", ".join(f"{len(cohort.split(name))} {name}" for name in cohort.splits) or "no split"
     say(f"wrote {len(cohort)} pairs to {out / 'pairs.csv'} ({counts})")
+    if patient is None and (grouping := grouping_in_words(list(cohort))):
+        say(grouping.replace("`patient`", "--patient"))
+    for line in left_out.lines():
+        say(line)
 
 
 @command(app)
@@ -188,13 +204,14 @@ def check(cohort: CohortPath, confine: Confine = False) -> None:
     """
     from heteroreg.data.check import check as find
     from heteroreg.data.cohort import Cohort
+    from heteroreg.data.findings import lines
 
     pairs = Cohort.read(cohort, confine=confine)
     with progress("checking", len(pairs)) as report:
         findings = find(pairs, report)
-    for finding in findings:
-        if is_shown() or finding.level == "problem":
-            print(one_line(f"{finding.level}: {finding.pair + ': ' if finding.pair else ''}{finding.text}"))
+    for level, line in lines(findings):
+        if is_shown() or level == "problem":
+            print(one_line(line))
     problems = sum(finding.level == "problem" for finding in findings)
     say(f"{len(pairs)} pairs, {problems} problems, {len(findings) - problems} notes")
     raise typer.Exit(1 if problems else 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,30 +11,17 @@ import numpy as np
 
 from heteroreg.data.alignment import initial_affine
 from heteroreg.data.cohort import Cohort, Pair, as_cohort
+from heteroreg.data.findings import Finding
 from heteroreg.data.image import Image
-from heteroreg.data.io.affine import read_affine
-from heteroreg.data.io.frames import split_frame
+from heteroreg.data.io.affine import Affine, read_affine
+from heteroreg.data.leaks import Contents, leaks
+from heteroreg.data.looks import label_values
 from heteroreg.data.samples.dataset import ImageCache
-from heteroreg.data.samples.preparation import SMALLEST_AXIS, check_labels, check_pair, scale_of
+from heteroreg.data.samples.preparation import SMALLEST_AXIS, check_labels, check_pair, require_overlap, scale_of
 from heteroreg.system.errors import UserError
 
 # Relative difference between the means of the scaled images of a pair that suggests different contrasts.
 UNLIKE_MEANS = 0.5
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A problem or a note about a cohort.
-
-    Attributes:
-        level: `problem` if training or evaluation would stop or be wrong, otherwise `note`.
-        pair: The id of the pair; empty if it concerns the cohort.
-        text: The problem, its file, and what to do.
-    """
-
-    level: Literal["problem", "note"]
-    pair: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -89,11 +75,12 @@ def check(cohort: Cohort | str | Path, report: Callable[[int], None] = lambda _:
         ['missing.nii.gz: no such file; check the path']
     """
     cohort, cache = as_cohort(cohort), ImageCache()
-    of_cohort = [*_splits(cohort), *_leaks(cohort)]
+    of_cohort = [*_splits(cohort), *(Finding(_level(bad), "", text) for bad, text in leaks(cohort))]
     of_pairs: list[Finding] = []
     starts: list[Start] = []
+    contents = Contents()
     for number, pair in enumerate(cohort, start=1):
-        of_pairs += _pair(pair, cache, starts)
+        of_pairs += _pair(pair, cache, starts, contents)
         report(number)
     return [*of_cohort, *_far(starts), *of_pairs]
 
@@ -120,50 +107,39 @@ def _splits(cohort: Cohort) -> Iterator[Finding]:
         )
         return
     for split, use in (
-        ("train", "nothing to train on"),
+        ("train", "nothing to train on, only to evaluate"),
         ("val", "no best checkpoint"),
         ("test", "nothing to evaluate"),
     ):
         if split not in cohort.splits:
-            yield Finding("problem" if split == "train" else "note", "", f"the split '{split}' is empty: {use}")
+            yield Finding("note", "", f"the split '{split}' is empty: {use}")
     without = [pair.id for pair in cohort if pair.split is None]
     if without:
         yield Finding("note", "", f"{len(without)} pairs have no split and are not used, such as {without[0]}")
 
 
-def _leaks(cohort: Cohort) -> Iterator[Finding]:
-    splits = defaultdict(set)
-    files = defaultdict(set)
-    for pair in cohort:
-        if pair.split:
-            splits[pair.patient].add(pair.split)
-            for path in (pair.moving, pair.fixed):
-                files[split_frame(path)[0].resolve()].add(pair.split)
-    for patient, found in sorted(splits.items()):
-        if len(found) > 1:
-            yield Finding(
-                "problem",
-                "",
-                f"patient {patient} is in the splits {' and '.join(sorted(found))}: keep a patient in one split",
-            )
-    for path, found in sorted(files.items()):
-        if len(found) > 1:
-            yield Finding(
-                "problem", "", f"{path} is in the splits {' and '.join(sorted(found))}: keep an image in one split"
-            )
+def _level(bad: bool) -> Literal["problem", "note"]:
+    return "problem" if bad else "note"
 
 
-def _pair(pair: Pair, cache: ImageCache, starts: list[Start]) -> Iterator[Finding]:
+def _pair(pair: Pair, cache: ImageCache, starts: list[Start], contents: Contents) -> Iterator[Finding]:
     try:
         moving, fixed = cache.image(pair.moving), cache.image(pair.fixed)
         check_pair(moving, fixed)
         scaled = [scale_of(image, "percentile")(image.array) for image in (moving, fixed)]
-        if pair.initial is not None:
-            read_affine(pair.initial).require_dims(moving.grid.dims, moving.name)
+        start = None if pair.initial is None else read_affine(pair.initial)
+        if start is not None:
+            start.require_dims(moving.grid.dims, moving.name)
     except UserError as error:
         yield Finding("problem", pair.id, str(error))
         return
-    yield from _images(pair, moving, fixed)
+    yield from _images(pair, moving, fixed, start)
+    for path, image in ((pair.moving, moving), (pair.fixed, fixed)):
+        if repeated := contents.repeated(pair.id, pair.split, path, image):
+            yield Finding(_level(repeated[0]), pair.id, repeated[1])
+        if values := label_values(image.array):
+            text = f"{image.name}: looks like a label map, it holds the values {values} alone; name the image"
+            yield Finding("problem", pair.id, text)
     means = [float(array.mean()) for array in scaled]
     if abs(means[0] - means[1]) > UNLIKE_MEANS * max(means):
         text = f"the scaled images have means {means[0]:.2f} and {means[1]:.2f}: do they have the same contrast?"
@@ -171,7 +147,7 @@ def _pair(pair: Pair, cache: ImageCache, starts: list[Start]) -> Iterator[Findin
     yield from _labels(pair, moving, fixed, cache, starts)
 
 
-def _images(pair: Pair, moving: Image, fixed: Image) -> Iterator[Finding]:
+def _images(pair: Pair, moving: Image, fixed: Image, start: Affine | None) -> Iterator[Finding]:
     for image in (moving, fixed):
         if min(image.grid.shape[:2]) < SMALLEST_AXIS:
             text = (
@@ -179,25 +155,14 @@ def _images(pair: Pair, moving: Image, fixed: Image) -> Iterator[Finding]:
             )
             yield Finding("note", pair.id, text)
     if not moving.grid.same_as(fixed.grid):
-        if not _overlap(moving, fixed):
-            text = (
-                f"{moving.name} and {fixed.name} do not overlap in space: check their origins, or align them first"
-            )
-            yield Finding("problem", pair.id, text)
+        try:
+            require_overlap(moving if start is None else start.place(moving), fixed)
+        except UserError as error:
+            yield Finding("problem", pair.id, str(error))
         else:
             yield Finding("note", pair.id, f"{moving.name}: has another grid than the fixed image and is resampled")
     elif np.array_equal(moving.array, fixed.array):
         yield Finding("problem", pair.id, f"{moving.name} and {fixed.name} are the same image")
-
-
-def _overlap(moving: Image, fixed: Image) -> bool:
-    """Return True if the moving image contains any of 5 × 5 (× 5) points spread over the fixed image."""
-    shape = np.asarray(fixed.grid.shape)
-    points = (
-        np.array(np.meshgrid(*[np.linspace(0, n - 1, 5) for n in shape], indexing="ij")).reshape(len(shape), -1).T
-    )
-    index = moving.grid.index(fixed.grid.physical(points))
-    return bool(((index >= -0.5) & (index <= np.asarray(moving.grid.shape) - 0.5)).all(axis=1).any())
 
 
 def _labels(pair: Pair, moving: Image, fixed: Image, cache: ImageCache, starts: list[Start]) -> Iterator[Finding]:

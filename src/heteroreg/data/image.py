@@ -31,6 +31,7 @@ from heteroreg.system.files import atomic_file
 from heteroreg.system.paths import require_utf8
 
 LARGEST_LABEL = 2**31 - 1
+LARGEST_ROUNDING = 1e-3  # of a label: files with an intensity scaling hold 2.99997 for 3
 
 
 @dataclass(frozen=True, repr=False)
@@ -148,11 +149,12 @@ def read_grid(path: str | Path) -> Grid:
 def read_labels(path: str | Path) -> Image:
     """Read a label map as int32.
 
-    A fourth axis is read as one mask for each label: mask k becomes label k + 1, and smaller masks overwrite larger
-    ones, since a zone lies within its organ.
+    A fourth axis of zeros and ones is read as one mask for each label: mask k becomes label k + 1, and smaller
+    masks overwrite larger ones, since a zone lies within its organ.
 
     Raises:
-        UserError: As for `read_image`, or the values are not integers from 0 up.
+        UserError: As for `read_image`; the values are not integers from 0 up; a fourth axis holds the frames of a
+            series.
 
     Examples:
         >>> import tempfile
@@ -162,22 +164,61 @@ def read_labels(path: str | Path) -> Image:
         1
     """
     image = _read(Path(path))
-    array = image.array
-    if array.ndim == 4:
-        masks = np.moveaxis(array, -1, 0) > 0.5
-        array = np.zeros(masks.shape[1:], dtype=np.int32)
-        for channel in sorted(range(len(masks)), key=lambda k: -int(masks[k].sum())):
-            array[masks[channel]] = channel + 1
-        image = Image(array, _first_axes(image.grid, 3), image.name)
-    if not np.isfinite(array).all() or not np.array_equal(array, np.round(array)):
-        raise UserError(f"{path}: a label map must hold whole numbers; is this an image?")
-    low, high = array.min(), array.max()
+    if image.array.ndim == 4:
+        image = _merged(image)
+    return image.with_array(whole_labels(image.array, path))
+
+
+def whole_labels(array: NDArray[Any], name: object) -> NDArray[np.int32]:
+    """Return the values of a label map as int32, rounding errors (up to 0.001) removed.
+
+    Args:
+        array: The values.
+        name: The file or image, for messages.
+
+    Raises:
+        UserError: A value is not a whole number from 0 to 2³¹ - 1.
+    """
+    rounded = np.round(array)
+    if not np.isfinite(array).all() or not (np.abs(array - rounded) <= LARGEST_ROUNDING).all():
+        raise UserError(f"{name}: a label map must hold whole numbers; is this an image?")
+    low, high = float(rounded.min()), float(rounded.max())  # float32 has no 2³¹ - 1
     if low < 0 or high > LARGEST_LABEL:
         raise UserError(
-            f"{path}: holds the label {low if low < 0 else high:g}; labels must be between 0, the background, and "
+            f"{name}: holds the label {low if low < 0 else high:g}; labels must be between 0, the background, and "
             f"{LARGEST_LABEL}"
         )
-    return image.with_array(np.ascontiguousarray(np.round(array), dtype=np.int32))
+    return np.ascontiguousarray(rounded, dtype=np.int32)
+
+
+def count_frames(path: str | Path) -> int:
+    """Return the length of the fourth axis of a file that is named without a frame; 1 for any other."""
+    file, frame = _split(Path(path))
+    if frame is not None or is_dicom(file):
+        return 1
+    shape = _read_header(file).grid.shape
+    return shape[3] if len(shape) == 4 else 1
+
+
+def _merged(image: Image) -> Image:
+    """Return masks along the fourth axis as one label map.
+
+    Raises:
+        UserError: They are not masks of different labels but frames of a series.
+    """
+    array, name = image.array, image.name
+    masks = np.moveaxis(array, -1, 0) > 0.5
+    merged = np.zeros(masks.shape[1:], dtype=np.int32)
+    for channel in sorted(range(len(masks)), key=lambda k: -int(masks[k].sum())):
+        merged[masks[channel]] = channel + 1
+    lost = {k + 1 for k, mask in enumerate(masks) if mask.any()} - set(np.unique(merged).tolist())
+    if lost or not np.isin(array, (0, 1)).all():
+        reason = "masks that cover one another" if np.isin(array, (0, 1)).all() else "values other than 0 and 1"
+        raise UserError(
+            f"{name}: has 4 axes and {reason}, so that they are not one mask for each label; name one frame, "
+            f"{name}#0, or put the labels into one map"
+        )
+    return Image(merged, _first_axes(image.grid, 3), name)
 
 
 def write_image(image: Image, path: str | Path) -> None:

@@ -7,7 +7,9 @@ import json
 from pathlib import Path
 
 from heteroreg.data.cohort import Cohort
+from heteroreg.data.patients import patients_by_pattern
 from heteroreg.data.readers import find_reader
+from heteroreg.data.readers._left_out import LeftOut
 from heteroreg.data.splits import split_patients
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import write_text
@@ -25,6 +27,8 @@ def import_cohort(
     seed: int = 0,
     frames: str | None = None,
     label: int | None = None,
+    patient: str | None = None,
+    left_out: LeftOut | None = None,
     show: bool = False,
 ) -> Cohort:
     """Make a cohort from a data set as it is downloaded. Files are referred to, not copied, where possible.
@@ -39,6 +43,9 @@ def import_cohort(
         seed: Seed of the random split.
         frames: For `dicom`: the ED and ES frames; see `read_dicom`.
         label: For `dicom`: the label that determines the frames.
+        patient: Regular expression for the patient of a pair in the path of its moving image, see
+            `patients_by_pattern`; by default the data set's own, or a guess from the names.
+        left_out: Notes the files that are not used, and why.
         show: Show the progress on stderr if it takes longer than two seconds.
 
     Raises:
@@ -69,10 +76,15 @@ def import_cohort(
     if source.is_relative_to(out):
         raise UserError(f"{out}: contains the data set itself; choose another folder for the cohort")
     with output_folder(out, "cohort") as folder:
-        options: dict[str, object] = {"folder": folder, "frames": frames, "label": label, "show": show}
+        options: dict[str, object] = {
+            "folder": folder, "frames": frames, "label": label, "show": show, "left_out": left_out,
+        }  # fmt: skip
         pairs = reader(source, **{name: value for name, value in options.items() if name in taken})
+        if patient is not None:
+            pairs = patients_by_pattern(pairs, patient, source)
         Cohort(tuple(split_patients(pairs, split, seed))).write(folder / "pairs.csv", home=out)
         about: dict[str, object] = {"kind": kind, "source": str(source), "split": split, "seed": seed}
+        about |= {} if patient is None else {"patient": patient}
         about |= {name: options[name] for name in ("frames", "label") if name in taken}
         write_text(folder / IMPORT_MARKER, json.dumps(about, indent=2) + "\n")
     return Cohort.read(out)

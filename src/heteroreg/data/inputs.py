@@ -11,7 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from heteroreg.data.grid import Grid
-from heteroreg.data.image import Image, read_image, read_labels, without_trailing_axes
+from heteroreg.data.image import Image, read_image, read_labels, whole_labels, without_trailing_axes
 from heteroreg.data.samples.preparation import check_labels, check_pair
 from heteroreg.system.arrays import Array
 from heteroreg.system.errors import UserError
@@ -100,9 +100,9 @@ def _checked(image: Image, *, labels: bool) -> Image:
         raise UserError(f"{image.name}: holds {image.array.dtype}; give an image of real numbers")
     if not np.isfinite(image.array).all():
         raise UserError(f"{image.name}: holds NaN or infinite values; replace them and try again")
-    if labels and not np.array_equal(image.array, np.round(image.array)):
-        raise UserError(f"{image.name}: a label map must hold whole numbers; is this an image?")
-    return image.with_array(np.ascontiguousarray(image.array, dtype=np.int32 if labels else np.float32))
+    if labels:
+        return image.with_array(whole_labels(image.array, image.name))
+    return image.with_array(np.ascontiguousarray(image.array, dtype=np.float32))
 
 
 def _comes_from(package: str, value: Any) -> bool:

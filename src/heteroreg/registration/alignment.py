@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from heteroreg.data.alignment import initial_affine
 from heteroreg.data.image import Image
 from heteroreg.data.io.affine import Affine, read_affine
 from heteroreg.data.samples.intensity import ALIGNMENTS
+from heteroreg.data.samples.preparation import require_overlap
 from heteroreg.registration.base import BaseRegistrar
 from heteroreg.registration.result import Registrar, Registration
 from heteroreg.spatial import identity, sample
@@ -61,6 +62,7 @@ class Aligned(BaseRegistrar):
 
     registrar: Registrar
     initial: Affine | str
+    aligns: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
@@ -103,12 +105,14 @@ def register_placed(
         moving_labels: Label map of the moving image.
 
     Raises:
-        UserError: T has another dimension than the images; or as `register`.
+        UserError: T has another dimension than the images, or placed by it they do not overlap; or as `register`.
     """
     if affine is None:
+        require_overlap(moving, fixed)
         return register(moving, fixed, moving_labels)
     affine.require_dims(moving.grid.dims, moving.name)
     placed = None if moving_labels is None else affine.place(moving_labels)
+    require_overlap(affine.place(moving), fixed)
     found = register(affine.place(moving), fixed, placed)
     whole = _Whole(*affine.in_voxels(fixed.grid))
     return replace(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from heteroreg.data.image import Image
 from heteroreg.data.inputs import ImageLike, Spacing, as_pair
+from heteroreg.data.samples.preparation import require_overlap
 from heteroreg.registration.result import Registration
 from heteroreg.system.memory import memory_errors
 
@@ -26,6 +28,9 @@ class BaseRegistrar(ABC):
         >>> Identity().register(np.eye(8), np.eye(8), spacing=1.5).grid
         Grid(8×8 voxels, 1.5×1.5 mm)
     """
+
+    # True for a registrar that brings the images together itself: they need not overlap before.
+    aligns: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -55,10 +60,12 @@ class BaseRegistrar(ABC):
             spacing: Distance in mm between the voxels of arrays and tensors: a number, or one for each axis.
 
         Raises:
-            UserError: An image cannot be used (unreadable, constant, non-finite, of the wrong dimension, …), or the
-                registration fails or does not fit into memory.
+            UserError: An image cannot be used (unreadable, constant, non-finite, of the wrong dimension, …), the
+                images do not overlap, or the registration fails or does not fit into memory.
         """
         pair = as_pair(moving, fixed, moving_labels, spacing, self.dims)
+        if not self.aligns:
+            require_overlap(*pair[:2])
         with memory_errors(f"registration of {pair[0].name} to {pair[1].name}"):
             return self._register(*pair)
 

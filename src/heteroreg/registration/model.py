@@ -81,6 +81,8 @@ class ModelRegistrar(BaseRegistrar):
             uncertainty; `refine` is negative.
     """
 
+    aligns = True  # by the initial alignment that it was trained with
+
     def __init__(
         self,
         run: Run,

@@ -3,6 +3,7 @@ import pytest
 
 from heteroreg.data.image import Image, read_image, write_image
 from heteroreg.data.importing import import_cohort
+from heteroreg.data.readers._left_out import LeftOut
 from heteroreg.data.readers.folder import read_folder
 from heteroreg.system.errors import UserError
 
@@ -110,3 +111,75 @@ def test_a_reader_from_elsewhere(tmp_path, monkeypatch):
     assert (pair.id, pair.fixed.name) == ("a", "2.nii")
     with pytest.raises(UserError, match="reader_of_mine has no other"):
         import_cohort("reader_of_mine:other", tmp_path / "data", tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        (["imagesTr/p1_ED.nii", "imagesTr/p1_ES.nii"], ["labelsTr/p1_ED.nii", "labelsTr/p1_ES.nii"]),
+        (["imagesTr/p1_ED_0000.nii", "imagesTr/p1_ES_0000.nii"], ["labelsTr/p1_ED.nii", "labelsTr/p1_ES.nii"]),
+        (["p1/ED.nii", "p1/ES.nii"], ["p1/labels/ED.nii", "p1/labels/ES.nii"]),
+        (["images/p1_ED.nii", "images/p1_ES.nii"], ["masks/p1_ED_mask.nii", "masks/p1_ES_mask.nii"]),
+    ],
+)
+def test_label_maps_in_a_folder_of_their_own(tmp_path, images, labels):
+    touch(tmp_path, *images, *labels)
+    (pair,) = read_folder(tmp_path)
+    assert [pair.moving, pair.fixed] == [tmp_path / name for name in images]
+    assert [pair.moving_labels, pair.fixed_labels] == [tmp_path / name for name in labels]
+
+
+def test_label_maps_without_images_are_refused_with_their_folder(tmp_path):
+    touch(tmp_path, "imagesTr/other.nii", "labelsTr/p1_ED.nii", "labelsTr/p1_ES.nii")
+    with pytest.raises(UserError, match=r"labelsTr: holds label maps without their images, such as p1_ED.nii"):
+        read_folder(tmp_path)
+
+
+def test_several_channels_are_refused(tmp_path):
+    touch(tmp_path, *[f"imagesTr/p1_{phase}_000{k}.nii" for phase in ("ED", "ES") for k in (0, 1)])
+    with pytest.raises(UserError, match=r"is another channel of p1_ED_0000.nii"):
+        read_folder(tmp_path)
+
+
+def test_images_of_two_parts_name_the_split(tmp_path):
+    touch(tmp_path, *[f"images{part}/p{part}_{phase}.nii" for part in ("Tr", "Ts") for phase in ("ED", "ES")])
+    assert {pair.id: pair.split for pair in read_folder(tmp_path)} == {"pTr": "train", "pTs": "test"}
+
+
+@pytest.mark.parametrize(
+    ("names", "patients"),
+    [
+        (["p1/visit1/", "p1/visit2/", "p2/visit1/"], ["p1", "p1", "p2"]),
+        (
+            ["patient0001_2CH_", "patient0001_4CH_", "patient0002_2CH_"],
+            ["patient0001", "patient0001", "patient0002"],
+        ),
+        (["sub-01_ses-1_", "sub-01_ses-2_", "sub-02_ses-1_"], ["sub-01", "sub-01", "sub-02"]),
+        (["case_001_", "case_002_"], ["case_001", "case_002"]),
+        (["anna_visit1_", "anna_visit2_", "ben_visit1_"], ["anna", "anna", "ben"]),
+        (["site1/p3_", "site1/p4_"], ["p3", "p4"]),
+        (["healthy/anna_", "healthy/ben_"], ["anna", "ben"]),
+        (["study_2_p1_", "study_2_p2_"], ["study_2_p1", "study_2_p2"]),  # a stem that all share names no patient
+    ],
+)
+def test_the_patient_is_guessed(tmp_path, names, patients):
+    touch(tmp_path, *[f"{name}{phase}.nii" for name in names for phase in ("ED", "ES")])
+    assert [pair.patient for pair in read_folder(tmp_path)] == patients
+
+
+def test_visits_of_a_patient_stay_in_one_split_by_a_pattern(tmp_path):
+    touch(tmp_path / "data", *[f"{x}of{p}_{phase}.nii" for p in "123456" for x in "ab" for phase in ("ED", "ES")])
+    cohort = import_cohort("folder", tmp_path / "data", tmp_path / "out", patient=r"of(\d)")
+    assert {pair.patient for pair in cohort} == set("123456")
+    assert all(len({pair.split for pair in cohort if pair.patient == p}) == 1 for p in "123456")
+    for pattern, message in (("(", "is not a regular expression"), ("xyz", "is not found in aof1_ED.nii")):
+        with pytest.raises(UserError, match=message):
+            import_cohort("folder", tmp_path / "data", tmp_path / "other", patient=pattern)
+
+
+def test_what_is_left_out_is_counted(tmp_path):
+    touch(tmp_path, "p1_ED.nii", "p1_ES.nii", "atlas.nii.gz", "mean.nii.gz", "notes.txt")
+    left_out = LeftOut()
+    read_folder(tmp_path, left_out=left_out)
+    (line,) = left_out.lines()
+    assert line.startswith("left out 2: names that do not end in _moving, _fixed, _ED or _ES, such as ")

@@ -93,3 +93,26 @@ def test_no_series(tmp_path):
     for source, message in (("empty", "contains no series"), ("nowhere", "no such folder")):
         with pytest.raises(UserError, match=message):
             import_cohort("mnms", tmp_path / source, tmp_path / "cohort")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([0, 1.99998, 2.99997], None),
+        ([0, 400, 600], None),
+        ([0, 2, -1], "holds the label -1"),
+        ([0, 2, 2.5], "must hold whole numbers"),
+        ([0, 2, np.nan], "must hold whole numbers"),
+    ],
+)
+def test_labels_are_never_cast(mnms, tmp_path, values, message):
+    path = next(mnms.rglob("A0P0T0_sa_gt.nii.gz"))
+    labels = np.asarray(nib.load(path).dataobj)
+    changed = np.asarray(values)[np.minimum(labels, 2)]
+    nib.save(nib.Nifti1Image(changed.astype(np.float32), nib.load(path).affine), path)
+    if message:
+        with pytest.raises(UserError, match=message):
+            import_cohort("mnms", mnms, tmp_path / "cohort")
+        return
+    pair = next(p for p in import_cohort("mnms", mnms, tmp_path / "cohort") if p.id == "A0P0T0")
+    assert set(np.unique(nib.load(pair.moving_labels).dataobj)) == set(np.round(values))

@@ -5,7 +5,8 @@ finds the pairs below the path `source` and returns them as a list of `Pair`. It
 
 - `folder`: the folder of the cohort, for files that cannot be referred to where they are;
 - `frames` and `label`: which frames are end-diastole and end-systole;
-- `show`: True to show the progress.
+- `show`: True to show the progress;
+- `left_out`: a `LeftOut`, to note files that are not used, and why.
 """
 
 from __future__ import annotations

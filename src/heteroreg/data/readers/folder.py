@@ -3,86 +3,186 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from heteroreg.data.cohort import Pair
+from heteroreg.data.patients import guess_patients
 from heteroreg.data.readers._files import IMAGE_ENDINGS, stem_of
-from heteroreg.data.splits import part_of
+from heteroreg.data.readers._left_out import LeftOut
+from heteroreg.data.splits import SPLIT_OF_FOLDER, part_of
 from heteroreg.system.errors import UserError
 
+# nnU-Net writes the number of the channel behind the name of an image, not of a label map.
 ROLE_NAME = re.compile(
-    r"(?:(?P<id>.+)[_-])?(?P<role>moving|fixed|ED|ES)(?P<labels>[_-](?:labels?|gt|seg|segmentation|mask))?",
+    r"(?:(?P<id>.+)[_-])?(?P<role>moving|fixed|ED|ES)(?P<labels>[_-](?:labels?|gt|seg|segmentation|mask))?"
+    r"(?P<channel>_\d{4})?",
     re.IGNORECASE,
 )
 ROLES = {"moving": "moving", "ed": "moving", "fixed": "fixed", "es": "fixed"}
+# Folders of label maps and of images, with the part of a data set behind the word: labelsTr, images_val.
+LABELS_FOLDER = re.compile(
+    r"(labels?|label_?maps?|gts?|ground_?truths?|masks?|segs?|segmentations?|annotations?|contours?)[_-]?(?P<part>tr|"
+    r"ts|va|train|training|val|test|testing)?",
+    re.IGNORECASE,
+)
+IMAGES_FOLDER = re.compile(
+    r"(images?|imgs?|scans?|volumes?|data)[_-]?(?P<part>tr|ts|va|train|training|val|test|testing)?", re.IGNORECASE
+)
+SPLIT_OF_PART = {"tr": "train", "va": "val", "ts": "test", **SPLIT_OF_FOLDER}
 LOOKED_FOR = (
     "ID_moving and ID_fixed, or ID_ED and ID_ES, with _labels, _gt or _seg for label maps, "
     f"ending in {', '.join(IMAGE_ENDINGS)}"
 )
 
 
-def read_folder(source: Path) -> list[Pair]:
+@dataclass
+class _Group:
+    """The files of one pair.
+
+    Attributes:
+        place: Names of the folders below the source, without those that only say images or labels.
+        id: The ID in the names of the files; empty if they have none.
+        parts: Parts of the data set that its folders name, such as Tr.
+        files: The files by role: moving, fixed, moving_labels, fixed_labels.
+    """
+
+    place: tuple[str, ...]
+    id: str
+    parts: tuple[str, ...]
+    files: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The ID, or else the names of the folders."""
+        return self.id or "_".join(self.place)
+
+    @property
+    def whole_name(self) -> str:
+        """The names of the folders and the ID."""
+        return "_".join(filter(None, (*self.place, *self.parts, self.id)))
+
+
+def read_folder(source: Path, *, left_out: LeftOut | None = None) -> list[Pair]:
     """Find pairs by their file names, in a folder and its subfolders.
 
     `ID_moving.*` and `ID_fixed.*` (or `ID_ED.*` and `ID_ES.*`), with `_labels`, `_gt` or `_seg` before the ending
-    for label maps; case does not matter. Without an ID in the name, the folder's name is the ID. A folder named
-    train, val or test (training, …) determines the split.
+    for label maps; case does not matter. Label maps may also have the names of their images in a folder of their
+    own, such as `labels` beside the images or `labelsTr` beside `imagesTr`, where images may end in `_0000`.
+    Without an ID in the name, the folder's name is the ID. A folder named train, val or test (training, …)
+    determines the split. The patient is guessed from ID and folders, see `patients.stem`.
 
     Args:
         source: The folder.
+        left_out: Notes images that are not used.
 
     Raises:
-        UserError: No file matches, an image lacks its partner, or two files are the same image of a pair.
+        UserError: No file matches, an image lacks its partner or a label map its image, two files are the same
+            image of a pair, or images have several channels.
     """
     source = Path(source).absolute()
     if not source.is_dir():
         raise UserError(f"{source}: no such folder; name the folder with the images")
-    groups: dict[tuple[Path, str], dict[str, Path]] = {}
-    for path in sorted(source.rglob("*")):
-        match = ROLE_NAME.fullmatch(stem_of(path) or "") if path.is_file() else None
-        if match is None or path.name.startswith("."):
-            continue
-        role = ROLES[match["role"].lower()] + ("_labels" if match["labels"] else "")
-        group = groups.setdefault((path.parent, match["id"] or ""), {})
-        if role in group:
-            raise UserError(f"{path}: is the same image of a pair as {group[role].name}; remove one of them")
-        group[role] = path
+    groups = list(_groups(source, LeftOut() if left_out is None else left_out).values())
     if not groups:
         raise UserError(f"{source}: contains no pairs; looked for {LOOKED_FOR}")
-    names = [_name(source, parent, name) for parent, name in groups]
-    repeated = {name for name in names if names.count(name) > 1}
-    pairs = []
-    for (parent, _), name, files in zip(groups, names, groups.values(), strict=True):
-        place = "_".join(parent.relative_to(source).parts)
-        pairs.append(
-            _pair(
-                f"{place}_{name}" if name in repeated and place else name,
-                files,
-                part_of(parent.relative_to(source)),
+    names = [group.name or source.name for group in groups]
+    ids = [
+        group.whole_name if names.count(name) > 1 and group.whole_name else name
+        for group, name in zip(groups, names, strict=True)
+    ]
+    patients = guess_patients([_naming(group, name) for group, name in zip(groups, ids, strict=True)])
+    several_parts = len({group.parts for group in groups}) > 1
+    return [
+        _pair(name, patient, group, _split(group, several_parts))
+        for name, patient, group in zip(ids, patients, groups, strict=True)
+    ]
+
+
+def _groups(source: Path, left_out: LeftOut) -> Mapping[object, _Group]:
+    groups: dict[object, _Group] = {}
+    for path, match in _images(source, left_out):
+        place, parts, labelled = _place(path.parent.relative_to(source))
+        role = ROLES[match["role"].lower()] + ("_labels" if match["labels"] or labelled else "")
+        group = groups.setdefault((place, parts, match["id"] or ""), _Group(place, match["id"] or "", parts))
+        if role in group.files and match["channel"]:
+            raise UserError(
+                f"{path}: is another channel of {group.files[role].name}; keep one channel of each image there"
             )
-        )
-    return pairs
+        if role in group.files:
+            raise UserError(f"{path}: is the same image of a pair as {group.files[role].name}; remove one of them")
+        group.files[role] = path
+    return groups
 
 
-def _name(source: Path, parent: Path, name: str) -> str:
-    return name or "_".join(parent.relative_to(source).parts) or source.name
+def _images(source: Path, left_out: LeftOut) -> Iterator[tuple[Path, re.Match[str]]]:
+    for path in sorted(source.rglob("*")):
+        name = stem_of(path)
+        if name is None or not path.is_file() or path.name.startswith("."):
+            continue
+        match = ROLE_NAME.fullmatch(name)
+        if match is None:
+            left_out.add("names that do not end in _moving, _fixed, _ED or _ES", path)
+        else:
+            yield path, match
 
 
-def _pair(name: str, files: dict[str, Path], split: str | None) -> Pair:
+def _place(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+    """Return the folders that name a pair, the parts of the data set, and True if they hold label maps."""
+    place, parts, labelled = [], [], False
+    for name in folder.parts:
+        kind = LABELS_FOLDER.fullmatch(name) or IMAGES_FOLDER.fullmatch(name)
+        if kind is None:
+            place.append(name)
+        else:
+            labelled |= kind.re is LABELS_FOLDER
+            parts += [kind["part"].lower()] if kind["part"] else []
+    return tuple(place), tuple(parts), labelled
+
+
+def _naming(group: _Group, name: str) -> str:
+    """Return the name that the patient is guessed from: folders too, unless the ID has a number of its own."""
+    if any(character.isdigit() for character in group.id):
+        return name
+    folders = [part for part in group.place if part.lower() not in SPLIT_OF_FOLDER]
+    numbered = any(character.isdigit() for part in folders for character in part)
+    return "_".join([*folders, group.id]).strip("_") if numbered or not group.id else name
+
+
+def _split(group: _Group, several_parts: bool) -> str | None:
+    """Return the split that the folders name; imagesTr alone, without imagesTs, is the whole data set."""
+    parts = [SPLIT_OF_PART[part] for part in group.parts if several_parts or part in SPLIT_OF_FOLDER]
+    return part_of(Path(*group.place)) or next(iter(parts), None)
+
+
+def _pair(name: str, patient: str, group: _Group, split: str | None) -> Pair:
+    files = group.files
     for role, other in (("moving", "fixed"), ("fixed", "moving")):
         if role not in files:
             there = next(iter(files.values()))
             partner = "ED" if role == "moving" else "ES"
+            if f"{role}_labels" in files and other not in files:
+                there = files[f"{role}_labels"]
+                raise UserError(
+                    f"{there.parent}: holds label maps without their images, such as {there.name}; name the images "
+                    f"alike and put them beside it, in a folder such as {_images_folder(there.parent)}"
+                )
             raise UserError(
                 f"{there}: has no {role} image beside it ({name}_{role} or {name}_{partner}); add it"
                 f"{'' if other in files else f', and the {other} one'}"
             )
     return Pair(
         id=name,
-        patient=name,
+        patient=patient,
         moving=files["moving"],
         fixed=files["fixed"],
         moving_labels=files.get("moving_labels"),
         fixed_labels=files.get("fixed_labels"),
         split=split,
     )
+
+
+def _images_folder(labels: Path) -> str:
+    match = LABELS_FOLDER.fullmatch(labels.name)
+    return f"images{match['part'] or ''}" if match else "images"

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from heteroreg.data.cohort import Pair
+from heteroreg.data.image import whole_labels
 from heteroreg.data.io.nifti import read_nifti_header, read_nifti_voxels
 from heteroreg.data.splits import part_of
 from heteroreg.system.errors import UserError
@@ -112,6 +115,12 @@ def _pair(path: Path, code: str, row: dict[str, str], split: str | None, folder:
     )
 
 
+def _smallest(labels: NDArray[np.int32]) -> NDArray[Any]:
+    """Return labels in the smallest type that holds them all."""
+    kinds = (np.uint8, np.uint16, np.int32)
+    return labels.astype(next(kind for kind in kinds if labels.max() <= np.iinfo(kind).max))
+
+
 def _extract(
     path: Path, numbers: dict[str, int], folder: Path, code: str, suffix: str, table: Path
 ) -> dict[str, Path]:
@@ -127,7 +136,7 @@ def _extract(
             )
         frame = np.ascontiguousarray(voxels[..., number])
         if suffix:
-            frame = frame.astype(np.uint8)
+            frame = _smallest(whole_labels(frame, f"{path}#{number}"))
         elif np.issubdtype(frame.dtype, np.floating):
             frame = frame.astype(np.float32)
         image = nib.Nifti1Image(frame, header.get_best_affine(), header)

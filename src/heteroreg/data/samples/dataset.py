@@ -28,6 +28,7 @@ from heteroreg.data.samples.preparation import (
     check_labels,
     check_pair,
     cut,
+    require_overlap,
     resample,
     scale_of,
     slices_of,
@@ -205,6 +206,7 @@ def _prepare(pair: Pair, recipe: _Recipe, cache: ImageCache) -> list[NDArray[Any
         affine.require_dims(moving.grid.dims, moving.name)
         moving = affine.place(moving)
         maps = [affine.place(labels) if side == 0 else labels for side, labels in enumerate(maps)]
+    require_overlap(moving, fixed)
     maps = [resample(labels, working, labels=True) for labels in maps]
     centre = None
     if centre_label is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from heteroreg.data.grid import Grid
-from heteroreg.data.image import Image
+from heteroreg.data.image import Image, count_frames
+from heteroreg.data.io.frames import split_frame
 from heteroreg.data.samples.intensity import Intensity
 from heteroreg.system.errors import UserError
 from heteroreg.system.limits import max_voxels
@@ -158,12 +160,39 @@ def check_pair(moving: Image, fixed: Image, dims: int | None = None) -> None:
         raise UserError(f"{fixed.name}: has {fixed.grid.dims} dimensions; a {dims}D network needs {dims}")
 
 
+def require_overlap(moving: Image, fixed: Image) -> None:
+    """Check that moving, at the place where the registration begins, has voxels where fixed has some.
+
+    Raises:
+        UserError: They have no point in common.
+    """
+    if not (_reaches(moving.grid, fixed.grid) or _reaches(fixed.grid, moving.grid)):
+        raise UserError(
+            f"{moving.name} and {fixed.name} do not overlap in space: check their origins, or begin with "
+            "`initial`, such as centre"
+        )
+
+
+def _reaches(grid: Grid, other: Grid) -> bool:
+    """Return True if `grid` contains any of up to 17 points along each axis of `other`, edges included."""
+    ends = [np.linspace(-0.5, n - 0.5, min(max(2 * n + 1, 3), 17)) for n in other.shape]
+    points = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1)
+    index = grid.index(other.physical(points))
+    return bool(((index > -0.5) & (index < np.asarray(grid.shape) - 0.5)).all(axis=-1).any())
+
+
 def check_labels(labels: Image, image: Image) -> None:
     """Check that a label map has the grid of its image.
 
     Raises:
-        UserError: It has another grid.
+        UserError: It has another grid, or is the whole series of which the image is a frame.
     """
+    _, frame = split_frame(Path(image.name))
+    if frame is not None and Path(labels.name).is_file() and count_frames(labels.name) > 1:
+        raise UserError(
+            f"{labels.name}: holds several frames, and its image is {image.name}; name the frame, "
+            f"{labels.name}#{frame}"
+        )
     if not labels.grid.same_as(image.grid, tolerance=0.05):
         raise UserError(
             f"{labels.name}: lies on another grid ({labels.grid.shape}) than its image {image.name} "
