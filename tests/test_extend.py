@@ -101,12 +101,15 @@ def test_the_page_adds_one_of_each() -> None:
 
 @pytest.mark.slow
 def test_a_loss_a_network_and_a_metric_from_elsewhere(place: Path) -> None:
+    lines, runs = [], []
     for command in commands("heteroreg", "train"):
         _, _, _, _, run, option, name = command
         scores = f"scores/{Path(run).name}"
         # The run is one like all others: it registers and is scored.
-        evaluation = ["evaluate", "hearts", "--model", run, "--out", scores, option, name]
-        heteroreg(place, [*command[1:], *SHORT], evaluation)
+        lines += [[*command[1:], *SHORT], ["evaluate", "hearts", "--model", run, "--out", scores, option, name]]
+        runs.append((run, scores, option, name))
+    heteroreg(place, *lines)
+    for run, scores, option, name in runs:
         config = (place / run / "config.yaml").read_text(encoding="utf-8")
         assert f"{option.removeprefix('--')}: {name}\n" in config
         assert pd.read_csv(place / run / "metrics.csv").loss.iloc[-1] > 0

@@ -19,7 +19,7 @@ FORMATS = {
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is measured through /proc")
-@pytest.mark.parametrize("inputs", [2400, pytest.param(12_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("inputs", [1200, pytest.param(12_000, marks=pytest.mark.long)])
 def test_damaged_files(inputs: int, tmp_path: Path) -> None:
     """HETEROREG_FUZZ=N takes another number of inputs."""
     asked = int(os.environ.get("HETEROREG_FUZZ", inputs))

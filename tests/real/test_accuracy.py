@@ -15,15 +15,21 @@ from heteroreg.registration.classical import Undeformed
 MYOCARDIUM = 2
 
 
-@pytest.fixture(scope="module")
-def run(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> hr.Run:
-    """A sixth of a real training, of the method that the package recommends."""
+@pytest.fixture(
+    scope="module",
+    params=[("voxelmorph-half", 120), pytest.param(("voxelmorph", 250), marks=pytest.mark.long)],
+    ids=lambda case: f"{case[0]}-{case[1]}",
+)
+def run(request: pytest.FixtureRequest, real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> hr.Run:
+    """A small part of a real training, of the method that the package recommends."""
+    network, steps = request.param
     return hr.train(
         real_data / "mnms",
         tmp_path_factory.mktemp("runs") / "hetero",
         method="hetero",
-        steps=250,
-        validate_every=250,
+        network=network,
+        steps=steps,
+        validate_every=steps,
     )
 
 

@@ -62,7 +62,7 @@ def test_what_is_compiled_computes_the_same(
     network: str, cohort_2d: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Everything but the generation of code, which takes a minute, in all phases and validation."""
-    settings = {**SETTINGS, "network": network, "steps": 6, "validate_every": 3}
+    settings = {**SETTINGS, "network": network, "steps": 6, "validate_every": 3, "int_steps": 2}
     settings |= {"warm_start": 0.3, "variance_alone": 0.3}
     plain = train(cohort_2d, tmp_path / "plain", config=settings)
     compiled = counted(monkeypatch, "aot_eager")

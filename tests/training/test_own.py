@@ -14,6 +14,7 @@ import yaml
 from torch import nn
 
 import heteroreg as hr
+from heteroreg.cli.app import main
 from heteroreg.losses import Losses, Objective
 from heteroreg.methods import Method
 from heteroreg.networks import Displacement
@@ -200,19 +201,38 @@ def test_from_the_command_line(mine, cohort_2d, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert hr.Run.read(tmp_path / "run").config.method_options == {"scale": 2}
     assert pd.read_csv(tmp_path / "run" / "metrics.csv").loss.iloc[-1] > 0
+
+
+def test_the_command_line_names_what_is_missing(mine, cohort_2d, tmp_path, monkeypatch, capsys):
+    """Evaluation imports nothing that only the run names, and training nothing from the current folder."""
+    own = {"method": "mine_of_user:Absolute", "network": "mine_of_user:Plain"}
+    hr.train(cohort_2d, tmp_path / "run", **own, **SHORT)
+    monkeypatch.chdir(tmp_path)
+    options = [part for key, value in own.items() for part in (f"--{key}", value)]
     scored = ("evaluate", cohort_2d.name, "--model", "run", "--out", "scores", "--quiet")
-    done = command(mine, *scored, cwd=tmp_path)
-    assert done.returncode == 2
-    assert "--method: " in done.stderr
-    assert "is never imported by itself" in done.stderr
-    done = command(mine, *scored, *own, cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
+
+    def code(*arguments: str) -> int:
+        monkeypatch.setattr("sys.argv", ["heteroreg", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return int(stop.value.code or 0)
+
+    sys.modules.pop("mine_of_user")
+    assert code(*scored) == 2
+    said = capsys.readouterr().err
+    assert "--method: " in said
+    assert "is never imported by itself" in said
+    assert "mine_of_user" not in sys.modules
+    assert (code(*scored, *options), capsys.readouterr().err) == (0, "")
     assert pd.read_csv(tmp_path / "scores" / "scores.csv").dice_2.between(0, 1).all()
-    # The current folder is not searched.
-    done = command(tmp_path, "train", cohort_2d.name, "--out", "other", *own, *settings, "--quiet", cwd=mine)
-    assert done.returncode == 2
-    assert "no module is called mine_of_user" in done.stderr
-    assert done.stderr.count("\n") == 1
+
+    sys.modules.pop("mine_of_user")
+    monkeypatch.setattr("sys.path", [place for place in sys.path if place != str(mine)])
+    monkeypatch.chdir(mine)  # holds the module, and is not searched
+    assert code("train", cohort_2d.name, "--out", str(tmp_path / "other"), *options, "--quiet") == 2
+    said = capsys.readouterr().err
+    assert "no module is called mine_of_user" in said
+    assert said.count("\n") == 1
 
 
 @pytest.mark.long
