@@ -33,7 +33,8 @@ class Fault:
 
     Attributes:
         kind: One of `FAULTS`.
-        at: The moment, counted among those that the kind can hit; for `nan` the step; for `limit` bytes.
+        at: The moment, counted among those that the kind can hit; for `nan` the step; for `limit` and `memory`
+            bytes.
         detail: What exactly, where a kind has several.
         seed: Of what is random besides.
     """
@@ -208,6 +209,19 @@ def _limit(fault: Fault, seen: Seen) -> Iterator[None]:
 
 
 @contextmanager
+def _memory(fault: Fault, seen: Seen) -> Iterator[None]:
+    """The kernel gives the process no more than so many bytes of memory."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    with watched(seen, lambda _name: None):
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + fault.at, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@contextmanager
 def _read(fault: Fault, seen: Seen) -> Iterator[None]:
     """Samples that cannot be read any more."""
 
@@ -300,6 +314,7 @@ FAULTS: dict[str, Callable] = {
     "int": _signal,
     "full": _full,
     "limit": _limit,
+    "memory": _memory,
     "read": _read,
     "bus": _bus,
     "nan": _nan,

@@ -191,6 +191,6 @@ def problem_with(error: UserError, opened: Path) -> str | None:
         return "the message is too long to read"
     if opened.parent.name not in message and opened.name not in message and "configuration: " not in message:
         return f"the message does not name the file: {message[:300]}"
-    if any(word in message.lower() for word in ("bad_alloc", "allocat", "out of memory")):
+    if any(word in message.lower() for word in ("bad_alloc", "allocat", "out of memory", "fit into memory")):
         return f"it was refused because memory ran out: {message[:300]}"
     return None

@@ -8,13 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
-from heteroreg import Cohort, Image, UserError, register_cohort, train
+from heteroreg import Cohort, Image, UserError, read_image, register_cohort, train
 from heteroreg.registration.base import BaseRegistrar
 from heteroreg.registration.classical import Undeformed
 from heteroreg.registration.result import Registration
@@ -24,6 +25,8 @@ SHORT: list[BaseException] = [
     MemoryError(),
     RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried …"),
     RuntimeError("could not create a memory object"),
+    RuntimeError("could not create a primitive"),
+    RuntimeError("can't start new thread"),
     RuntimeError("std::bad_alloc"),
     RuntimeError("Exception thrown in SimpleITK: Failed to allocate memory for image."),
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
@@ -43,7 +46,7 @@ def test_a_gpu_is_named() -> None:
         pytest.raises(OutOfMemoryError, match=r"the GPU; .*another `device`"),
         memory_errors("a step"),
     ):
-        raise SHORT[5]
+        raise next(error for error in SHORT if isinstance(error, torch.OutOfMemoryError))
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shape"), OSError(errno.ENOSPC, "full"), KeyError("a")], ids=str)
@@ -51,6 +54,15 @@ def test_other_errors_are_as_they_were(error: Exception) -> None:
     with pytest.raises(type(error)) as raised, memory_errors("a step"):
         raise error
     assert raised.value is error
+
+
+def test_a_damaged_file_is_not_what_a_lack_of_memory_is_called(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(np.eye(8), np.eye(4)), tmp_path / "a.nii")
+    with (
+        patch("heteroreg.data.io.nifti.ArrayProxy", side_effect=MemoryError),
+        pytest.raises(OutOfMemoryError, match=r"^\S*a\.nii: does not fit into memory"),
+    ):
+        read_image(tmp_path / "a.nii")
 
 
 def test_what_pytorch_and_numpy_raise_here() -> None:

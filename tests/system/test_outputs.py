@@ -7,8 +7,10 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -306,6 +308,18 @@ def test_a_signal_while_the_lock_is_given_back_does_not_keep_it(tmp_path, monkey
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt), only_writer(tmp_path):
         patch.setattr(Path, "unlink", interrupted)
     with only_writer(tmp_path):  # the same process goes on
+        pass
+
+
+def test_a_thread_that_cannot_start_does_not_keep_the_lock(tmp_path):
+    with (
+        patch.object(threading.Thread, "start", side_effect=RuntimeError("can't start new thread")),
+        pytest.raises(RuntimeError, match="new thread"),
+        only_writer(tmp_path),
+    ):
+        pass
+    assert not (tmp_path / LOCK_FILE).exists()
+    with only_writer(tmp_path):
         pass
 
 

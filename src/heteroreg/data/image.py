@@ -28,6 +28,7 @@ from heteroreg.data.io.itk import (
 from heteroreg.data.io.nifti import check_nifti_voxels, read_nifti_voxels
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_file
+from heteroreg.system.memory import memory_errors
 from heteroreg.system.paths import require_utf8
 
 LARGEST_LABEL = 2**31 - 1
@@ -248,7 +249,7 @@ def write_sitk(image: Any, path: Path) -> None:
         UserError: It could not be written: no space, no permission, or an unknown ending.
     """
     require_utf8(path)
-    with atomic_file(path) as temporary:
+    with memory_errors(str(path)), atomic_file(path) as temporary:
         try:
             with quiet_itk():
                 sitk.WriteImage(image, str(temporary), useCompression=True)
@@ -284,14 +285,15 @@ def _split(path: Path) -> tuple[Path, int | None]:
 
 
 def _read(path: Path) -> Image:
-    file, frame = _split(path)
-    if is_dicom(file):
-        return without_trailing_axes(Image(*read_series(file, frame), str(path)))
-    image = _read_file(file)
-    if frame is not None:
-        grid = _frame_grid(file, image.grid, frame)
-        image = Image(image.array[..., frame], grid, str(path))
-    return without_trailing_axes(image)
+    with memory_errors(str(path)):
+        file, frame = _split(path)
+        if is_dicom(file):
+            return without_trailing_axes(Image(*read_series(file, frame), str(path)))
+        image = _read_file(file)
+        if frame is not None:
+            grid = _frame_grid(file, image.grid, frame)
+            image = Image(image.array[..., frame], grid, str(path))
+        return without_trailing_axes(image)
 
 
 def _frame_grid(file: Path, grid: Grid, frame: int | None) -> Grid:

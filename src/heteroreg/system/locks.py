@@ -44,13 +44,14 @@ def only_writer(folder: Path) -> Iterator[None]:
     handle = _acquire(folder)
     done = threading.Event()
     heart = threading.Thread(target=_beat, args=(folder / LOCK_FILE, done), daemon=True)
-    heart.start()
     try:
+        heart.start()  # fails where memory is short
         yield
     finally:
         try:
             done.set()
-            heart.join()
+            if heart.ident is not None:
+                heart.join()
             with suppress(OSError):
                 (folder / LOCK_FILE).unlink()
         finally:  # also when a signal interrupts the lines above: the process may live on

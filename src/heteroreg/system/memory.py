@@ -12,7 +12,7 @@ from heteroreg.system.errors import UserError
 # What PyTorch (CPU, oneDNN, CUDA), ITK and C++ say; PyTorch raises a plain RuntimeError on the CPU.
 WORDS = re.compile(
     r"DefaultCPUAllocator|not enough memory|out of memory|failed to allocate memory|can ?not allocate memory"
-    r"|can't allocate memory|bad[_ ]alloc|could not create a memory",
+    r"|can't allocate memory|bad[_ ]alloc|could not create a (memory|primitive)|can't start new thread",
     re.IGNORECASE,
 )
 GPU = re.compile("CUDA|HIP|MPS")
@@ -23,11 +23,18 @@ class OutOfMemoryError(UserError):
     """The work does not fit into memory."""
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory is short: that of the machine or that of a GPU."""
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(WORDS.search(str(error))))
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Return whether an error, or what caused it, says that memory is short: that of the machine or that of a GPU.
+
+    Readers turn every error of a library into one about their file, so the cause tells more than the error.
+    """
+    if error is None:
+        return False
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    if isinstance(error, RuntimeError) and WORDS.search(str(error)):
+        return True
+    return is_out_of_memory(error.__cause__)
 
 
 @contextmanager
@@ -43,7 +50,9 @@ def memory_errors(what: str = "", advice: str = ADVICE) -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, RuntimeError, OSError) as error:
+    except OutOfMemoryError:
+        raise
+    except (MemoryError, RuntimeError, OSError, UserError) as error:
         if not is_out_of_memory(error):
             raise
         on_gpu = bool(GPU.search(f"{type(error).__module__} {error}"))
