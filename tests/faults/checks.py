@@ -87,6 +87,13 @@ def check_the_end(out: Path, whole: Run) -> None:
         assert abs(logged[step] - value) <= 1e-5 * abs(value)
 
 
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Return the files of an output, with their content where it does not depend on the time."""
+    found = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    timed = ("summary.json", "scores.csv", "index.html", "README.md")
+    return {str(path.relative_to(folder)): b"" if path.name in timed else text for path, text in found.items()}
+
+
 def rows(out: Path) -> pd.DataFrame:
     """The figures as they are written, without a last row that was cut short."""
     text = (out / "metrics.csv").read_text()

@@ -1,16 +1,19 @@
 """Commands that are killed while they write: the user's files are untouched, the output is the old or the new one.
 
-Each case chooses a command, a place for its output (a new folder, the current one, a link, a mount point where the
-system gives one), whether an earlier output is there, and a moment between two operations on files, at which the
-command kills itself. Afterwards the same command must end as one that was never killed. `HETEROREG_FAULTS` sets the
-number of cases, a quarter of it; `HETEROREG_FAULTS_SEED` draws others.
+Each case chooses a command, a place for its output (a new folder, the current one, a link, a mount point where root
+may make one), whether an earlier output is there, whether files of the system lie there too, and a moment between
+two operations on files, at which the command kills itself. Afterwards the same command must end as one that was
+never killed. `HETEROREG_FAULTS` sets the number of cases, a quarter of it; `HETEROREG_FAULTS_SEED` draws others.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +22,7 @@ from unittest.mock import patch
 import pytest
 import torch
 from attempts import PROCESSES, attempt
+from checks import files_of
 
 from heteroreg import evaluate, train
 from heteroreg.system.locks import LOCK_FILE
@@ -27,7 +31,9 @@ from heteroreg.system.outputs import MARKER_FILE, STAGE, read_marker, recover
 CASES = max(6, int(os.environ.get("HETEROREG_FAULTS", "32")) // 4)
 SEED = int(os.environ.get("HETEROREG_FAULTS_SEED", "0"))
 OPERATIONS = ("replace", "fsync", "unlink", "rmdir", "mkdir")
-PLACES = ("new", "current", "link")
+PLACES = ("new", "current", "link", "mount")
+# What a file server, a notebook server and a disk leave in any folder.
+OF_SYSTEMS = (".nfs0001", ".ipynb_checkpoints/table-checkpoint.csv", "lost+found/a", ".DS_Store")
 KILLED = -signal.SIGKILL
 
 
@@ -91,59 +97,135 @@ def whole(arguments: list[str], folder: Path) -> tuple[dict[str, bytes], int]:
     """Return the output of a command that nothing disturbs, and the number of its operations on files."""
     folder.mkdir(parents=True)
     operations = run(arguments, folder / "out", folder)
-    return files(folder / "out"), len(operations)
+    return files_of(folder / "out"), len(operations)
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    """Return the content of the files of an output that do not depend on the time."""
-    found = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    timed = ("summary.json", "scores.csv", "index.html", "README.md")
-    return {str(path.relative_to(folder)): b"" if path.name in timed else text for path, text in found.items()}
+@contextmanager
+def mounted(folder: Path, point: Path) -> Iterator[bool]:
+    """Mount a folder at a point, as containers do; yield False where that is not allowed."""
+    point.mkdir()
+    mount = shutil.which("mount")
+    done = mount and os.geteuid() == 0 and subprocess.run([mount, "--bind", folder, point], check=False)
+    if not done or done.returncode:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        subprocess.run(["umount", point], check=True)
+
+
+class Case:
+    """A command, the place of its output, and the moment at which it dies."""
+
+    def __init__(self, commands: dict[str, list[list[str]]], place: str, number: int, folder: Path) -> None:
+        self.generator = random.Random(SEED * 100_003 + number)
+        self.name = self.generator.choice(list(commands))
+        self.first, self.second = commands[self.name]
+        self.place, self.earlier = place, self.generator.random() < 0.6
+        self.systems = self.generator.random() < 0.5
+        self.home = folder / str(number)
+        self.here = self.home / "here"
+        self.here.mkdir(parents=True)
+        (self.home / "thesis.txt").write_text("mine")
+        self.out = self.here / "out" if place == "new" else self.here
+
+    def hit(self, undisturbed: list[tuple[dict[str, bytes], int]]) -> None:
+        """Kill the command once, and check what is left, before and after it is run again."""
+        with mounted(self.here, self.home / "mount") as possible:
+            if self.place == "mount" and not possible:
+                pytest.skip("this machine lets the tests mount nothing (root, mount --bind)")
+            (self.home / "link").symlink_to(self.here)
+            given = {"new": self.out, "current": Path()}.get(self.place, self.home / self.place)
+            self._hit(given, undisturbed)
+
+    def _hit(self, given: Path, undisturbed: list[tuple[dict[str, bytes], int]]) -> None:
+        (old_output, _), (new_output, operations) = undisturbed
+        theirs = [self.out / name for name in OF_SYSTEMS] if self.systems else []
+        for path in theirs:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("theirs")
+        if self.earlier:
+            run(self.first, given, self.here)
+        moment = self.generator.randrange(1, operations + 1)
+        process = PROCESSES.Process(target=_apart, args=(self.second, given, self.here, moment), daemon=True)
+        process.start()
+        process.join(120)
+        where = f"{self.name}, {self.place}, earlier {self.earlier}, operation {moment} of {operations}"
+        assert process.exitcode in (0, KILLED), where
+
+        assert (self.home / "thesis.txt").read_text() == "mine", where
+        if self.out.exists():
+            recover(self.out)
+        left = self.files() if self.out.exists() else {}
+        left = {key: text for key, text in left.items() if STAGE not in key and Path(key).name != LOCK_FILE}
+        assert left in (old_output if self.earlier else {}, new_output), where
+
+        run(self.second, given, self.here)
+        assert self.files() == new_output, where
+        marker = read_marker(self.out)
+        assert marker is not None
+        assert set(marker["files"]) | {MARKER_FILE} == set(new_output), where
+        assert [path.read_text() for path in theirs] == ["theirs"] * len(theirs), where
+
+    def files(self) -> dict[str, bytes]:
+        """Return the files of the output, without those of the system."""
+        return {name: text for name, text in files_of(self.out).items() if name not in OF_SYSTEMS}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(commands, tmp_path_factory):
+    """Return a function that gives what the two outputs of a command are if nothing disturbs it."""
+    folder, known = tmp_path_factory.mktemp("whole"), {}
+
+    def of(name: str) -> list[tuple[dict[str, bytes], int]]:
+        if name not in known:
+            known[name] = [whole(words, folder / f"{name}{k}") for k, words in enumerate(commands[name])]
+        return known[name]
+
+    return of
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "place"), list(enumerate(PLACES)))
+def test_a_killed_command_leaves_the_old_output_or_the_new_one(commands, undisturbed, tmp_path, number, place):
+    case = Case(commands, place, number, tmp_path)
+    case.hit(undisturbed(case.name))
 
 
 @pytest.mark.long
 @pytest.mark.slow
-def test_a_killed_command_leaves_the_old_output_or_the_new_one(commands, tmp_path):
-    generator = random.Random(SEED)
-    undisturbed: dict[str, list[tuple[dict[str, bytes], int]]] = {}
-    for number in range(CASES):
-        name = generator.choice(list(commands))
-        first, second = commands[name]
-        place, earlier = generator.choice(PLACES), generator.random() < 0.6
-        home = tmp_path / str(number)
-        here = home / "here"
-        here.mkdir(parents=True)
-        (home / "thesis.txt").write_text("mine")
-        if name not in undisturbed:
-            undisturbed[name] = [
-                whole(arguments, tmp_path / "whole" / f"{name}{k}") for k, arguments in enumerate(commands[name])
-            ]
-        (old_output, _), (new_output, operations) = undisturbed[name]
-        out = here / "out" if place == "new" else here
-        given = {"new": out, "current": Path(), "link": home / "link"}[place]
-        if place == "link":
-            (home / "link").symlink_to(here)
-        if earlier:
-            run(first, given, here)
-        moment = generator.randrange(1, operations + 1)
-        process = PROCESSES.Process(target=_apart, args=(second, given, here, moment), daemon=True)
-        process.start()
-        process.join(120)
-        where = f"case {number}: {name}, {place}, earlier {earlier}, operation {moment} of {operations}"
-        assert process.exitcode in (0, KILLED), where
+@pytest.mark.parametrize("place", PLACES)
+def test_many_killed_commands(commands, undisturbed, tmp_path, capsys, place):
+    for number in range(-(-CASES // len(PLACES))):
+        case = Case(commands, place, len(PLACES) + number, tmp_path)
+        case.hit(undisturbed(case.name))
+    with capsys.disabled():
+        print(f"\n{number + 1} faults hit: {number + 1} kills of commands, output {place}")
 
-        assert (home / "thesis.txt").read_text() == "mine", where
-        if out.exists():
-            recover(out)
-        left = {} if not out.exists() else files(out)
-        left = {key: text for key, text in left.items() if STAGE not in key and Path(key).name != LOCK_FILE}
-        assert left in (old_output if earlier else {}, new_output), where
 
-        run(second, given, here)
-        assert files(out) == new_output, where
-        marker = read_marker(out)
-        assert marker is not None
-        assert set(marker["files"]) | {MARKER_FILE} == set(new_output), where
+# A shell that mounts a folder in a space of its own, which needs no root, and runs the command there.
+IN_A_MOUNT = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+SCRIPT = 'mount --bind "$0" "$1" || exit 77; shift; exec "$@"'
+
+
+@pytest.mark.slow
+def test_a_mount_point_takes_an_output(cohort_2d, tmp_path):
+    """As a volume of a container: the folder itself cannot be renamed or replaced."""
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "point").mkdir()
+    twice = "import sys, heteroreg as hr; [hr.evaluate('undeformed', sys.argv[1], out=sys.argv[2]) for _ in '12']"
+    python = [sys.executable, "-c", twice, cohort_2d.name, tmp_path / "point"]  # the second replaces the first
+    if not shutil.which("unshare"):
+        pytest.skip("this machine has no unshare")
+    inside = [*IN_A_MOUNT, SCRIPT, tmp_path / "volume", tmp_path / "point", *python]
+    done = subprocess.run(inside, capture_output=True, text=True, check=False)
+    if done.returncode == 77 or "unshare failed" in done.stderr:
+        pytest.skip(f"this machine lets the tests mount nothing: {done.stderr.strip()}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {"heteroreg.json", "scores.csv", "summary.json"} <= set(files_of(tmp_path / "volume"))
+    assert not [name for name in files_of(tmp_path / "volume") if name.startswith(".heteroreg")]
+    assert list((tmp_path / "point").iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["evaluate", "register", "compare", "phantom"])
