@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from heteroreg.data.image import read_labels as read_labels
     from heteroreg.data.image import write_image as write_image
     from heteroreg.data.importing import import_cohort as import_cohort
+    from heteroreg.data.io.reading import reading as reading
     from heteroreg.data.phantom import write_phantom
     from heteroreg.evaluation import Scores as Scores
     from heteroreg.evaluation import evaluate as evaluate
@@ -95,6 +96,7 @@ _PUBLIC = {
     "push": "heteroreg.hub",
     "read_image": "heteroreg.data.image",
     "read_labels": "heteroreg.data.image",
+    "reading": "heteroreg.data.io.reading",
     "register": "heteroreg.registration.register",
     "register_cohort": "heteroreg.registration.cohort",
     "sd_log_jacobian": "heteroreg.spatial.regularity",

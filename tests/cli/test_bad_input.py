@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import resource
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -409,3 +411,40 @@ def test_a_full_disk_where_a_model_is_written(command: Command, work: Path) -> N
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     one_line(outcome, "room")
     assert not (work / "model.onnx").exists()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_standard_output_that_is_not_utf8(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "Bäume").mkdir()
+    (tmp_path / "Bäume" / "pairs.csv").write_text("id,moving,fixed\na,x.nii.gz,y.nii.gz\n")
+    for arguments in (["methods"], ["--help"], ["check", str(tmp_path / "Bäume")]):
+        done = subprocess.run(
+            [sys.executable, "-m", "heteroreg", *arguments],
+            env={**os.environ, "PYTHONIOENCODING": encoding, "MPLBACKEND": "nonsense"},
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == (1 if arguments[0] == "check" else 0), done.stderr
+        assert b"Traceback" not in done.stderr
+        assert done.stdout
+
+
+def test_how_files_are_read_by_options(command: Command, tmp_path: Path) -> None:
+    image = Image(np.random.default_rng(0).random((20, 20), np.float32), Grid.of_shape((20, 20), 0.3))
+    labels = Image(np.eye(20, dtype=np.uint8), Grid((20, 20), (1, 1), (3.0, 0.0), (1.0, 0.0, 0.0, 1.0)))
+    write_image(replace(image, grid=replace(image.grid, origin=(1.0, 0.0))), tmp_path / "a.nii.gz")
+    write_image(labels, tmp_path / "gt.nii.gz")
+    pair = (tmp_path / "a.nii.gz", tmp_path / "a.nii.gz", "--moving-labels", tmp_path / "gt.nii.gz")
+    given = ("register", *pair, "--model", "undeformed", "--out", tmp_path / "out")
+    code, _, said = command(*given)
+    assert code == 2
+    assert "belong voxel to voxel, set --labels-like-image, else resample" in said
+    assert command(*given, "--labels-like-image", "--nifti-frame", "sform")[0] == 0
+    for wrong, text in (
+        ("--nifti-frame", "is unknown; choose qform or sform"),
+        ("--spacing", "is not a number of mm"),
+    ):
+        code, _, said = command(*given, wrong, "nonsense")
+        assert (code, len(said.splitlines())) == (2, 1)
+        assert wrong in said
+        assert text in said

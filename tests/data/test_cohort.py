@@ -141,3 +141,11 @@ def test_a_cohort_survives_its_file(tmp_path):
 def test_columns_that_no_pair_fills_are_left_out(tmp_path):
     Cohort((Pair("a", tmp_path / "m.nii", tmp_path / "f.nii"),)).write(tmp_path / "pairs.csv")
     assert (tmp_path / "pairs.csv").read_text() == "id,patient,moving,fixed\na,a,m.nii,f.nii\n"
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_table_of_a_spreadsheet_with_other_separators(separator, tmp_path):
+    lines = ["id,moving,fixed,site", "a,x.nii.gz,y.nii.gz,b"]
+    (tmp_path / "pairs.csv").write_text("\n".join(line.replace(",", separator) for line in lines))
+    (pair,) = Cohort.read(tmp_path / "pairs.csv")
+    assert (pair.id, pair.fixed, pair.extra) == ("a", tmp_path / "y.nii.gz", {"site": "b"})

@@ -2,6 +2,7 @@ import locale
 
 import nibabel as nib
 import numpy as np
+import PIL.Image
 import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
@@ -355,3 +356,15 @@ def test_rounding_errors_of_labels_are_removed(tmp_path):
         values[0, 0] = wrong
         with pytest.raises(UserError, match=r"whole numbers|labels must be between|NaN"):
             read_labels(nifti(tmp_path / "a.nii.gz", values))
+
+
+def test_the_labels_of_a_png_with_a_palette_are_its_indices(tmp_path):
+    labels = np.pad(np.full((6, 8), 3, np.uint8), 2)
+    labels[0, 0] = 200
+    image = PIL.Image.fromarray(labels, "P")
+    image.putpalette([(k * 37 + c * 11) % 256 for k in range(256) for c in range(3)])
+    image.save(tmp_path / "gt.png")
+    np.testing.assert_array_equal(read_labels(tmp_path / "gt.png").array, labels.T)
+    (tmp_path / "gt.png").write_bytes((tmp_path / "gt.png").read_bytes()[:-30])
+    with pytest.raises(UserError, match=r"gt\.png: the image could not be read"):
+        read_labels(tmp_path / "gt.png")

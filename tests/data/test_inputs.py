@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, write_image
 from heteroreg.data.inputs import as_image, as_pair
+from heteroreg.data.io.reading import reading
 from heteroreg.system.errors import UserError
 
 
@@ -162,8 +163,10 @@ def test_one_channel_axis_is_dropped_where_it_can_be_told(kind, rng):
     for spacing in (None, 2.0, (1.0, 2.0, 3.0)):
         np.testing.assert_array_equal(as_image(kind(volume), spacing).array, volume[0].astype(np.float32))
     np.testing.assert_array_equal(as_image(kind(plane), (1.0, 2.0)).array, plane[0].astype(np.float32))
-    # A volume of one voxel along x, if its spacing says so.
-    assert as_image(kind(plane), (1.0, 2.0, 3.0)).grid.shape == (1, 6, 5)
+    # A volume of one voxel along x, if its spacing says so; as a slice it is along the last axis.
+    found = as_image(kind(plane), (1.0, 2.0, 3.0))
+    assert found.grid.shape == (6, 5, 1)
+    assert found.grid.spacing == (2.0, 3.0, 1.0)
     for spacing in (None, 2.0):
         with pytest.raises(UserError, match=r"the first axis of \(1, 6, 5\) may be a channel"):
             as_image(kind(plane), spacing)
@@ -218,3 +221,36 @@ def test_labels_of_arrays_are_those_of_files():
     for wrong in (-1, 2**31):
         with pytest.raises(UserError, match="labels must be between 0"):
             as_image(np.array([[0, wrong], [1, 2]]), labels=True)
+
+
+PLACED = Grid((8, 6, 1), (0.3, 0.3, 8.0), (5.0, 0.0, 0.0), tuple(np.eye(3).ravel()))
+
+
+def test_labels_with_another_header_and_as_many_voxels():
+    image = Image(np.random.default_rng(0).random((8, 6, 1)), PLACED, "img.nii.gz")
+    labels = Image(np.eye(8, 6, dtype=np.uint8)[..., None], Grid.of_shape((8, 6, 1)), "gt.nii.gz")
+    with pytest.raises(UserError, match=r"has as many voxels as its image img.nii.gz but a spacing of \(1, 1, 1\)"):
+        as_pair(image, image, labels, None)
+    with reading(labels_like_image=True):
+        assert as_pair(image, image, labels, None)[2].grid == PLACED
+        with pytest.raises(UserError, match="lies on another grid"):
+            as_pair(image, image, Image(np.eye(4, 6)[..., None], Grid.of_shape((4, 6, 1))), None)
+
+
+def test_an_image_without_a_place_gives_its_grid_to_label_maps():
+    """An echo clip of 0.3 mm, and its label maps saved with nibabel: NIfTI's axes point the other way."""
+    clip = Image(np.random.default_rng(0).random((8, 6)), Grid.of_shape((8, 6), 0.3), "a4c.dcm#0")
+    other = Grid((8, 6), (0.3, 0.3), (0.0, 0.0), (-1.0, 0.0, 0.0, -1.0))
+    labels = Image(np.eye(8, 6, dtype=np.uint8), other, "gt")
+    assert as_pair(clip, clip, labels, None)[2].grid == clip.grid
+    # The same region, its voxels in another order: a resampling puts them right.
+    flipped = Image(np.eye(8, 6, dtype=np.uint8), Grid((8, 6), (0.3, 0.3), (2.1, 1.5), (-1.0, 0, 0, -1.0)), "gt")
+    with pytest.raises(UserError, match="other axes"):
+        as_pair(clip, clip, flipped, None)
+
+
+def test_arrays_of_objects():
+    assert as_image(np.array([[1, 2], [3, 4]], object)).array.tolist() == [[1, 2], [3, 4]]
+    for wrong in (np.array([[1, 2], [3, "a"]], object), [[1, 2], [3]], [["a", "b"]] * 2):
+        with pytest.raises(UserError, match=r"array: (holds|is not)"):
+            as_image(wrong)

@@ -153,3 +153,20 @@ def test_uncertainty_of_the_displacement_over_the_foreground():
     assert row["displacement_coverage_68"] == row["displacement_coverage_95"] == 1
     assert np.isnan(row["displacement_sd_correlation"])
     assert not [name for name in score(view(), None, "standard").values if name.startswith("displacement")]
+
+
+def test_an_added_constant_changes_no_score():
+    """CT counts from -1024, and an image may be standardised: what is background must not depend on the value 0."""
+    rng = np.random.default_rng(0)
+    fixed = np.zeros((12, 12), np.float32)
+    fixed[3:9, 3:9] = rng.integers(50, 99, (6, 6))
+    moved = np.roll(fixed, 1, axis=0)
+    sd = rng.integers(1, 8, (12, 12)).astype(np.float32)
+    maps = Maps(
+        spacing=(1.0, 1.0), fixed=fixed, moving=fixed, moved=moved, displacement=np.zeros((2, 12, 12)), noise_sd=sd
+    )
+    plain = score(maps, None, "standard").values
+    for constant in (-1024, 64):
+        shifted = replace(maps, fixed=fixed + constant, moved=moved + constant)
+        assert score(shifted, None, "standard").values == pytest.approx(plain, rel=1e-9)
+    assert plain["ause_foreground"] != pytest.approx(plain["ause"])

@@ -102,5 +102,9 @@ def test_nll_of_a_zero_sd_is_finite():
     assert np.isfinite(noise_nll(np.array([0.0, 0.1]), np.zeros(2)))
 
 
-def test_foreground_is_where_either_is_not_zero():
-    assert foreground_mask(np.array([0, 1, 0, -2]), np.array([0, 0, 3, 1])).tolist() == [False, True, True, True]
+def test_foreground_is_where_either_is_not_its_smallest_value():
+    moved, fixed = np.array([0, 1, 0, 2]), np.array([0, 0, 3, 1])
+    assert foreground_mask(moved, fixed).tolist() == [False, True, True, True]
+    assert foreground_mask(moved - 1000, fixed + 7).tolist() == [False, True, True, True]
+    # A slice without background: that of the whole image counts.
+    assert foreground_mask(moved + 1, fixed + 1, (0, 0)).all()

@@ -166,6 +166,34 @@ def test_what_is_somebody_elses_stays(what: str, cohort_2d: Cohort, tmp_path: Pa
     assert sorted(str(path) for path in tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("change", ["swapped", "content", "labels"])
+def test_a_registration_of_other_images_is_not_kept(cohort_2d: Cohort, tmp_path: Path, change: str) -> None:
+    files = {}
+    for name in ("moving", "fixed", "moving_labels"):
+        files[name] = tmp_path / getattr(cohort_2d[0], name).name
+        shutil.copy(getattr(cohort_2d[0], name), files[name])
+    pair = replace(cohort_2d[0], **files)
+    table = register_cohort(Undeformed(), Cohort((pair,), "here"), tmp_path / "out")
+    assert table.attrs["kept"] == 0
+    assert register_cohort(Undeformed(), Cohort((pair,), "here"), tmp_path / "out").attrs["kept"] == 1
+    if change == "swapped":
+        pair = replace(pair, moving=pair.fixed, fixed=pair.moving)
+    elif change == "content":
+        shutil.copy(cohort_2d[1].moving, pair.moving)
+    else:
+        pair = replace(pair, moving_labels=None)
+    with pytest.raises(UserError, match=r"is a registration of .* and the cohort names other files for the pair"):
+        register_cohort(Undeformed(), Cohort((pair,), "here"), tmp_path / "out")
+
+
+def test_a_registration_stays_when_the_cohort_moved(cohort_2d: Cohort, tmp_path: Path) -> None:
+    pair = cohort_2d[0]
+    register_cohort(Undeformed(), Cohort((pair,), "here"), tmp_path / "out")
+    shutil.copy(pair.moving, tmp_path / "copy.nii.gz")
+    moved = replace(pair, moving=tmp_path / "copy.nii.gz")
+    assert register_cohort(Undeformed(), Cohort((moved,), "here"), tmp_path / "out").attrs["kept"] == 1
+
+
 def test_no_pairs(cohort_2d: Cohort, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no pairs"):
         register_cohort(Undeformed(), Cohort((), cohort_2d.name), tmp_path / "out")

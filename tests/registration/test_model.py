@@ -424,3 +424,28 @@ def test_too_few_samples_are_refused(uncertain):
     image = picture(Grid.of_shape((32, 32), 1.5))
     with pytest.raises(UserError, match="n: 0 is too few samples; draw at least 1"):
         uncertain.register(image, image).sample(0)
+
+
+def test_far_from_the_models_voxels_is_refused(flat):
+    """Mouse hearts: 96 pixels of 0.1 mm are 6 of the model's 1.5 mm or so."""
+    image = Image.from_array(np.random.default_rng(0).random((96, 96)).astype(np.float32), 0.1, "mouse")
+    with pytest.raises(UserError, match=r"mouse: at the model's spacing of .* voxels are left of \(96, 96\)"):
+        flat.register(image, image)
+
+
+@pytest.mark.parametrize("side", ["moving", "fixed"])
+def test_a_slice_that_shows_nothing_stays_in_place(flat, side):
+    grid = Grid((40, 36, 6), (1.5, 1.5, 8.0), (0.0, 0.0, 0.0), EYE)
+    images = {"moving": picture(grid), "fixed": picture(grid, shift=2.0)}
+    images[side].array[:, :, 3] = images[side].array.min()
+    found = flat.register(images["moving"], images["fixed"]).displacement
+    assert np.abs(found[..., 3]).max() == 0
+    assert np.abs(found[..., 2]).max() > 0
+
+
+def test_outside_the_moving_image_lies_its_smallest_value(flat):
+    image = Image.from_array(np.random.default_rng(0).random((40, 40)).astype(np.float32) - 5, 1.5)
+    half = Image(image.array[:20], image.grid.crop((0, 0), (20, 40)))
+    for registrar in (flat, hr.load("undeformed")):
+        moved = registrar.register(half, image).moved.array
+        np.testing.assert_allclose(moved[-5:], half.array.min(), atol=1e-6)

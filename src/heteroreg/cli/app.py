@@ -33,7 +33,7 @@ from heteroreg.system.errors import UserError, one_line
 from heteroreg.system.exits import one_line_errors
 from heteroreg.system.progress import is_shown, progress, showing
 from heteroreg.system.signals import handled, interrupt
-from heteroreg.system.streams import open_closed_streams
+from heteroreg.system.streams import open_closed_streams, print_anything
 from heteroreg.system.text import parse_yaml
 
 DATA_SETS = tuple(reader_names())
@@ -196,7 +196,7 @@ def import_(
         say(line)
 
 
-@command(app)
+@command(app, reads=True)
 def check(cohort: CohortPath, confine: Confine = False) -> None:
     """Find problems of a cohort before training does; exits with 1 if there are any.
 
@@ -217,7 +217,7 @@ def check(cohort: CohortPath, confine: Confine = False) -> None:
     raise typer.Exit(1 if problems else 0)
 
 
-@command(app)
+@command(app, reads=True)
 def train(
     cohort: CohortPath,
     out: Out,
@@ -289,7 +289,7 @@ def train(
         say(f"trained{trained.validation_in_words()}; the run is in {out}")
 
 
-@command(app)
+@command(app, reads=True)
 def register(
     moving: Annotated[Path, typer.Argument(metavar="MOVING", help="The image to warp, or a cohort.")],
     out: Out,
@@ -395,10 +395,12 @@ def _register_cohort(
             f"{out / TABLE}: {len(failed)} of {len(table)} pairs failed, the others are registered; correct or "
             "remove the failed ones and give the same command again"
         )
-    say(f"wrote {out}: {len(table)} pairs, listed in {out / TABLE}")
+    kept = table.attrs.get("kept", 0)
+    already = f", {kept} of them left as they were" if kept else ""
+    say(f"wrote {out}: {len(table)} pairs{already}, listed in {out / TABLE}")
 
 
-@command(app)
+@command(app, reads=True)
 def warp(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="An image, a label map, or points.")],
     transform: Annotated[
@@ -456,7 +458,7 @@ def _warp_points(path: Path, field: Any, out: Path) -> None:
     write_points(points, moved, out)
 
 
-@command(app)
+@command(app, reads=True)
 def convert(
     transform: Annotated[
         Path, typer.Argument(metavar="TRANSFORM", help="A transform that `warp` takes, or a registered cohort.")
@@ -464,6 +466,10 @@ def convert(
     out: Annotated[Path, typer.Option("--out", help="File to write; its name chooses the format. Or a folder.")],
     like: Annotated[
         Path | None, typer.Option(help="The fixed image, if the transform does not give a grid.")
+    ] = None,
+    moving: Annotated[
+        Path | None,
+        typer.Option(help="The moving image, for Learn2Reg; by default from the registration's summary.json."),
     ] = None,
 ) -> None:
     """Write a transform in another format: NIfTI, NRRD, an ITK transform (.h5, .tfm), or Learn2Reg's.
@@ -474,20 +480,24 @@ def convert(
     wrote become a submission: `heteroreg convert registered --out submission`
     """
     from heteroreg.data.image import read_grid
+    from heteroreg.data.io.learn2reg import is_learn2reg_name
     from heteroreg.data.io.transforms import read_transform, write_transform
+    from heteroreg.registration.submission import moving_grid, write_submission
 
     if transform.is_dir():
-        from heteroreg.registration.submission import write_submission
-
         count = write_submission(transform, out)
         say(f"wrote {out}: {count} fields for Learn2Reg")
         return
     with progress("converting", None):
-        write_transform(*read_transform(transform, None if like is None else read_grid(like)), out)
+        summary = transform.parent / "summary.json"
+        start = None if moving is None else read_grid(moving)
+        if start is None and is_learn2reg_name(out) and summary.is_file():
+            start = moving_grid(summary)
+        write_transform(*read_transform(transform, None if like is None else read_grid(like)), out, start)
     say(f"wrote {out}")
 
 
-@command(app)
+@command(app, reads=True)
 def evaluate(
     cohort: CohortPath,
     model: Model,
@@ -672,6 +682,8 @@ def methods(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 def main() -> None:
     """Run the command line."""
     open_closed_streams()
+    print_anything()
+    os.environ["MPLBACKEND"] = "agg"  # no command opens a window, and an unknown backend would end the program
     completion.join_settings()
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # for a lost process our one line, not PyTorch's stack
     session = Session()

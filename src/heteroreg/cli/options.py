@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from heteroreg.cli import completion
+from heteroreg.data.io.reading import NIFTI_FRAMES, parse_spacing, reading
 from heteroreg.data.samples.intensity import ALIGNMENTS
 from heteroreg.system.paths import require_utf8
 from heteroreg.system.progress import showing
@@ -80,21 +81,81 @@ FOR_ALL = {
 }
 
 
-def command(app: typer.Typer, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator that makes a function a command of `app`, with the options that all commands have."""
+def _read_frame(context: typer.Context, value: str | None) -> str | None:
+    return _read(context, value, nifti_frame=value)
+
+
+def _read_labels_like(context: typer.Context, value: bool) -> bool:
+    return _read(context, value, labels_like_image=True)
+
+
+def _read_spacing(context: typer.Context, value: str | None) -> str | None:
+    return _read(context, value, spacing=parse_spacing(value) if value else None)
+
+
+def _read(context: typer.Context, value: Any, **choice: Any) -> Any:
+    if value:
+        context.with_resource(reading(**choice))
+    return value
+
+
+# Options of the commands that read images, see `heteroreg.data.io.reading`.
+FOR_READING: dict[str, tuple[Any, Any]] = {
+    "nifti_frame": (
+        str | None,
+        typer.Option(
+            "--nifti-frame",
+            help="Where a NIfTI file has two positions: qform or sform.",
+            callback=_read_frame,
+            autocompletion=completion.choice(*NIFTI_FRAMES),
+        ),
+    ),
+    "labels_like_image": (
+        bool,
+        typer.Option(
+            "--labels-like-image",
+            help="Label maps of their image's size get its place in space.",
+            callback=_read_labels_like,
+        ),
+    ),
+    "spacing": (
+        str | None,
+        typer.Option(
+            "--spacing", metavar="MM", help="Voxel size of files that declare none: 0.3, or 1.5,1.5,8.",
+            callback=_read_spacing,
+        ),
+    ),
+}  # fmt: skip
+
+
+def command(
+    app: typer.Typer, name: str | None = None, *, reads: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator that makes a function a command of `app`, with the options that all commands have.
+
+    Args:
+        app: The program.
+        name: Name of the command; that of the function by default.
+        reads: True for a command that reads images, which gets the options for that.
+    """
 
     def add(function: Callable[..., None]) -> Callable[..., None]:
         @wraps(function)
         def run(**given: Any) -> None:
             for value in given.values():
                 require_utf8(*(value if isinstance(value, list) else [value]))
-            function(**{key: value for key, value in given.items() if key not in FOR_ALL})
+            function(**{key: value for key, value in given.items() if key not in {*FOR_ALL, *FOR_READING}})
 
         own = signature(function, eval_str=True)
         added = [
             Parameter(key, Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, option])
             for key, option in FOR_ALL.items()
         ]
+        for key, (kind, option) in FOR_READING.items() if reads else ():
+            default = False if kind is bool else None
+            added.insert(
+                0, Parameter(key, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
+            )
         parameters = [*own.parameters.values(), *added]
         vars(run)["__signature__"] = own.replace(parameters=parameters)  # Typer reads it
         app.command(name=name)(run)

@@ -12,10 +12,10 @@ import numpy as np
 from heteroreg.data.alignment import initial_affine
 from heteroreg.data.cohort import Cohort, Pair, as_cohort
 from heteroreg.data.findings import Finding
-from heteroreg.data.image import Image
+from heteroreg.data.image import Image, note_of_place
 from heteroreg.data.io.affine import Affine, read_affine
 from heteroreg.data.leaks import Contents, leaks
-from heteroreg.data.looks import label_values
+from heteroreg.data.looks import is_padded, label_values
 from heteroreg.data.samples.dataset import ImageCache
 from heteroreg.data.samples.preparation import SMALLEST_AXIS, check_labels, check_pair, require_overlap, scale_of
 from heteroreg.system.errors import UserError
@@ -135,8 +135,16 @@ def _pair(pair: Pair, cache: ImageCache, starts: list[Start], contents: Contents
         return
     yield from _images(pair, moving, fixed, start)
     for path, image in ((pair.moving, moving), (pair.fixed, fixed)):
+        if place := note_of_place(path):
+            yield Finding("note", pair.id, place)
         if repeated := contents.repeated(pair.id, pair.split, path, image):
             yield Finding(_level(repeated[0]), pair.id, repeated[1])
+        if is_padded(image.array):
+            text = (
+                f"{image.name}: the value {image.array.min():g} lies far below the others and fills the outside of "
+                "the field of view: it is left out of the intensity scale"
+            )
+            yield Finding("note", pair.id, text)
         if values := label_values(image.array):
             text = f"{image.name}: looks like a label map, it holds the values {values} alone; name the image"
             yield Finding("problem", pair.id, text)
@@ -174,8 +182,7 @@ def _labels(pair: Pair, moving: Image, fixed: Image, cache: ImageCache, starts: 
     for path, image in ((pair.moving_labels, moving), (pair.fixed_labels, fixed)):
         assert path is not None
         try:
-            labels = cache.labels(path)
-            check_labels(labels, image)
+            labels = check_labels(cache.labels(path), image)
         except UserError as error:
             yield Finding("problem", pair.id, str(error))
             return

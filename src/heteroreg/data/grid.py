@@ -84,8 +84,8 @@ class Grid:
 
     @property
     def thick_slices(self) -> bool:
-        """True for a stack of 2D slices that lie far apart."""
-        return self.dims == 3 and self.spacing[2] > THICK * max(self.spacing[:2])
+        """True for a stack of 2D slices that lie far apart, and for a single slice."""
+        return self.dims == 3 and (self.shape[2] == 1 or self.spacing[2] > THICK * max(self.spacing[:2]))
 
     def nifti_affine(self) -> Doubles:
         """Return the matrix (4, 4) from indices of a 3D grid to mm in NIfTI's frame, RAS."""
@@ -135,6 +135,16 @@ class Grid:
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij")).reshape(self.dims, -1).T
         offset = np.abs(self.physical(corners) - other.physical(corners)).max()
         return bool(offset <= tolerance * min(self.spacing))
+
+    def moved_axes(self, axes: Sequence[int]) -> Grid:
+        """Return the grid of an array whose axes are put in another order, each voxel in its place."""
+        order = list(axes)
+        return Grid(
+            tuple(self.shape[axis] for axis in order),
+            tuple(self.spacing[axis] for axis in order),
+            self.origin,
+            tuple(self.axes[:, order].ravel().tolist()),
+        )
 
     def crop(self, start: Sequence[int], shape: Sequence[int]) -> Grid:
         """Return the grid of a block of `shape` voxels that begins at index `start` (negative: padding)."""

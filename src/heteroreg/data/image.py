@@ -11,12 +11,14 @@ import SimpleITK as sitk
 from numpy.typing import DTypeLike, NDArray
 
 from heteroreg.data.grid import Grid
-from heteroreg.data.io.colour import luminance
+from heteroreg.data.io.colour import has_palette, luminance
+from heteroreg.data.io.decoder import decode
 from heteroreg.data.io.dicom import is_dicom
 from heteroreg.data.io.dicom_series import read_series, read_series_grid
 from heteroreg.data.io.frames import require_frame, split_frame
 from heteroreg.data.io.itk import (
     NIFTI_ENDINGS,
+    PNG,
     ItkHeader,
     grid_of,
     last_line,
@@ -26,6 +28,9 @@ from heteroreg.data.io.itk import (
     read_itk_voxels,
 )
 from heteroreg.data.io.nifti import check_nifti_voxels, read_nifti_voxels
+from heteroreg.data.io.nifti_forms import disagreement, placed_grid
+from heteroreg.data.io.pairs_of_files import check_pair_of_files
+from heteroreg.data.io.spacing import with_spacing
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_file
 from heteroreg.system.memory import memory_errors
@@ -119,8 +124,9 @@ def read_image(path: str | Path) -> Image:
         ((8, 6, 4), (2.0, 2.0, 2.0))
     """
     image = _read(Path(path))
+    _require_2d_or_3d(path, image.array.shape)
+    image = upright(image)
     array = image.array
-    _require_2d_or_3d(path, array.shape)
     with np.errstate(over="ignore"):  # overflow becomes infinite and is reported below
         array = np.ascontiguousarray(array, dtype=np.float32)
     if not np.isfinite(array).all():
@@ -144,7 +150,7 @@ def read_grid(path: str | Path) -> Grid:
     grid = read_series_grid(file, frame) if is_dicom(file) else _frame_grid(file, _read_header(file).grid, frame)
     grid = _first_axes(grid, _dims(grid.shape))
     _require_2d_or_3d(path, grid.shape)
-    return grid
+    return grid.moved_axes(slice_axes(grid.shape))
 
 
 def read_labels(path: str | Path) -> Image:
@@ -164,9 +170,10 @@ def read_labels(path: str | Path) -> Image:
         >>> int(read_labels(path).array.max())
         1
     """
-    image = _read(Path(path))
+    image = _read(Path(path), labels=True)
     if image.array.ndim == 4:
         image = _merged(image)
+    image = upright(image)
     return image.with_array(whole_labels(image.array, path))
 
 
@@ -284,12 +291,12 @@ def _split(path: Path) -> tuple[Path, int | None]:
     return file, frame
 
 
-def _read(path: Path) -> Image:
+def _read(path: Path, *, labels: bool = False) -> Image:
     with memory_errors(str(path)):
         file, frame = _split(path)
         if is_dicom(file):
             return without_trailing_axes(Image(*read_series(file, frame), str(path)))
-        image = _read_file(file)
+        image = _read_file(file, labels=labels)
         if frame is not None:
             grid = _frame_grid(file, image.grid, frame)
             image = Image(image.array[..., frame], grid, str(path))
@@ -307,7 +314,7 @@ def _frame_grid(file: Path, grid: Grid, frame: int | None) -> Grid:
     return grid
 
 
-def _read_file(path: Path) -> Image:
+def _read_file(path: Path, *, labels: bool = False) -> Image:
     if path.name.lower().endswith(NIFTI_ENDINGS):
         # ITK reads the grid, so that all ITK-based tools agree on it.
         array, grid = read_nifti_voxels(path), _read_header(path).grid
@@ -317,14 +324,24 @@ def _read_file(path: Path) -> Image:
             )
         return Image(array.reshape(grid.shape, order="F"), grid, str(path))
     header = _read_header(path)
+    if labels and _is_colour(path, header.components) and has_palette(path):
+        return Image(
+            np.ascontiguousarray(decode(path, [str(path)], PNG, indices=True).array.T), header.grid, str(path)
+        )
     image = read_itk_voxels(path, header)
     if _is_colour(path, header.components):
-        return Image(luminance(sitk.GetArrayViewFromImage(image)).T, grid_of(image), str(path))
-    return Image.from_sitk(image, str(path))
+        return Image(luminance(sitk.GetArrayViewFromImage(image)).T, header.grid, str(path))
+    return replace(Image.from_sitk(image, str(path)), grid=header.grid)
 
 
 def _read_header(path: Path) -> ItkHeader:
+    check_pair_of_files(path)
     header = read_itk_header(path)
+    grid = header.grid
+    if path.name.lower().endswith(NIFTI_ENDINGS):
+        grid = placed_grid(path, grid)
+    grid = with_spacing(path, grid)
+    header = replace(header, grid=grid)
     if not _is_colour(path, header.components):
         _require_scalar(path, header.components)
     return header
@@ -368,6 +385,34 @@ def _dims(shape: tuple[int, ...]) -> int:
     while dims > 3 and shape[dims - 1] == 1:
         dims -= 1
     return dims
+
+
+def slice_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the order of axes that puts the only axis of one voxel of a volume last; otherwise their own order."""
+    axes = tuple(range(len(shape)))
+    single = [axis for axis in axes if shape[axis] == 1]
+    if len(shape) != 3 or len(single) != 1:
+        return axes
+    return (*(axis for axis in axes if axis != single[0]), single[0])
+
+
+def upright(image: Image) -> Image:
+    """Return a sagittal or coronal slice, (1, y, z) or (x, 1, z), with the axis of one voxel last.
+
+    Every voxel stays in its place in space. Slices are along the last axis everywhere else.
+    """
+    axes = slice_axes(image.array.shape)
+    if axes == tuple(range(image.array.ndim)):
+        return image
+    return Image(np.ascontiguousarray(image.array.transpose(axes)), image.grid.moved_axes(axes), image.name)
+
+
+def note_of_place(path: str | Path) -> str:
+    """Describe how a NIfTI file contradicts itself about its place in space; empty if it does not."""
+    file, _ = _split(Path(path))
+    if is_dicom(file) or not file.name.lower().endswith(NIFTI_ENDINGS):
+        return ""
+    return disagreement(file, read_itk_header(file).grid)
 
 
 def without_trailing_axes(image: Image) -> Image:

@@ -11,13 +11,23 @@ import numpy as np
 import SimpleITK as sitk
 
 from heteroreg.data.grid import Grid
-from heteroreg.data.image import Image, read_image, read_labels, whole_labels, without_trailing_axes
+from heteroreg.data.image import (
+    Image,
+    note_of_place,
+    read_image,
+    read_labels,
+    upright,
+    whole_labels,
+    without_trailing_axes,
+)
 from heteroreg.data.samples.preparation import check_labels, check_pair
 from heteroreg.system.arrays import Array
 from heteroreg.system.errors import UserError
+from heteroreg.system.warn import warn_user
 
 # An image of ITK or nibabel, or a tensor, is known by the module of its type: none of the three needs to be
 # installed or imported.
+FLATTER = 3  # times more pixels than slices: a first axis so short is likely that of the slices
 ImageLike: TypeAlias = "str | Path | Image | sitk.Image | Array | Any"
 Spacing: TypeAlias = "float | Sequence[float]"
 
@@ -75,8 +85,11 @@ def as_pair(
     images = as_image(moving, spacing), as_image(fixed, spacing)
     labels = None if moving_labels is None else as_image(moving_labels, spacing, labels=True)
     check_pair(*images, dims)
+    for path in dict.fromkeys(value for value in (moving, fixed) if isinstance(value, str | Path)):
+        if note := note_of_place(path):
+            warn_user(note)
     if labels is not None:
-        check_labels(labels, images[0])
+        labels = check_labels(labels, images[0])
     return *images, labels
 
 
@@ -96,6 +109,7 @@ def _convert(value: Any, spacing: Spacing | None) -> Image:
 def _checked(image: Image, *, labels: bool) -> Image:
     if image.grid.dims not in (2, 3):
         raise UserError(f"{image.name}: has {image.grid.dims} axes {image.grid.shape}; give a 2D or 3D image")
+    image = upright(image)
     if image.array.dtype.kind not in "biuf":
         raise UserError(f"{image.name}: holds {image.array.dtype}; give an image of real numbers")
     if not np.isfinite(image.array).all():
@@ -155,7 +169,16 @@ def _as_array(value: Any) -> Array:
         value = value.detach().cpu()
         value = value.float() if str(value.dtype) == "torch.bfloat16" else value  # unknown to NumPy
         return np.asarray(value.numpy())
-    return np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise UserError(f"array: is not a regular array of numbers ({error}); give one of equal rows") from error
+    if array.dtype == object:  # a table of numbers, such as that of pandas
+        try:
+            return array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"array: holds objects that are not numbers ({error}); give real numbers") from error
+    return array
 
 
 def _from_array(array: Array, spacing: Spacing | None) -> Image:
@@ -170,6 +193,13 @@ def _from_array(array: Array, spacing: Spacing | None) -> Image:
                 "spacing for each axis of space"
             )
         array = array[0]
+    if spacing is None:
+        warn_user("arrays without a `spacing` are taken as 1 mm for each voxel")
+    if array.ndim == 3 and 1 < array.shape[0] <= min(array.shape[1:]) / FLATTER:
+        warn_user(
+            f"array: of shape {array.shape} looks like [z, y, x], SimpleITK's order; axes are [x, y, z] here: "
+            "give array.T"
+        )
     if len(steps) not in (1, array.ndim):
         raise UserError(
             f"spacing: {spacing} has {len(steps)} numbers for an array of shape {array.shape}; give one for each "

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_LABELS = 12
+# Shares of voxels: padding has at least the first and at most the second.
+FEWEST_PADDED, MOST_PADDED = 0.01, 0.5
 LIKE_NEIGHBOUR = 0.9  # share of voxels of a label map that equal their neighbour
 
 
@@ -21,3 +23,20 @@ def label_values(array: NDArray[Any]) -> str:
         return ""
     alike = np.mean([np.mean(np.diff(array, axis=axis) == 0) for axis in range(2)])
     return ", ".join(f"{value:g}" for value in values) if alike > LIKE_NEIGHBOUR else ""
+
+
+def is_padded(array: NDArray[Any]) -> bool:
+    """Return True if the smallest value fills the voxels outside a field of view, as -2000 does in CT.
+
+    It is negative, 1 to 50 % of the voxels have it, and it is farther below all others than these are from one
+    another (0.5th to 99.5th percentile). A dark background, 0 or close to the rest, is none.
+    """
+    low = array.min()
+    if low >= 0:
+        return False
+    others = array[array != low]
+    share = 1 - others.size / array.size
+    if not FEWEST_PADDED <= share <= MOST_PADDED:
+        return False
+    ends = np.percentile(others, (0.5, 99.5))
+    return bool(ends[1] > ends[0] and others.min() - low > ends[1] - ends[0])

@@ -138,9 +138,10 @@ class _Plan:
         by_slice = by_slice and len(maps.shape) == 3
         parts = [(k, maps.at(k)) for k in range(maps.shape[-1])] if by_slice else [(None, maps)]
         intensity_range = float(maps.fixed.max()) - float(maps.fixed.min())
+        background = float(maps.moved.min()), float(maps.fixed.min())
         rows = []
         for index, part in parts:
-            row = score(part, self.labels, self.mode, intensity_range)
+            row = score(part, self.labels, self.mode, intensity_range, background)
             row.values["seconds"] = seconds
             rows.append((_cells(pair, index), row))
         return _ScoredPair(rows, maps, registration.info)

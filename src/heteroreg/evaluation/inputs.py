@@ -54,8 +54,8 @@ class Inputs:
         fixed_labels = moving_labels = None
         if pair.fixed_labels is not None and pair.moving_labels is not None:
             fixed_labels, moving_labels = cache.labels(pair.fixed_labels), cache.labels(pair.moving_labels)
-            check_labels(fixed_labels, fixed)
-            check_labels(moving_labels, moving)
+            fixed_labels = check_labels(fixed_labels, fixed)
+            moving_labels = check_labels(moving_labels, moving)
         return cls(
             fixed,
             moving,
@@ -113,9 +113,7 @@ def _read_truth(truth: Mapping[str, Path], grid: Grid) -> Array | None:
 def _read_sd(path: Path | None, image: Image, cache: ImageCache) -> Image | None:
     if path is None:
         return None
-    sd = cache.image(path)
-    check_labels(sd, image)
-    return sd
+    return check_labels(cache.image(path), image)
 
 
 def _on(image: Image | None, grid: Grid, *, labels: bool = False) -> Image | None:

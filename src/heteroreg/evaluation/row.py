@@ -37,7 +37,11 @@ class RowScores:
 
 
 def score(
-    maps: Maps, labels: Collection[int] | None, mode: ScoringMode, intensity_range: float | None = None
+    maps: Maps,
+    labels: Collection[int] | None,
+    mode: ScoringMode,
+    intensity_range: float | None = None,
+    background: tuple[float, float] | None = None,
 ) -> RowScores:
     """Score the maps of a registration, or of one slice of it.
 
@@ -55,10 +59,11 @@ def score(
         mode: How label maps are compared.
         intensity_range: Maximum minus minimum of the whole fixed image, the unit of the noise; None takes that of
             the maps, which may be one slice.
+        background: Smallest values of the whole moved and fixed image, likewise.
     """
     if intensity_range is None:
         intensity_range = float(maps.fixed.max()) - float(maps.fixed.min())
-    image = ImageScoring(maps, mode, intensity_range)
+    image = ImageScoring(maps, mode, intensity_range, background)
     values = _computed(IMAGE_METRICS, image)
     in_moving, in_fixed = _labels(maps.moving_labels, labels), _labels(maps.fixed_labels, labels)
     present = in_moving & in_fixed

@@ -35,11 +35,13 @@ class ImageScoring:
         maps: The maps of the registration.
         mode: How it is scored.
         intensity_range: Maximum minus minimum of the whole fixed image, the unit of residual and noise.
+        background: Smallest values of the whole moved and fixed image; by default those of the maps.
     """
 
     maps: Maps
     mode: ScoringMode
     intensity_range: float
+    background: tuple[float, float] | None = None
 
     @cached_property
     def jacobian(self) -> Doubles:
@@ -54,8 +56,8 @@ class ImageScoring:
 
     @cached_property
     def foreground(self) -> NDArray[np.bool_]:
-        """Voxels where the moved or the fixed image is not zero."""
-        return foreground_mask(self.maps.moved, self.maps.fixed)
+        """Voxels where the moved or the fixed image is not background, see `foreground_mask`."""
+        return foreground_mask(self.maps.moved, self.maps.fixed, self.background)
 
     @cached_property
     def residual_and_noise(self) -> tuple[Doubles, Doubles] | None:

@@ -110,6 +110,18 @@ def noise_nll(residual: NDArray[Any], sd: NDArray[Any]) -> float:
     return float(np.mean(0.5 * np.log(2 * np.pi * sd**2) + 0.5 * (residual / sd) ** 2))
 
 
-def foreground_mask(moved: NDArray[Any], fixed: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return the voxels where either image is not zero."""
-    return np.asarray((moved != 0) | (fixed != 0))
+def foreground_mask(
+    moved: NDArray[Any], fixed: NDArray[Any], background: tuple[float, float] | None = None
+) -> NDArray[np.bool_]:
+    """Return the voxels where either image is not background.
+
+    The background of an image is its smallest value, so that the mask, and all scores in it, stay the same if a
+    constant is added to the intensities.
+
+    Args:
+        moved: The moved image, or a slice of it.
+        fixed: The fixed image, or a slice.
+        background: The background of the whole moved and fixed image; by default the smallest values here.
+    """
+    low = (moved.min(), fixed.min()) if background is None else background
+    return np.asarray((moved != low[0]) | (fixed != low[1]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pandas as pd
 
 from heteroreg.data.cohort import Cohort, Pair, as_cohort
 from heteroreg.data.image import read_image, read_labels
+from heteroreg.data.samples.fingerprint import Fingerprints
+from heteroreg.data.samples.preparation import check_labels
 from heteroreg.registration.alignment import Initial, aligned
 from heteroreg.registration.load import Loadable, as_registrar
 from heteroreg.registration.model import ModelRegistrar
@@ -70,7 +73,8 @@ def register_cohort(
         `error`, empty for pairs without one.
 
     Raises:
-        UserError: `out` holds something else, or registrations by another registrar; a file could not be written.
+        UserError: `out` holds something else, or registrations by another registrar or of other images; a file
+            could not be written.
 
     Examples:
         >>> import heteroreg as hr
@@ -86,14 +90,16 @@ def register_cohort(
         ids = [pair.id for pair in cohort]
         folders = dict(zip(ids, folder_names(ids, taken=[TABLE, MARKER_FILE]), strict=True))
         identity = _identity(registrar, initial)
-        outcomes = _known(identity, out, folders)
+        outcomes = _known(identity, out, folders, cohort)
         _write(out, folders, outcomes)  # marks the folder as ours, before anything else is in it
         left = [pair for pair in cohort if pair.id not in outcomes]
         with progress(f"register with {registrar.name}", len(cohort), start=len(outcomes), show=show) as report:
             for pair in left:
                 outcomes[pair.id] = _register(registrar, pair, out / folders[pair.id], identity, initial)
                 report(len(outcomes))
-        return _write(out, folders, outcomes)
+        table = _write(out, folders, outcomes)
+        table.attrs["kept"] = len(cohort) - len(left)
+        return table
 
 
 def _is_former(out: Path) -> bool:
@@ -105,8 +111,11 @@ def _is_former(out: Path) -> bool:
 def _register(registrar: Registrar, pair: Pair, folder: Path, identity: str, initial: Initial | None) -> Outcome:
     try:
         with memory_errors("the images"):
+            inputs = _contents(pair, Fingerprints())
             moving, fixed = read_image(pair.moving), read_image(pair.fixed)
-            labels = None if pair.moving_labels is None else read_labels(pair.moving_labels)
+            labels = None
+            if pair.moving_labels is not None:
+                labels = check_labels(read_labels(pair.moving_labels), moving)
             began = time.perf_counter()
             registration = aligned(registrar, pair.initial or initial).register(moving, fixed, labels)
             seconds = round(time.perf_counter() - began, 4)
@@ -115,13 +124,42 @@ def _register(registrar: Registrar, pair: Pair, folder: Path, identity: str, ini
     try:
         with memory_errors("its registration"):
             folding = folding_percent(registration.displacement)
-            extra = {"id": pair.id, "registrar": identity}
+            extra = {"id": pair.id, "registrar": identity, "inputs": inputs}
             figures = {"folding_percent": folding, "seconds": seconds}
             registration = replace(registration, info={**registration.info, **extra, **figures})
             registration.save(folder)
             return Outcome(_figures(registration.summary()))
     except OutOfMemoryError as error:
         return Outcome({}, str(UserError(f"pair {pair.id}: {error}")))
+
+
+def _contents(pair: Pair, prints: Fingerprints) -> dict[str, str | None]:
+    """Return a fingerprint of the content of each file that the registration of a pair depends on."""
+    named = {"moving": pair.moving, "fixed": pair.fixed, "labels": pair.moving_labels, "initial": pair.initial}
+    return {role: prints.of(path) for role, path in named.items() if path is not None}
+
+
+def _require_same_inputs(
+    path: Path, summary: Mapping[str, Any], pair: Pair, prints: Fingerprints, again: str
+) -> None:
+    """Check that a registration is of the images that the cohort names now.
+
+    Raises:
+        UserError: It is of others, or of these before they changed.
+    """
+    former, now = summary.get("inputs"), None
+    if former is not None:
+        with suppress(UserError):  # an image that was moved away since
+            now = _contents(pair, prints)
+    if former is None or now is None:  # or written by an earlier version: the names have to do
+        former = {role: Path(str(summary.get(role))).name for role in ("moving", "fixed")}
+        now = {"moving": pair.moving.name, "fixed": pair.fixed.name}
+    odd = [role for role in {**former, **now} if former.get(role) != now.get(role)]
+    if odd:
+        raise UserError(
+            f"{path}: is a registration of {summary.get('moving')} onto {summary.get('fixed')}, and the cohort "
+            f"names other files for the pair {pair.id}, or they have changed ({', '.join(odd)}); {again}"
+        )
 
 
 def _identity(registrar: Registrar, initial: Initial | None) -> str:
@@ -139,13 +177,14 @@ def _figures(summary: Mapping[str, Any]) -> dict[str, float]:
     return dict(zip(OUTCOME_COLUMNS, map(float, values), strict=True))
 
 
-def _known(identity: str, out: Path, folders: Mapping[str, str]) -> dict[str, Outcome]:
+def _known(identity: str, out: Path, folders: Mapping[str, str], cohort: Cohort) -> dict[str, Outcome]:
     """Read the outcomes of the pairs whose folders are complete.
 
     Raises:
-        UserError: A folder was not written by this function, or was written for another registrar.
+        UserError: A folder was not written by this function, or was written for another registrar or other images.
     """
-    known = {}
+    known, prints = {}, Fingerprints()
+    pairs = {pair.id: pair for pair in cohort}
     for pair, name in folders.items():
         path = out / name / SUMMARY
         recover(path.parent)
@@ -160,6 +199,7 @@ def _known(identity: str, out: Path, folders: Mapping[str, str]) -> dict[str, Ou
             raise UserError(f"{path}: does not belong to a registered cohort ({error!r}); {again}") from error
         if by != (pair, identity):
             raise UserError(f"{path}: belongs to the pair {by[0]}, registered by {by[1]}; {again}")
+        _require_same_inputs(path, summary, pairs[pair], prints, again)
         known[pair] = Outcome(figures)
     return known
 

@@ -180,7 +180,7 @@ class ModelRegistrar(BaseRegistrar):
         return Registration(
             fixed=fixed,
             moving=moving,
-            moved=field.warp(moving),
+            moved=field.warp(moving, outside="minimum"),
             displacement=field.vectors,
             inverse_displacement=inverse.vectors,
             noise_sd=noise_sd,
@@ -211,6 +211,8 @@ class ModelRegistrar(BaseRegistrar):
         for first in range(0, len(moving_batch), at_once):
             slices = slice(first, first + at_once)
             part = self._forward(moving_batch[slices].to(self.device), fixed_batch[slices].to(self.device))
+            if slicewise:
+                part = _still_where_empty(part, moving_batch[slices], fixed_batch[slices])
             for name, values in vars(part).items():
                 if values is not None:
                     if name not in joined:
@@ -268,6 +270,18 @@ class ModelRegistrar(BaseRegistrar):
             displacement.velocity,
             displacement.velocity_log_variance,
         )
+
+
+def _still_where_empty(estimate: Estimate, moving: Tensor, fixed: Tensor) -> Estimate:
+    """Return the estimate without motion in slices where either image shows nothing."""
+    empty = [(batch == batch.flatten(1)[:, :1, None, None]).flatten(1).all(1) for batch in (moving, fixed)]
+    keep = (~(empty[0] | empty[1])).to(estimate.forward)[:, None, None, None]
+    return replace(
+        estimate,
+        forward=estimate.forward * keep,
+        backward=estimate.backward * keep,
+        velocity=estimate.velocity * keep,
+    )
 
 
 def at_least(grid: Grid, smallest: int, dims: int) -> Grid:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -37,7 +37,8 @@ class Registration:
     Attributes:
         fixed: The fixed image.
         moving: The moving image, on its own grid.
-        moved: The moving image on the fixed grid: moved(x) = moving(x + u(x)), 0 outside the moving image.
+        moved: The moving image on the fixed grid: moved(x) = moving(x + u(x)); outside the moving image its
+            smallest value.
         displacement: u (d, *shape) in voxels of the fixed grid, channel i along array axis i.
         inverse_displacement: Its inverse on the same grid: x + u(x) + u⁻¹(x + u(x)) = x.
         noise_sd: σ̂_I, the predicted standard deviation of the noise, in the fixed image's intensity units; None
@@ -218,6 +219,7 @@ class Registration:
             "kind": "registration",
             "moving": self.moving.name,
             "fixed": self.fixed.name,
+            "moving_grid": asdict(self.moving.grid),
             "shape": list(self.grid.shape),
             "spacing_mm": list(self.grid.spacing),
             "displacement_mm": {"mean": float(length.mean()), "max": float(length.max())},

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from heteroreg.data.grid import Grid
 from heteroreg.data.io.displacement import read_displacement
 from heteroreg.data.io.learn2reg import write_learn2reg_field
-from heteroreg.registration.cohort import TABLE
+from heteroreg.registration.cohort import SUMMARY, TABLE
 from heteroreg.system.errors import UserError
 from heteroreg.system.outputs import output_folder
 from heteroreg.system.progress import progress, reported
-from heteroreg.system.text import read_table
+from heteroreg.system.text import read_json, read_table
 
 LEARN2REG_ID = re.compile(r"\d+_\d+(_\d+_\d+)?")
 
@@ -52,6 +53,23 @@ def write_submission(registered: str | Path, out: str | Path) -> int:
         progress("writing the fields", len(names)) as report,
     ):
         for (_, row), name in zip(rows, reported(names, report), strict=True):
-            displacement, grid = read_displacement(table.parent / row["folder"] / "displacement.nii.gz")
-            write_learn2reg_field(displacement, grid, folder / name)
+            registration = table.parent / row["folder"]
+            displacement, grid = read_displacement(registration / "displacement.nii.gz")
+            write_learn2reg_field(displacement, grid, folder / name, moving_grid(registration / SUMMARY))
     return len(names)
+
+
+def moving_grid(summary: Path) -> Grid:
+    """Return the grid of the moving image from the summary of a registration.
+
+    Raises:
+        UserError: The summary is missing or does not say.
+    """
+    try:
+        found = read_json(summary)["moving_grid"]
+        return Grid(*(tuple(found[name]) for name in ("shape", "spacing", "origin", "direction")))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{summary}: does not say on which grid the moving image lies, as those of earlier versions; register "
+            "the pair again"
+        ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import SimpleITK as sitk
@@ -118,17 +118,19 @@ class Field:
         like: Grid | ImageLike | None = None,
         labels: bool = False,
         spacing: Spacing | None = None,
+        outside: float | Literal["minimum"] = 0.0,
     ) -> Image:
         """Warp an image: result(x) = image(x + u(x)), positions in mm.
 
-        As in ITK, intensities are interpolated linearly and are 0 outside the image. Label maps are warped label by
-        label (`spatial.warp_labels`).
+        As in ITK, intensities are interpolated linearly and are `outside` beyond the image. Label maps are warped
+        label by label (`spatial.warp_labels`).
 
         Args:
             image: The image or label map, on any grid.
             like: Grid of the result, or an image on it; that of the field by default.
             labels: True if `image` is a label map.
             spacing: Distance in mm between the voxels of an array.
+            outside: The value beyond the image; `minimum` is its smallest one. Label maps have 0 there.
 
         Returns:
             The warped image; float32, or of the label map's type.
@@ -141,13 +143,16 @@ class Field:
         self._require_same_dims(source, onto)
         field = self.resample(onto, outside="zeros")._tensor(np.float32)
         dtype = source.array.dtype if labels else np.float32
-        voxels = torch.from_numpy(source.array.astype(np.int64 if labels else np.float32))[None, None]
+        fill = 0.0 if labels else float(source.array.min()) if outside == "minimum" else float(outside)
+        voxels = torch.from_numpy(
+            source.array.astype(np.int64 if labels else np.float32) - (0 if labels else np.float32(fill))
+        )[None, None]
 
         def warped(layers: slice) -> Any:
             moved = identity(onto.shape, field, layers) + field[..., layers]
             positions = affine(moved, *onto.index_map(source.grid))
             values = sample_labels(voxels, positions) if labels else sample(voxels, positions, outside="zeros")
-            return values[0, 0].numpy().astype(dtype)
+            return (values[0, 0].numpy() + (0 if labels else np.float32(fill))).astype(dtype)
 
         return Image(by_slabs(onto.shape, warped), onto, source.name)
 

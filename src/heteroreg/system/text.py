@@ -88,6 +88,8 @@ def read_json(path: Path) -> Any:
 def read_table(path: Path, required: Sequence[str]) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """Read the rows of a CSV file, every cell as it is written, without the apostrophe of `csv_text`.
 
+    Cells may also be parted by semicolons or tabs.
+
     Args:
         path: The file.
         required: Columns that must be there.
@@ -101,11 +103,22 @@ def read_table(path: Path, required: Sequence[str]) -> tuple[list[str], list[tup
     require_small(path, TABLE_BYTES)
     try:
         with path.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.reader(handle)
+            reader = csv.reader(handle, delimiter=_separator(path, required))
             columns = _columns(path, next(filter(any, reader), []), required)
             return columns, [_row(path, columns, reader.line_num, cells) for cells in reader if any(cells)]
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a readable CSV table ({error}); save it as CSV in UTF-8") from error
+
+
+def _separator(path: Path, required: Sequence[str]) -> str:
+    """Return what parts the cells of a table: a comma, or in tables of some spreadsheets a semicolon or a tab."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
+        first = next((line for line in handle if line.strip()), "")
+    for separator in ";\t":
+        cells = [cell.strip().strip('"') for cell in first.split(separator)]
+        if len(cells) > 1 and set(required) <= set(cells):
+            return separator
+    return ","
 
 
 def csv_text(table: pd.DataFrame, **options: Any) -> str:

@@ -63,7 +63,8 @@ def open_run(
     run = Run.read(folder)
     if Path(run.config.cohort or "").resolve() != Path(learn.name).resolve():
         raise UserError(
-            f"{folder}: was trained on {run.config.cohort}, not on {learn.name}; name that cohort to resume"
+            f"{folder}: was trained on {run.config.cohort}, not on {learn.name}; name that cohort to resume, or if "
+            f"it has moved, write its new path behind `cohort:` in {folder / CONFIG}"
         )
     # The configuration of the run holds, so that for a row of the tables nothing is asked of what is given.
     own = method if from_outside(run.config.method) else None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from heteroreg.data.image import read_image
+from heteroreg.data.image import read_image, read_labels
 from heteroreg.data.io.headers import TextHeader, check_text_header
 from heteroreg.system.errors import UserError
 
@@ -196,3 +196,17 @@ def test_voxels_behind_a_header_of_their_own(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(path).array, expected)
     path = meta(tmp_path / "a.mhd", ElementDataFile="a.raw", HeaderSize="-1")
     np.testing.assert_array_equal(read_image(path).array, expected)
+
+
+def test_long_key_value_lines_of_slicer_are_read(tmp_path):
+    """A .seg.nrrd has some 2,000 characters of `Segmentation_ConversionParameters`; geometry has no such line."""
+    labels = np.random.default_rng(0).integers(0, 3, (4, 32, 32)).astype(np.uint8)
+    image = sitk.GetImageFromArray(labels)
+    image.SetMetaData("Segment0_LabelValue", "1")
+    image.SetMetaData(
+        "Segmentation_ConversionParameters", "&".join(f"parameter {k}|1|{'words ' * 20}" for k in range(14))
+    )
+    path = tmp_path / "a.seg.nrrd"
+    sitk.WriteImage(image, str(path), True)
+    assert max(map(len, path.read_bytes().split(b"\n\n")[0].split(b"\n"))) > 1500
+    np.testing.assert_array_equal(read_labels(path).array, labels.T)

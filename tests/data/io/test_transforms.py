@@ -159,3 +159,43 @@ def test_a_file_that_ends_its_reader_is_told(program, rng, tmp_path, monkeypatch
     monkeypatch.setattr(transforms, "TRANSFORM_SECONDS", 5.0)
     with pytest.raises(UserError, match=r"u\.h5: crashes the program that reads ITK transforms; it is damaged"):
         read_transform(tmp_path / "u.h5")
+
+
+def test_learn2reg_on_two_grids_leads_from_array_to_array(tmp_path):
+    """The challenge warps moving's array at i + u(i), whatever the headers say."""
+    fixed = Grid((6, 5, 4), (2.0, 2.0, 2.0), (10.0, 0.0, 0.0), tuple(np.eye(3).ravel()))
+    moving = Grid((6, 5, 4), (1.0, 2.0, 4.0), (4.0, 0.0, -2.0), (1.0, 0, 0, 0, -1.0, 0, 0, 0, 1.0))
+    u = np.zeros((3, *fixed.shape))
+    u[0] = 1.5
+    write_transform(u, fixed, tmp_path / "disp_0001_0002.nii.gz", moving)
+    written = np.asarray(nib.load(tmp_path / "disp_0001_0002.nii.gz").dataobj)
+    # The voxel (1, 2, 3) of fixed lies at (12, 4, 6) mm, and u leads to (15, 4, 6) mm. That is the index
+    # ((15 - 4) / 1, -4 / 2, (6 + 2) / 4) = (11, -2, 2) of moving: 10, -4 and -1 from (1, 2, 3).
+    np.testing.assert_allclose(written[1, 2, 3], (10, -4, -1))
+
+
+CENTRED = """#Insight Transform File V1.0
+#Transform 0
+Transform: CenteredAffineTransform_double_3_3
+Parameters: 1 0 0 0 1 0 0 0 1 0 0 0 30 0 0
+FixedParameters:
+"""
+ELASTIX = """(Transform "TranslationTransform")
+(NumberOfParameters 3)
+(TransformParameters 30 0 0)
+"""
+FLIRT = "1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.tfm", CENTRED, "is a centred transform of ITK.*AffineTransform"),
+        ("TransformParameters.0.txt", ELASTIX, "is a parameter file of elastix.*WriteITKCompositeTransform"),
+        ("flirt.mat", FLIRT, "is a matrix of FLIRT.*c3d_affine_tool"),
+    ],
+)
+def test_transforms_of_other_kinds_are_named(name, content, message, tmp_path):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=message):
+        read_transform(tmp_path / name, OBLIQUE)

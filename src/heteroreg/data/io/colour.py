@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,13 @@ from numpy.typing import NDArray
 
 # Weights of red, green and blue: ITU-R BT.601, as in JPEG.
 WEIGHTS = (0.299, 0.587, 0.114)
+
+
+def has_palette(path: Path) -> bool:
+    """Return True for a PNG file whose pixels are indices into a palette."""
+    with path.open("rb") as handle:
+        start = handle.read(26)
+    return start[12:16] == b"IHDR" and start[25:26] == b"\x03"
 
 
 def luminance(array: NDArray[Any]) -> NDArray[np.float32]:

@@ -59,6 +59,7 @@ def decode(
     subject: str = "the image",
     frames: Sequence[int] | None = None,
     header_only: bool = False,
+    indices: bool = False,
 ) -> Decoded:
     """Decode files, one after the other along the last axis, or some frames of one file.
 
@@ -69,6 +70,7 @@ def decode(
         subject: The noun for messages, such as `the DICOM series`.
         frames: Numbers of frames, from 0; None for all.
         header_only: Read the grid alone; the array is then empty.
+        indices: Read the indices of a PNG with a palette in place of its colours.
 
     Raises:
         UserError: The files are damaged, declare more voxels than HETEROREG_MAX_VOXELS or than they can hold, or
@@ -76,7 +78,7 @@ def decode(
     """
     question = {
         "about": "voxels", "files": files, "reader": reader, "frames": frames, "alone": path.is_file(),
-        "voxels": max_voxels(), "header_only": header_only,
+        "voxels": max_voxels(), "header_only": header_only, "indices": indices,
         "bytes": sum(Path(file).stat().st_size for file in files),
     }  # fmt: skip
     answer, content = ask_decoder(path, question, subject)

@@ -78,6 +78,10 @@ class RefusedError(Exception):
     """A file or folder that cannot be used, with the reason."""
 
 
+class UnreadableError(RefusedError):
+    """A file that a reader does not take at all."""
+
+
 def _headers(question: dict[str, Any], usual: int) -> Reply:
     """Read the headers of a file, or of all DICOM files in a folder; series and kinds of images get numbers."""
     _limit_memory(usual + 64 * MB + 4 * question["bytes"])
@@ -94,10 +98,10 @@ def _headers(question: dict[str, Any], usual: int) -> Reply:
     return {"headers": headers}, b""
 
 
-def _unreadable(file: Path, subject: str, alone: bool) -> RefusedError:
+def _unreadable(file: Path, subject: str, alone: bool) -> UnreadableError:
     if alone:
-        return RefusedError("cannot be read as a DICOM image; is it one, is it whole? Export it again")
-    return RefusedError(f"{file.name} cannot be read as a part of {subject}; export it again, or remove it")
+        return UnreadableError("cannot be read as a DICOM image; is it one, is it whole? Export it again")
+    return UnreadableError(f"{file.name} cannot be read as a part of {subject}; export it again, or remove it")
 
 
 def _dicom_files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
@@ -249,7 +253,84 @@ def _numbered(numbers: dict[str, int], what: str, texts: Sequence[str]) -> int:
 
 
 def _voxels(question: dict[str, Any], usual: int) -> Reply:
-    """Read the voxels of whole files, one after the other, or of some frames of one file."""
+    """Read the voxels of whole files, one after the other, or of some frames of one file.
+
+    DICOM that GDCM cannot decode, such as clips whose frames are in several fragments, is read by pydicom.
+    """
+    if question["indices"]:
+        return _palette_indices(question)
+    try:
+        return _voxels_by_itk(question, usual)
+    except (RuntimeError, UnreadableError) as error:
+        if question["reader"] != "GDCMImageIO" or question["header_only"] or (pydicom := _pydicom()) is None:
+            raise
+        return _voxels_by_pydicom(pydicom, question, usual, error)
+
+
+def _voxels_by_pydicom(pydicom: Any, question: dict[str, Any], usual: int, first: Exception) -> Reply:
+    """Read voxels as `_voxels_by_itk`, rescaled to the file's units.
+
+    Raises:
+        RefusedError: They cannot be decoded, or the headers declare too much.
+    """
+    from pydicom.pixels import apply_rescale
+
+    slabs, source = [], None
+    needed = 0
+    for name in question["files"]:
+        source = pydicom.dcmread(name, force=True)
+        shape = [int(source.get(word) or 1) for word in ("NumberOfFrames", "Rows", "Columns", "SamplesPerPixel")]
+        needed += math.prod(shape) * int(source.get("BitsAllocated") or 8) // 8
+        if math.prod(shape[:3]) > question["voxels"] or needed > question["most_unfolded"] * question["bytes"]:
+            raise RefusedError(f"{Path(name).name} declares {' x '.join(map(str, shape))} values; is it whole?")
+        _limit_memory(usual + 256 * MB + 4 * question["bytes"] + 10 * needed)
+        try:
+            array = apply_rescale(source.pixel_array, source)
+        except MemoryError:
+            raise
+        except Exception as error:  # its decoders raise nearly anything
+            syntax = getattr(getattr(source, "file_meta", None), "TransferSyntaxUID", None)
+            kind = getattr(syntax, "name", "unknown")
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            plugins = "; pip install 'heteroreg[dicom]' brings decoders" if syntax and syntax.is_compressed else ""
+            raise RefusedError(
+                f"{Path(name).name} cannot be decoded ({kind}: {reason.strip()}){plugins}; is it whole?"
+            ) from first
+        slabs.append(array.reshape(shape[0], shape[1], shape[2], *shape[3:] if shape[3] > 1 else ()))
+    array = np.concatenate(slabs)
+    if question["frames"] is not None:
+        array = array[question["frames"]]
+    if array.dtype == np.float64:
+        array = array.astype(np.float32)
+    array = np.ascontiguousarray(array)
+    spacing = _numbers(source, "PixelSpacing", 2) or _numbers(source, "ImagerPixelSpacing", 2) or [1.0, 1.0]
+    about = {
+        "size": array.shape[2::-1], "spacing": [*spacing[::-1], 1.0], "origin": [0.0] * 3,
+        "direction": np.eye(3).ravel().tolist(), "components": array.shape[3] if array.ndim > 3 else 1,
+        "shape": array.shape, "dtype": array.dtype.str,
+    }  # fmt: skip
+    return about, memoryview(array).cast("B")
+
+
+def _palette_indices(question: dict[str, Any]) -> Reply:
+    """Read the indices of a PNG with a palette: of a label map they are the labels, the colours only show them."""
+    from PIL import Image
+
+    try:
+        with Image.open(question["files"][0], formats=["PNG"]) as image:
+            if image.width * image.height > question["voxels"]:
+                raise RefusedError(f"declares {image.width} x {image.height} pixels; is it whole?")
+            array = np.ascontiguousarray(np.asarray(image))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise RefusedError(f"the image could not be read ({error}); is the file whole? Export it again") from error
+    about = {
+        "size": array.shape[::-1], "spacing": [1.0, 1.0], "origin": [0.0, 0.0], "direction": [1.0, 0.0, 0.0, 1.0],
+        "components": 1, "shape": array.shape, "dtype": array.dtype.str,
+    }  # fmt: skip
+    return about, memoryview(array).cast("B")
+
+
+def _voxels_by_itk(question: dict[str, Any], usual: int) -> Reply:
     names, stored, frames = question["files"], question["bytes"], question["frames"]
     _limit_memory(usual + 64 * MB + 4 * stored)
     if question["header_only"]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,10 @@ from heteroreg.data.io.colour import luminance
 from heteroreg.data.io.dicom import DicomFrame, DicomHeader, read_dicom_headers, read_dicom_voxels
 from heteroreg.data.io.frames import require_frame
 from heteroreg.data.io.itk import check_grid
+from heteroreg.data.io.reading import current
+from heteroreg.data.io.spacing import spaced
 from heteroreg.system.errors import UserError
+from heteroreg.system.warn import warn_user
 
 SAME_PLACE_MM = 0.01  # slices that are closer are at the same position
 # Tolerances: deviation from even spacing over the spacing; lateral shift of a stack in pixels; scalar product of
@@ -76,17 +78,27 @@ def read_series(path: Path, frame: int | None = None) -> tuple[NDArray[Any], Gri
     files = [part.file for part in (parts[:1] if numbers else parts)]
     array, grid = read_dicom_voxels(path, files, numbers or None)
     array = _rescaled(luminance(array) if array.ndim > 3 else array, parts)
-    if not series.calibrated:
-        warnings.warn(
-            f"{path}: does not declare the size of its pixels; 1 mm is assumed, so that lengths are in pixels",
-            stacklevel=2,
+    if not series.calibrated and current().spacing is None:
+        as_slices = ", and its frames are taken as slices" if series.grid is None else ""
+        warn_user(
+            f"{path}: does not declare the size of its pixels; 1 mm is assumed, so that lengths are in pixels"
+            f"{as_slices}"
         )
     if series.grid is None:
+        grid = _calibrated(path, series, grid)
         check_grid(path, grid)
         return array, grid
     if array.shape[: series.grid.dims] != series.grid.shape or array.size != np.prod(series.grid.shape):
         raise UserError(f"{path}: has {array.shape} voxels but declares {series.grid.shape}; export it again")
-    return array.reshape(series.grid.shape), series.grid
+    return array.reshape(series.grid.shape), _calibrated(path, series, series.grid)
+
+
+def _calibrated(path: Path, series: DicomSeries, grid: Grid) -> Grid:
+    """Return the grid with the spacing that the user gives for files without one."""
+    given = current().spacing
+    if series.calibrated or given is None:
+        return grid
+    return replace(grid, spacing=spaced(path, grid, given))
 
 
 def read_series_grid(path: Path, frame: int | None = None) -> Grid:
@@ -97,7 +109,7 @@ def read_series_grid(path: Path, frame: int | None = None) -> Grid:
     """
     series = series_of(path)
     _frame(path, series, frame)
-    return read_series(path, frame)[1] if series.grid is None else series.grid
+    return read_series(path, frame)[1] if series.grid is None else _calibrated(path, series, series.grid)
 
 
 def series_of(path: Path) -> DicomSeries:
@@ -141,7 +153,7 @@ def arrange_series(name: object, headers: Sequence[DicomHeader]) -> DicomSeries:
         if first.frames > 1 and first.moving and (len(planes) == 1 or not placed):
             return _flat(first)
         if first.frames > 1 and len(planes) == 1:  # a volume whose slices have no headers
-            return DicomSeries(((SourceFrame(first.file, None),),), None)
+            return DicomSeries(((SourceFrame(first.file, None),),), None, first.spacing is not None)
     return _stack(name, [slice_ for header in headers for slice_ in _slices(name, header)])
 
 

@@ -180,7 +180,10 @@ def _lines(path: Path, start: bytes, end: re.Pattern[bytes]) -> list[str]:
         raise _bad(path, f"does not end within {HEADER_BYTES} bytes")
     lines = head.decode("latin-1").replace("\r\n", "\n").split("\n")
     for line in lines:
-        if len(line) > LONGEST_LINE or not all(c.isprintable() or c in "\t\xa0\xad" for c in line):
+        # Key/value pairs of NRRD hold no geometry; 3D Slicer writes thousands of characters into one.
+        if (len(line) > LONGEST_LINE and ":=" not in line) or not all(
+            c.isprintable() or c in "\t\xa0\xad" for c in line
+        ):
             raise _bad(path, f"has a line that is too long or not text ('{line[:40]}')")
     return [line.rstrip() for line in lines]
 

@@ -17,6 +17,7 @@ from heteroreg.data.grid import Grid
 from heteroreg.data.io.decoder import decode
 from heteroreg.data.io.headers import TextHeader, check_metaimage_data, check_text_header
 from heteroreg.data.io.nifti import FURTHEST_MM, SHORTEST_MM, check_nifti_header
+from heteroreg.data.io.nifti_forms import plane_grid
 from heteroreg.system.errors import UserError
 from heteroreg.system.limits import require_size, require_stored
 from heteroreg.system.paths import require_utf8
@@ -29,6 +30,7 @@ READERS = {
     ".nii": "NiftiImageIO", ".nii.gz": "NiftiImageIO", ".mha": METAIMAGE, ".mhd": METAIMAGE,
     ".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO", ".png": PNG,
 }  # fmt: skip
+SMALLEST_DETERMINANT = 1e-3  # of the directions of the axes
 SPACING_LIMITS_MM = (SHORTEST_MM, 1e6)  # from a nanometre to a kilometre
 
 _warning_lock = threading.Lock()
@@ -85,6 +87,8 @@ def read_itk_header(path: Path) -> ItkHeader:
             reader.ReadImageInformation()
         grid, components = grid_of(reader), reader.GetNumberOfComponents()
         size = _bytes_per_value(reader.GetPixelIDValue())
+    if name == "NiftiImageIO" and grid.dims == 2 and not abs(np.linalg.det(grid.axes)) > SMALLEST_DETERMINANT:
+        grid = plane_grid(path, grid.shape) or grid
     require_size(path, grid.shape)
     values = int(np.prod(grid.shape, dtype=object)) * components
     with suppress(OSError, ValueError):  # a missing data file is reported when its voxels are read
@@ -138,7 +142,7 @@ def check_grid(path: object, grid: Grid) -> None:
         raise UserError(f"{path}: its header declares a spacing of {grid.spacing} mm; correct it")
     if not (np.abs(origin) <= FURTHEST_MM).all():
         raise UserError(f"{path}: its header declares an origin of {grid.origin} mm; correct it")
-    if not (np.abs(axes) <= 2).all() or not abs(np.linalg.det(axes)) > 1e-3:
+    if not (np.abs(axes) <= 2).all() or not abs(np.linalg.det(axes)) > SMALLEST_DETERMINANT:
         raise UserError(f"{path}: its header declares linearly dependent axes ({grid.direction}); correct it")
 
 

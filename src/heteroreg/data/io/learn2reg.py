@@ -59,19 +59,29 @@ def read_learn2reg_field(path: Path, grid: Grid) -> Floats:
     return np.ascontiguousarray(np.moveaxis(array, -1, 0))
 
 
-def write_learn2reg_field(displacement: Floats, grid: Grid, path: Path) -> None:
+def write_learn2reg_field(displacement: Floats, grid: Grid, path: Path, moving: Grid | None = None) -> None:
     """Write a displacement field for Learn2Reg as float32; see `read_learn2reg_field`.
+
+    The challenge samples moving's array at i + u(i) and ignores both headers. Where moving lies on another grid, u
+    leads from a voxel of fixed to the voxel of moving: u(i) = A·(i + u_fixed(i)) + b - i, with j = A·i + b the map
+    from indices of fixed to those of moving.
 
     Args:
         displacement: (3, *shape) in voxels of the grid.
         grid: The fixed image's grid, for the header.
         path: `disp_<fixed>_<moving>.nii.gz`.
+        moving: The moving image's grid; that of the fixed image by default.
 
     Raises:
         UserError: The displacement is not 3D.
     """
     if grid.dims != COMPONENTS:
         raise UserError(f"{path}: Learn2Reg fields are 3D and this one is {grid.dims}D; choose another format")
+    if moving is not None and not moving.same_as(grid):
+        index = np.indices(grid.shape)
+        matrix, offset = grid.index_map(moving)
+        there = np.tensordot(matrix, index + displacement, axes=1) + offset[:, None, None, None]
+        displacement = there - index
     image = nib.Nifti1Image(np.moveaxis(displacement, 0, -1).astype(np.float32), grid.nifti_affine())
     with atomic_file(path) as temporary:
         nib.save(image, temporary)

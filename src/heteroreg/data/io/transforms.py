@@ -20,6 +20,7 @@ from heteroreg.data.io.displacement import (
     read_displacement,
     write_displacement,
 )
+from heteroreg.data.io.foreign import read_foreign
 from heteroreg.data.io.itk import check_grid
 from heteroreg.data.io.learn2reg import is_learn2reg, is_learn2reg_name, read_learn2reg_field, write_learn2reg_field
 from heteroreg.system.arrays import Floats
@@ -32,6 +33,7 @@ ITK_ENDINGS = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
 TRANSFORM_PROGRAM = Path(__file__).with_name("transform_process.py")
 # Time limit: for every file, and for every MB. A field written as text is slow.
 TRANSFORM_SECONDS, TRANSFORM_SECONDS_PER_MB = 60.0, 5.0
+KIND_BYTES = 64 * 1024  # the beginning of a file that says of which kind it is
 WRITTEN_ENDINGS = ITK_ENDINGS[:-1]  # .mat is for affine transforms
 
 
@@ -41,6 +43,7 @@ def read_transform(path: str | Path, like: Grid | None = None) -> tuple[Floats, 
     - An ITK displacement field (NIfTI, MetaImage, NRRD), as `register` writes it, is on its own grid.
     - An ITK transform (`.h5`, `.hdf5`, `.tfm`, `.txt`, `.mat`) is on its own grid if it is a displacement field;
       any other, such as an affine transform, a B-spline or a composition, is sampled at the voxels of `like`.
+    - A deformation of SPM (`y_*.nii`) or NiftyReg is converted; that of FNIRT is refused.
     - A field of Learn2Reg (NIfTI [x, y, z, 3] in voxels) does not define its grid, and is on `like`.
 
     Args:
@@ -56,13 +59,15 @@ def read_transform(path: str | Path, like: Grid | None = None) -> tuple[Floats, 
     path = Path(path)
     if path.name.lower().endswith(ITK_ENDINGS):
         return _from_itk(path, like)
+    if (foreign := read_foreign(path)) is not None:
+        return foreign
     if is_learn2reg(path):
         grid = _needed(path, like)
         return read_learn2reg_field(path, grid), grid
     return read_displacement(path)
 
 
-def write_transform(displacement: Floats, grid: Grid, path: str | Path) -> None:
+def write_transform(displacement: Floats, grid: Grid, path: str | Path, moving: Grid | None = None) -> None:
     """Write a displacement in the format that the name of the file selects.
 
     `.h5`, `.hdf5`, `.tfm` and `.txt` are ITK transforms, `disp_*.nii.gz` is a field of Learn2Reg, and any other
@@ -72,6 +77,7 @@ def write_transform(displacement: Floats, grid: Grid, path: str | Path) -> None:
         displacement: (d, *shape) in voxels of `grid`.
         grid: The fixed image's grid.
         path: The file.
+        moving: The moving image's grid, for Learn2Reg: its fields lead from voxel to voxel of both arrays.
     """
     path = Path(path)
     name = path.name.lower()
@@ -80,7 +86,7 @@ def write_transform(displacement: Floats, grid: Grid, path: str | Path) -> None:
     elif name.endswith(ITK_ENDINGS):
         raise UserError(f"{path}: {path.suffix} files hold only affine transforms; end the name in .h5")
     elif is_learn2reg_name(path):
-        write_learn2reg_field(displacement, grid, path)
+        write_learn2reg_field(displacement, grid, path, moving)
     else:
         write_displacement(displacement, grid, path)
 
@@ -120,6 +126,7 @@ def read_itk_transform(path: Path, like: Grid | None = None) -> ItkTransform:
         raise UserError(
             f"{path}: does not have the ending of an ITK transform, which is one of {', '.join(ITK_ENDINGS)}"
         )
+    _refuse_other_kinds(path)
     try:
         found, content = _ask(path, write=False, grid=like, size=path.stat().st_size)
     except (subprocess.SubprocessError, ValueError) as error:
@@ -139,6 +146,37 @@ def read_itk_transform(path: Path, like: Grid | None = None) -> ItkTransform:
     check_grid(path, where)
     vectors = np.frombuffer(content, dtype=np.float64).reshape(*reversed(where.shape), where.dims)
     return replace(answer, vectors=vectors, grid=where)
+
+
+def _refuse_other_kinds(path: Path) -> None:
+    """Refuse the transforms of other programs, and the ones of ITK that SimpleITK does not know, by name.
+
+    Raises:
+        UserError: The file is one of them.
+    """
+    with path.open("rb") as handle:
+        start = handle.read(KIND_BYTES)
+    if b"(Transform " in start and b"TransformParameters" in start:
+        raise UserError(
+            f"{path}: is a parameter file of elastix; let elastix write an ITK transform with "
+            '(WriteITKCompositeTransform "true") and (ITKTransformOutputFileNameExtension "tfm")'
+        )
+    if b"CenteredAffineTransform" in start or b"CenteredEuler" in start or b"CenteredRigid" in start:
+        raise UserError(
+            f"{path}: is a centred transform of ITK, which SimpleITK does not read; write it as an "
+            "AffineTransform, in itk with its SetMatrix and SetOffset"
+        )
+    try:
+        rows = [
+            [float(word) for word in line.split()] for line in start.decode("ascii").splitlines() if line.strip()
+        ]
+    except ValueError:
+        return
+    if [len(row) for row in rows] == [4] * 4 and rows[3] == [0, 0, 0, 1]:
+        raise UserError(
+            f"{path}: is a matrix of FLIRT (FSL) or another program, which depends on both images; convert it with "
+            "c3d_affine_tool -ref FIXED -src MOVING MATRIX -fsl2ras -oitk initial.txt"
+        )
 
 
 def _from_itk(path: Path, like: Grid | None) -> tuple[Floats, Grid]:

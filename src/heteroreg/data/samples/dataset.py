@@ -20,6 +20,7 @@ from heteroreg.data.alignment import initial_affine
 from heteroreg.data.cohort import Pair
 from heteroreg.data.image import Image, read_image, read_labels
 from heteroreg.data.io.affine import read_affine
+from heteroreg.data.io.reading import current
 from heteroreg.data.samples.cache import Entry, SampleCache
 from heteroreg.data.samples.fingerprint import Fingerprints
 from heteroreg.data.samples.preparation import (
@@ -38,7 +39,7 @@ from heteroreg.system.errors import UserError
 from heteroreg.system.progress import progress
 
 # Version of the preparation: samples from another version are not reused.
-PREPARATION_VERSION = 2
+PREPARATION_VERSION = 3
 
 
 class ImageCache:
@@ -167,7 +168,9 @@ class _Recipe:
         if None in contents:
             return None
         libraries = [sitk.Version.VersionString(), nibabel.__version__, np.__version__, platform.machine()]
-        parts = [PREPARATION_VERSION, libraries, asdict(self), contents]
+        parts: list[Any] = [PREPARATION_VERSION, libraries, asdict(self), contents]
+        if not current().usual:
+            parts.append(asdict(current()))
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def fits(self, entry: Entry) -> bool:
@@ -231,6 +234,4 @@ def _labels(pair: Pair, side: str, image: Image, cache: ImageCache) -> Image:
     path = getattr(pair, f"{side}_labels")
     if path is None:
         raise UserError(f"pair {pair.id}: has no {side}_labels, which centre_label needs")
-    labels = cache.labels(path)
-    check_labels(labels, image)
-    return labels
+    return check_labels(cache.labels(path), image)

@@ -8,10 +8,8 @@ from pathlib import Path
 
 from heteroreg.data.io.frames import split_frame
 from heteroreg.data.io.headers import check_text_header
+from heteroreg.data.io.pairs_of_files import TWIN_ENDINGS
 from heteroreg.system.errors import UserError
-
-# Endings of the two files of one image, whose names agree otherwise.
-TWINS = (".hdr", ".img", ".img.gz")
 
 
 class Fingerprints:
@@ -54,10 +52,12 @@ def files_of(path: Path) -> list[Path] | None:
     if path.is_dir():
         return sorted(file for file in path.iterdir() if file.is_file())
     name = path.name.lower()
-    twin = next((ending for ending in TWINS if name.endswith(ending)), None)
+    twin = next((ending for ending in TWIN_ENDINGS if name.endswith(ending)), None)
     if twin:
         stem = path.name[: -len(twin)].lower()
-        return sorted(f for f in path.parent.iterdir() if f.name.lower() in {stem + ending for ending in TWINS})
+        return sorted(
+            f for f in path.parent.iterdir() if f.name.lower() in {stem + ending for ending in TWIN_ENDINGS}
+        )
     try:
         header = check_text_header(path)
     except UserError:

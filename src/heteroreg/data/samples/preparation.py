@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, count_frames
 from heteroreg.data.io.frames import split_frame
+from heteroreg.data.io.reading import current
+from heteroreg.data.looks import is_padded
 from heteroreg.data.samples.intensity import Intensity
 from heteroreg.system.errors import UserError
 from heteroreg.system.limits import max_voxels
@@ -53,7 +55,8 @@ class Preparation:
             name: Name of the image for messages.
 
         Raises:
-            UserError: The grid would have too many voxels, as with a wrong spacing in the header.
+            UserError: The grid would have too many voxels, as with a wrong spacing in the header, or fewer than a
+                network needs, as with images of mice.
         """
         if self.spacing is None:
             return fixed
@@ -62,6 +65,12 @@ class Preparation:
         if close:
             return fixed
         working = fixed.with_spacing(spacing)
+        if any(n < SMALLEST_AXIS <= own for n, own in zip(working.shape[: self.dims], fixed.shape, strict=False)):
+            raise UserError(
+                f"{name}: at the model's spacing of {_written(spacing)} mm only {_written(working.shape)} voxels "
+                f"are left of {_written(fixed.shape)}; use a model that was trained on voxels of about "
+                f"{_written(fixed.spacing)} mm, or correct the header if that is not their size"
+            )
         if math.prod(working.shape) > max_voxels():
             raise UserError(
                 f"{name}: at the working spacing of {tuple(spacing)} mm it would have "
@@ -130,6 +139,8 @@ class Scale:
 def scale_of(image: Image, intensity: Intensity) -> Scale:
     """Return the scale of an image's intensities.
 
+    Values that fill the corners outside a round field of view are left out of the percentiles (`is_padded`).
+
     Raises:
         UserError: The image is constant, or its range is too large.
     """
@@ -137,7 +148,8 @@ def scale_of(image: Image, intensity: Intensity) -> Scale:
     if high - low > LARGEST_RANGE:
         raise UserError(f"{image.name}: has values from {low:g} to {high:g}; check its intensities")
     if intensity == "percentile" and high > low:
-        tight_low, tight_high = (float(q) for q in np.percentile(image.array, PERCENTILES[intensity]))
+        shown = image.array[image.array != low] if is_padded(image.array) else image.array
+        tight_low, tight_high = (float(q) for q in np.percentile(shown, PERCENTILES[intensity]))
         # In an image of almost only background, both percentiles are equal.
         low, high = (tight_low, tight_high) if tight_high > tight_low else (low, high)
     if not high > low:
@@ -181,8 +193,14 @@ def _reaches(grid: Grid, other: Grid) -> bool:
     return bool(((index > -0.5) & (index < np.asarray(grid.shape) - 0.5)).all(axis=-1).any())
 
 
-def check_labels(labels: Image, image: Image) -> None:
+def check_labels(labels: Image, image: Image) -> Image:
     """Check that a label map has the grid of its image.
+
+    An image without a place in space, such as a clip of ultrasound or a PNG, gives its grid to label maps of its
+    size, which other programs save with positions of their own.
+
+    Returns:
+        The label map, on the image's grid where `reading(labels_like_image=True)` or such an image decides.
 
     Raises:
         UserError: It has another grid, or is the whole series of which the image is a frame.
@@ -193,11 +211,47 @@ def check_labels(labels: Image, image: Image) -> None:
             f"{labels.name}: holds several frames, and its image is {image.name}; name the frame, "
             f"{labels.name}#{frame}"
         )
-    if not labels.grid.same_as(image.grid, tolerance=0.05):
+    if labels.grid.same_as(image.grid, tolerance=0.05):
+        return labels
+    if labels.grid.shape != image.grid.shape:
         raise UserError(
             f"{labels.name}: lies on another grid ({labels.grid.shape}) than its image {image.name} "
             f"({image.grid.shape}); resample it onto the image"
         )
+    if current().labels_like_image or (_is_nowhere(image.grid) and not _same_region(labels.grid, image.grid)):
+        return replace(labels, grid=image.grid)
+    raise UserError(
+        f"{labels.name}: has as many voxels as its image {image.name} but {_difference(labels.grid, image.grid)} "
+        "in its header; if they belong voxel to voxel, set `labels_like_image`, else resample it onto the image"
+    )
+
+
+def _is_nowhere(grid: Grid) -> bool:
+    """Return True for a 2D image that no header places in space."""
+    return grid.dims == 2 and not any(grid.origin) and np.array_equal(grid.axes, np.eye(2))
+
+
+def _same_region(grid: Grid, other: Grid) -> bool:
+    """Return True if the corners of two grids of one shape are the same points, in any order."""
+    ends = np.stack(np.meshgrid(*[(-0.5, n - 0.5) for n in grid.shape], indexing="ij"), -1).reshape(-1, grid.dims)
+    corners = [np.sort(one.physical(ends), axis=0) for one in (grid, other)]
+    return bool(np.allclose(*corners, atol=0.1 * min(other.spacing)))
+
+
+def _difference(grid: Grid, other: Grid) -> str:
+    """Describe what differs between two grids of the same shape."""
+    parts = []
+    if not np.allclose(grid.spacing, other.spacing, rtol=0.01):
+        parts.append(f"a spacing of {_written(grid.spacing)} instead of {_written(other.spacing)} mm")
+    if not np.allclose(grid.direction, other.direction, atol=0.01):
+        parts.append("other axes")
+    if not parts or not np.allclose(grid.origin, other.origin, atol=min(other.spacing)):
+        parts.append(f"an origin of {_written(grid.origin)} instead of {_written(other.origin)} mm")
+    return ", ".join(parts)
+
+
+def _written(numbers: Sequence[float]) -> str:
+    return "(" + ", ".join(f"{number:.4g}" for number in numbers) + ")"
 
 
 def centre_crop(grid: Grid, size: Sequence[int], centre: Sequence[float] | None = None) -> Grid:
