@@ -12,7 +12,9 @@ from scipy import stats
 
 from heteroreg.comparison import Comparison, compare
 from heteroreg.comparison.groups import by_seed, parse_groups, row_names
+from heteroreg.comparison.markdown import to_markdown
 from heteroreg.evaluation import Scores
+from heteroreg.report.tables import Results
 from heteroreg.system.errors import UserError
 
 FIVE = ["p0", "p1", "p2", "p3", "p4"]
@@ -139,6 +141,22 @@ def test_a_metric_without_a_common_row_is_left_out_and_said(write):
     assert "hd_1 2" in comparison.to_markdown()
 
 
+def test_the_noise_map_of_a_collapsed_displacement_is_never_the_best(write):
+    """It leaves the whole motion in the residual, which is easy to predict."""
+    moving = write("moving", dice_1=BASE, aurg=[0.1] * 5, sd_log_jacobian=[0.2] * 5)
+    other = write("other", dice_1=BASE, aurg=[0.2] * 5, sd_log_jacobian=[0.1] * 5)
+    still = write("still", dice_1=OTHER, aurg=[0.9] * 5, sd_log_jacobian=[0.001] * 5)
+    comparison = compare([moving, other, still])
+    assert [comparison.moves(row) for row in comparison.rows] == [True, True, False]
+    text = to_markdown(comparison)
+    noise = text.split("## Noise")[1].split("##")[0]
+    assert "| other | **" in noise
+    assert noise.count("**") == 2
+    assert "Hardly deforms, and is never the best by its noise map: still." in text
+    assert Results(comparison).best("aurg") == "other"
+    assert Results(comparison).best("dice_1") == "still"
+
+
 def test_equal_evaluations(write):
     found = line(compare([write("one", dice_1=BASE), write("two", dice_1=BASE)]), "two", "dice_1")
     assert (found["difference"], found["p_t"], found["p_wilcoxon"], found["p_holm"]) == (0, 1, 1, 1)
@@ -202,7 +220,7 @@ def test_a_folder_that_holds_something_else_stays(write, tmp_path):
     [
         ({"ids": list("abcde")}, r"not of the same pairs \(10 differ"),
         ({"mode": "reference"}, r"scored in different modes \(`metrics`\)"),
-        ({"slices": [0, 1, 2, 3, 4]}, "other rows"),
+        ({"slices": [0, 1, 2, 3, 4]}, r"has a row for each slice and .* for each image, which cannot be compared"),
     ],
 )
 def test_evaluations_that_cannot_be_compared(write, changes, message):

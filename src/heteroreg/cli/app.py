@@ -514,6 +514,12 @@ def evaluate(
     ] = "standard",
     initial: Initial = None,
     refine: Refine = 0,
+    slicewise: Annotated[
+        bool | None,
+        typer.Option(
+            "--slicewise/--whole", help="Score slices or whole images; as the model registers by default."
+        ),
+    ] = None,
     confine: Confine = False,
     threads: Threads = None,
     method: OwnMethod = None,
@@ -531,7 +537,9 @@ def evaluate(
     require_one_process("evaluate")
     pairs = Cohort.read(cohort, confine=confine).split(split)
     registrar = load(model, threads=threads, refine=refine, method=method, network=network)
-    scores = run(registrar, pairs, metrics=cast(Any, metrics), out=out, initial=initial, show=is_shown())
+    scores = run(
+        registrar, pairs, metrics=cast(Any, metrics), out=out, slicewise=slicewise, initial=initial, show=is_shown()
+    )
     means = {name: value["mean"] for name, value in scores.summary["metrics"].items()}
     dice = [f"{name} {mean:.4f}" for name, mean in means.items() if name.startswith("dice_") and mean is not None]
     say(f"wrote {out}: {', '.join(dice) or 'no labels to score'}")

@@ -128,13 +128,19 @@ def check_fit(groups: Mapping[str, Sequence[Path]], repeats: Mapping[str, Sequen
             )
         if one.summary["mode"] != base.summary["mode"]:
             raise UserError(f"{where} were scored in different modes (`metrics`); evaluate both in the same")
-        if one.slicewise != base.slicewise or len(one.table) != len(base.table):
+        if len(one.table) != len(base.table) and one.slicewise == base.slicewise:
+            raise UserError(f"{where} have another number of rows; evaluate both on the same cohort and split")
+        if one.slicewise != base.slicewise:
             raise UserError(
-                f"{where} have other rows (one by slices, one by whole images); "
-                "evaluate both with the same `slicewise`"
+                f"{path} has a row for each {_rows_of(one)} and {first} for each {_rows_of(base)}, which cannot be "
+                "compared; evaluate both with --slicewise, or both with --whole"
             )
     for row, paths in groups.items():
         _check_row(row, paths, repeats[row])
+
+
+def _rows_of(scores: Scores) -> str:
+    return "slice" if scores.slicewise else "image"
 
 
 def _check_row(row: str, paths: Sequence[Path], scores: Sequence[Scores]) -> None:

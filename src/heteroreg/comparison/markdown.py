@@ -46,24 +46,33 @@ def _table(comparison: ComparisonTable, columns: Sequence[Metric]) -> str:
         "|---" + "|---:" * len(columns) + "|",
     ]
     for row in comparison.rows:
-        texts = [_cell(column, comparison.result(row, column.name), best[column.name]) for column in columns]
+        texts = [
+            _cell(
+                column,
+                comparison.result(row, column.name),
+                best[column.name],
+                is_candidate=row in comparison.candidates(column),
+            )
+            for column in columns
+        ]
         lines.append(f"| {escaped(row)} | " + " | ".join(texts) + " |")
     return "\n".join(lines)
 
 
 def _best(column: Metric, comparison: ComparisonTable) -> float:
-    results = [comparison.result(row, column.name) for row in comparison.rows]
+    results = [comparison.result(row, column.name) for row in comparison.candidates(column)]
     means = [result.mean for result in results if result is not None]
-    if column.higher_is_better is None or len(means) < 2:
+    scored = sum(comparison.result(row, column.name) is not None for row in comparison.rows)
+    if column.higher_is_better is None or not means or scored < 2:
         return math.nan
     return max(means) if column.higher_is_better else min(means)
 
 
-def _cell(column: Metric, result: Result | None, best: float) -> str:
+def _cell(column: Metric, result: Result | None, best: float, *, is_candidate: bool) -> str:
     if result is None:
         return MISSING
     text = mean_and_sd(column, result.mean, result.sd)
-    if result.mean == best:
+    if is_candidate and result.mean == best:
         mean = column.format(result.mean)
         text = f"**{mean}**{text.removeprefix(mean)}"
     return text + (r"\*" if result.significant else "")
@@ -93,6 +102,9 @@ def _notes(comparison: ComparisonTable) -> list[str]:
     if misses:
         score = "Dice 0" if comparison.mode == "standard" else "no score, as in the paper"
         notes.append(f"Misses ({score}): {'; '.join(misses)}.")
+    still = [escaped(row) for row in comparison.rows if not comparison.moves(row)]
+    if still and any(metric(name).group == "noise" for name in comparison.metrics):
+        notes.append(f"Hardly deforms, and is never the best by its noise map: {', '.join(still)}.")
     dropped = {name: count for name, count in comparison.left_out.items() if count}
     if dropped:
         listed = ", ".join(f"{name} {count}" for name, count in dropped.items())

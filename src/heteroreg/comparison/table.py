@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,11 @@ from typing import Any, cast
 import pandas as pd
 
 from heteroreg.comparison.result import Result
+from heteroreg.evaluation.metrics import Metric
 from heteroreg.evaluation.scores import Scores
+
+# The metric that shows whether a displacement deforms, and the share of the largest below which it has collapsed.
+MOTION, COLLAPSED = "sd_log_jacobian", 0.05
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,20 @@ class ComparisonTable:
     def result(self, row: str, metric: str) -> Result | None:
         """Return one line of the table; None if the row does not have the metric."""
         return self._results.get((row, metric))
+
+    def moves(self, row: str) -> bool:
+        """Return False for a row whose displacement has collapsed: it hardly deforms, next to the others.
+
+        Its residual is that of no registration, which is easy to predict: its noise scores are no merit.
+        """
+        spreads = {name: self.result(name, MOTION) for name in self.rows}
+        known = [one.mean for one in spreads.values() if one is not None and math.isfinite(one.mean)]
+        own = spreads[row]
+        return own is None or not known or not own.mean < COLLAPSED * max(known)
+
+    def candidates(self, column: Metric) -> list[str]:
+        """Return the rows that may be the best of a column."""
+        return [row for row in self.rows if column.group != "noise" or self.moves(row)]
 
     def misses(self) -> list[tuple[str, int, int, int]]:
         """Return row, label, in how many slices or pairs the row lost the label, and out of how many."""

@@ -1,4 +1,4 @@
-"""What the voxels of an image look like: a label map, padding outside the field of view."""
+"""Recognise label maps, and padding outside the field of view, by their voxels."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class Results:
         if shown.higher_is_better is None:
             return None
         best: tuple[str, float] | None = None
-        for name in self.names:
+        for name in self._comparison.candidates(shown):
             result = self.get(name, metric)
             if result is not None and (best is None or shown.better(result.mean, best[1])):
                 best = (name, result.mean)
@@ -141,7 +141,13 @@ class Results:
         winner = self.get(best, metric) if best else None
         # Values that are printed alike are equal: decimals that are not shown make no winner.
         texts = {shown.format(other.mean) for row in self.names if (other := self.get(row, metric))}
-        is_best = winner is not None and shown.format(result.mean) == shown.format(winner.mean) and len(texts) > 1
+        candidate = name in self._comparison.candidates(shown)
+        is_best = (
+            candidate
+            and winner is not None
+            and shown.format(result.mean) == shown.format(winner.mean)
+            and len(texts) > 1
+        )
         return Cell(
             mean=shown.format(result.mean),
             sd=shown.format(result.sd) if result.n > 1 else "",

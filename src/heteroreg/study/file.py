@@ -78,7 +78,7 @@ class StudyFile(Section):
     networks: Annotated[dict[str, NetworkSpec], BeforeValidator(_named)]
     seeds: Seeds
     methods: Methods
-    registrars: list[Literal["undeformed", "elastix"]] = Field(default_factory=list)
+    registrars: list[Literal["undeformed", "elastix", "phantom"]] = Field(default_factory=list)
     baseline: Annotated[list[str], BeforeValidator(_listed)] = Field(default_factory=list)
 
     @model_validator(mode="after")

@@ -297,19 +297,17 @@ def _voxels_by_pydicom(pydicom: Any, question: dict[str, Any], usual: int, first
                 f"{Path(name).name} cannot be decoded ({kind}: {reason.strip()}){plugins}; is it whole?"
             ) from first
         slabs.append(array.reshape(shape[0], shape[1], shape[2], *shape[3:] if shape[3] > 1 else ()))
-    array = np.concatenate(slabs)
+    voxels: Any = np.concatenate(slabs)
     if question["frames"] is not None:
-        array = array[question["frames"]]
-    if array.dtype == np.float64:
-        array = array.astype(np.float32)
-    array = np.ascontiguousarray(array)
+        voxels = voxels[question["frames"]]
+    voxels = np.ascontiguousarray(voxels, dtype=np.float32 if voxels.dtype == np.float64 else None)
     spacing = _numbers(source, "PixelSpacing", 2) or _numbers(source, "ImagerPixelSpacing", 2) or [1.0, 1.0]
     about = {
-        "size": array.shape[2::-1], "spacing": [*spacing[::-1], 1.0], "origin": [0.0] * 3,
-        "direction": np.eye(3).ravel().tolist(), "components": array.shape[3] if array.ndim > 3 else 1,
-        "shape": array.shape, "dtype": array.dtype.str,
+        "size": voxels.shape[2::-1], "spacing": [*spacing[::-1], 1.0], "origin": [0.0] * 3,
+        "direction": np.eye(3).ravel().tolist(), "components": voxels.shape[3] if voxels.ndim > 3 else 1,
+        "shape": voxels.shape, "dtype": voxels.dtype.str,
     }  # fmt: skip
-    return about, memoryview(array).cast("B")
+    return about, memoryview(voxels).cast("B")
 
 
 def _palette_indices(question: dict[str, Any]) -> Reply:
@@ -320,7 +318,7 @@ def _palette_indices(question: dict[str, Any]) -> Reply:
         with Image.open(question["files"][0], formats=["PNG"]) as image:
             if image.width * image.height > question["voxels"]:
                 raise RefusedError(f"declares {image.width} x {image.height} pixels; is it whole?")
-            array = np.ascontiguousarray(np.asarray(image))
+            array: Any = np.ascontiguousarray(np.asarray(image))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise RefusedError(f"the image could not be read ({error}); is the file whole? Export it again") from error
     about = {

@@ -30,7 +30,7 @@ READERS = {
     ".nii": "NiftiImageIO", ".nii.gz": "NiftiImageIO", ".mha": METAIMAGE, ".mhd": METAIMAGE,
     ".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO", ".png": PNG,
 }  # fmt: skip
-SMALLEST_DETERMINANT = 1e-3  # of the directions of the axes
+FLATTEST_AXES = 1e-3  # of the directions of the axes
 SPACING_LIMITS_MM = (SHORTEST_MM, 1e6)  # from a nanometre to a kilometre
 
 _warning_lock = threading.Lock()
@@ -87,7 +87,7 @@ def read_itk_header(path: Path) -> ItkHeader:
             reader.ReadImageInformation()
         grid, components = grid_of(reader), reader.GetNumberOfComponents()
         size = _bytes_per_value(reader.GetPixelIDValue())
-    if name == "NiftiImageIO" and grid.dims == 2 and not abs(np.linalg.det(grid.axes)) > SMALLEST_DETERMINANT:
+    if name == "NiftiImageIO" and grid.dims == 2 and not abs(np.linalg.det(grid.axes)) > FLATTEST_AXES:
         grid = plane_grid(path, grid.shape) or grid
     require_size(path, grid.shape)
     values = int(np.prod(grid.shape, dtype=object)) * components
@@ -142,7 +142,7 @@ def check_grid(path: object, grid: Grid) -> None:
         raise UserError(f"{path}: its header declares a spacing of {grid.spacing} mm; correct it")
     if not (np.abs(origin) <= FURTHEST_MM).all():
         raise UserError(f"{path}: its header declares an origin of {grid.origin} mm; correct it")
-    if not (np.abs(axes) <= 2).all() or not abs(np.linalg.det(axes)) > SMALLEST_DETERMINANT:
+    if not (np.abs(axes) <= 2).all() or not abs(np.linalg.det(axes)) > FLATTEST_AXES:
         raise UserError(f"{path}: its header declares linearly dependent axes ({grid.direction}); correct it")
 
 

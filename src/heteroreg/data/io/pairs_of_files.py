@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from pathlib import Path
 
 import nibabel as nib
 import nibabel.spm99analyze
-import numpy as np
 
 from heteroreg.system.errors import UserError
 from heteroreg.system.limits import require_size
@@ -62,4 +62,4 @@ def _expected(path: Path) -> int:
     if not shape or min(shape) < 0 or not 0 <= offset < 2**31:
         raise UserError(f"{path}: not a readable header (shape {shape}); convert or copy the image again")
     require_size(path, shape)
-    return int(offset) + int(np.prod(shape, dtype=object)) * item
+    return int(offset) + math.prod(shape) * int(item)

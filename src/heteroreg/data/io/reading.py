@@ -1,4 +1,4 @@
-"""How files are read that say two things, or nothing, about the place of their voxels."""
+"""Choices for files that say two things, or nothing, about the place of their voxels."""
 
 from __future__ import annotations
 

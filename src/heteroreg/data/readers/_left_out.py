@@ -1,4 +1,4 @@
-"""What a reader of a data set leaves out, and why."""
+"""Files that a reader of a data set leaves out, and why."""
 
 from __future__ import annotations
 

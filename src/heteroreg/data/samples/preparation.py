@@ -234,8 +234,8 @@ def _is_nowhere(grid: Grid) -> bool:
 def _same_region(grid: Grid, other: Grid) -> bool:
     """Return True if the corners of two grids of one shape are the same points, in any order."""
     ends = np.stack(np.meshgrid(*[(-0.5, n - 0.5) for n in grid.shape], indexing="ij"), -1).reshape(-1, grid.dims)
-    corners = [np.sort(one.physical(ends), axis=0) for one in (grid, other)]
-    return bool(np.allclose(*corners, atol=0.1 * min(other.spacing)))
+    one, two = (np.sort(each.physical(ends), axis=0) for each in (grid, other))
+    return bool(np.allclose(one, two, atol=0.1 * min(other.spacing)))
 
 
 def _difference(grid: Grid, other: Grid) -> str:
