@@ -159,6 +159,13 @@ def import_(
         int | None,
         typer.Option(min=1, help="For dicom: find ED and ES by the size of this label; of all labels by default."),
     ] = None,
+    pairs: Annotated[
+        str | None,
+        typer.Option(
+            help="For series in time: ed-es, or first-each.",
+            autocompletion=completion.choice("ed-es", "first-each"),
+        ),
+    ] = None,
     patient: Annotated[
         str | None,
         typer.Option(
@@ -185,8 +192,8 @@ def import_(
         ) from None
     left_out = LeftOut()
     cohort = import_cohort(
-        kind, source, out, split=parts, seed=seed, frames=frames, label=label, patient=patient, left_out=left_out,
-        show=is_shown(),
+        kind, source, out, split=parts, seed=seed, frames=frames, label=label, pairs=pairs, patient=patient,
+        left_out=left_out, show=is_shown(),
     )  # fmt: skip
     counts = ", ".join(f"{len(cohort.split(name))} {name}" for name in cohort.splits) or "no split"
     say(f"wrote {len(cohort)} pairs to {out / 'pairs.csv'} ({counts})")

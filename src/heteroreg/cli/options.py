@@ -82,21 +82,25 @@ FOR_ALL = {
 
 
 def _read_frame(context: typer.Context, value: str | None) -> str | None:
-    return _read(context, value, nifti_frame=value)
+    if value is not None:
+        _read(context, nifti_frame=value)
+    return value
 
 
 def _read_labels_like(context: typer.Context, value: bool) -> bool:
-    return _read(context, value, labels_like_image=True)
+    if value:
+        _read(context, labels_like_image=True)
+    return value
 
 
 def _read_spacing(context: typer.Context, value: str | None) -> str | None:
-    return _read(context, value, spacing=parse_spacing(value) if value else None)
-
-
-def _read(context: typer.Context, value: Any, **choice: Any) -> Any:
-    if value:
-        context.with_resource(reading(**choice))
+    if value is not None:
+        _read(context, spacing=parse_spacing(value))
     return value
+
+
+def _read(context: typer.Context, **choice: Any) -> None:
+    context.with_resource(reading(**choice))
 
 
 # Options of the commands that read images, see `heteroreg.data.io.reading`.

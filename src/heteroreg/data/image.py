@@ -204,8 +204,17 @@ def count_frames(path: str | Path) -> int:
     file, frame = _split(Path(path))
     if frame is not None or is_dicom(file):
         return 1
-    shape = _read_header(file).grid.shape
+    shape = shape_of(file)
     return shape[3] if len(shape) == 4 else 1
+
+
+def shape_of(path: Path) -> tuple[int, ...]:
+    """Return the voxels along each axis of a file that is not DICOM, by its header.
+
+    Raises:
+        UserError: As for `read_grid`.
+    """
+    return read_itk_header(path).grid.shape
 
 
 def _merged(image: Image) -> Image:

@@ -27,6 +27,7 @@ def import_cohort(
     seed: int = 0,
     frames: str | None = None,
     label: int | None = None,
+    pairs: str | None = None,
     patient: str | None = None,
     left_out: LeftOut | None = None,
     show: bool = False,
@@ -41,8 +42,9 @@ def import_cohort(
             it was made, and for `mnms` the ED and ES frames.
         split: Percentages of the patients, (train, val) or (train, val, test); see `split_patients`.
         seed: Seed of the random split.
-        frames: For `dicom`: the ED and ES frames; see `read_dicom`.
+        frames: For `dicom`, and series in a `folder`: the ED and ES frames; see `read_dicom`.
         label: For `dicom`: the label that determines the frames.
+        pairs: For `dicom` and `folder`: `ed-es` or `first-each`, the pairs of a series.
         patient: Regular expression for the patient of a pair in the path of its moving image, see
             `patients_by_pattern`; by default the data set's own, or a guess from the names.
         left_out: Notes the files that are not used, and why.
@@ -66,7 +68,7 @@ def import_cohort(
     """
     reader = find_reader(kind)
     taken = inspect.signature(reader).parameters
-    for name, value in (("frames", frames), ("label", label)):
+    for name, value in (("frames", frames), ("label", label), ("pairs", pairs)):
         if value is not None and name not in taken:
             raise UserError(
                 f"{name}: does not apply to {kind}, which defines the ED and ES images itself; leave it out",
@@ -77,14 +79,14 @@ def import_cohort(
         raise UserError(f"{out}: contains the data set itself; choose another folder for the cohort")
     with output_folder(out, "cohort") as folder:
         options: dict[str, object] = {
-            "folder": folder, "frames": frames, "label": label, "show": show, "left_out": left_out,
+            "folder": folder, "frames": frames, "label": label, "pairs": pairs, "show": show, "left_out": left_out,
         }  # fmt: skip
-        pairs = reader(source, **{name: value for name, value in options.items() if name in taken})
+        found = reader(source, **{name: value for name, value in options.items() if name in taken})
         if patient is not None:
-            pairs = patients_by_pattern(pairs, patient, source)
-        Cohort(tuple(split_patients(pairs, split, seed))).write(folder / "pairs.csv", home=out)
+            found = patients_by_pattern(found, patient, source)
+        Cohort(tuple(split_patients(found, split, seed))).write(folder / "pairs.csv", home=out)
         about: dict[str, object] = {"kind": kind, "source": str(source), "split": split, "seed": seed}
         about |= {} if patient is None else {"patient": patient}
-        about |= {name: options[name] for name in ("frames", "label") if name in taken}
+        about |= {name: options[name] for name in ("frames", "label", "pairs") if name in taken}
         write_text(folder / IMPORT_MARKER, json.dumps(about, indent=2) + "\n")
     return Cohort.read(out)

@@ -144,15 +144,15 @@ class Field:
         field = self.resample(onto, outside="zeros")._tensor(np.float32)
         dtype = source.array.dtype if labels else np.float32
         fill = 0.0 if labels else float(source.array.min()) if outside == "minimum" else float(outside)
-        voxels = torch.from_numpy(
-            source.array.astype(np.int64 if labels else np.float32) - (0 if labels else np.float32(fill))
-        )[None, None]
+        voxels = torch.from_numpy(source.array.astype(np.int64 if labels else np.float32))[None, None]
+        if fill:
+            voxels = voxels - fill
 
         def warped(layers: slice) -> Any:
             moved = identity(onto.shape, field, layers) + field[..., layers]
             positions = affine(moved, *onto.index_map(source.grid))
             values = sample_labels(voxels, positions) if labels else sample(voxels, positions, outside="zeros")
-            return (values[0, 0].numpy() + (0 if labels else np.float32(fill))).astype(dtype)
+            return (values + fill if fill else values)[0, 0].numpy().astype(dtype)
 
         return Image(by_slabs(onto.shape, warped), onto, source.name)
 

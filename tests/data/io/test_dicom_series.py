@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from tests.data import dicom_writer as writer
 
+import heteroreg as hr
 from heteroreg.data.image import read_grid, read_image
 from heteroreg.system.errors import UserError
 
@@ -363,3 +364,19 @@ def test_scales_that_are_not_whole(values: dict[str, str], tmp_path: Path) -> No
     found = [read_image(f"{path}#{t}").array for t in (0, 1)]
     slope = np.polyfit(ARRAY[..., 0].ravel(), found[0].ravel(), 1)
     np.testing.assert_allclose(found[1], np.polyval(slope, ARRAY[..., 1]), atol=0.01)
+
+
+def test_a_secondary_capture_clip_says_that_its_pixels_have_no_size(tmp_path):
+    """Its frames have neither times nor places: they are read as slices of 1 mm, and both is said."""
+    frames = np.random.default_rng(0).integers(0, 256, (5, 18, 20), dtype=np.uint8)
+    path = writer.write_clip(tmp_path / "sc.dcm", frames, "MONOCHROME2", calibrated=False)
+    dataset = pydicom.dcmread(path)
+    del dataset.FrameTime, dataset.FrameIncrementPointer
+    dataset.Modality = "OT"
+    dataset.save_as(path)
+    with pytest.warns(
+        UserWarning, match=r"does not declare the size of its pixels; .*, and its frames are taken as slices"
+    ):
+        assert read_image(path).array.shape == (20, 18, 5)
+    with hr.reading(spacing=(0.3, 0.3, 2.0)):
+        assert read_image(path).grid.spacing == (0.3, 0.3, 2.0)

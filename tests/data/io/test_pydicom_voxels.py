@@ -52,5 +52,5 @@ def test_the_reason_is_told(tmp_path):
     content = (tmp_path / "clip.dcm").read_bytes()
     start = content.index(b"\xff\xd8\xff")
     (tmp_path / "clip.dcm").write_bytes(content[: start + 2] + bytes(200) + content[start + 202 :])
-    with pytest.raises(UserError, match=r"clip.dcm cannot be decoded \(JPEG Baseline .*: .*\)"):
+    with pytest.raises(UserError, match=r"clip.dcm: cannot be decoded \(JPEG Baseline .*: .*\)"):
         read_image(f"{tmp_path / 'clip.dcm'}#0")

@@ -12,6 +12,7 @@ from tests.data import dicom_writer as writer
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.image import Image, read_image, read_labels, write_image
 from heteroreg.data.importing import import_cohort
+from heteroreg.data.readers._left_out import LeftOut
 from heteroreg.data.readers.dicom import read_dicom
 from heteroreg.data.samples.preparation import check_labels
 from heteroreg.system.errors import UserError
@@ -187,8 +188,8 @@ def test_label_maps_that_do_not_fit(exams: Path) -> None:
 def test_other_mistakes(exams: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^label: finds the frames"):
         read_dicom(exams, frames="0,1", label=1)
-    with pytest.raises(UserError, match=r"^frames: does not apply to folder"):
-        import_cohort("folder", exams, tmp_path / "out", frames="0,1")
+    with pytest.raises(UserError, match=r"^frames: does not apply to acdc"):
+        import_cohort("acdc", exams, tmp_path / "out", frames="0,1")
     with pytest.raises(UserError, match="no such folder"):
         read_dicom(tmp_path / "none")
     (tmp_path / "empty").mkdir()
@@ -198,3 +199,16 @@ def test_other_mistakes(exams: Path, tmp_path: Path) -> None:
     writer.write_enhanced(tmp_path / "twice" / "a" / "b_c.dcm", ARRAY)
     with pytest.raises(UserError, match="would get the same id as"):
         read_dicom(tmp_path / "twice", frames="0,1")
+
+
+def test_what_is_left_out_is_counted(exams: Path) -> None:
+    left_out = LeftOut()
+    read_dicom(exams, frames="0,1", left_out=left_out)
+    assert left_out.lines() == [f"left out 1: still images, such as {exams / 'p3' / 'echo' / 'still.dcm'}"]
+
+
+def test_the_first_frame_with_each_other(exams: Path) -> None:
+    pairs = [pair for pair in read_dicom(exams, pairs="first-each") if pair.id.startswith("p1_sax")]
+    assert [pair.id for pair in pairs] == [f"p1_sax_{k}" for k in range(1, 6)]
+    assert {pair.moving.name for pair in pairs} == {"sax#0"}
+    assert {pair.patient for pair in pairs} == {"p1"}

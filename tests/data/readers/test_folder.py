@@ -1,3 +1,4 @@
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -178,8 +179,52 @@ def test_visits_of_a_patient_stay_in_one_split_by_a_pattern(tmp_path):
 
 
 def test_what_is_left_out_is_counted(tmp_path):
-    touch(tmp_path, "p1_ED.nii", "p1_ES.nii", "atlas.nii.gz", "mean.nii.gz", "notes.txt")
+    touch(tmp_path, "p1_ED.nii", "p1_ES.nii", "atlas.nii.gz", "notes.txt")
+    for name in ("mean", "sd"):
+        write_image(Image.from_array(np.ones((8, 8))), tmp_path / f"{name}.nii.gz")
     left_out = LeftOut()
     read_folder(tmp_path, left_out=left_out)
-    (line,) = left_out.lines()
-    assert line.startswith("left out 2: names that do not end in _moving, _fixed, _ED or _ES, such as ")
+    assert [line.split(", such as ")[0] for line in left_out.lines()] == [
+        "left out 1: files that cannot be read",
+        "left out 2: names that do not end in _moving, _fixed, _ED or _ES",
+    ]
+
+
+def write_cine(folder, name, areas, labels="_gt", axes=4):
+    """A series whose label 3 has so many voxels in each frame."""
+    shape = (8, 8, 2)[: axes - 1]
+    maps = np.zeros((*shape, len(areas)), np.uint8)
+    for k, area in enumerate(areas):
+        maps[..., k].reshape(-1)[:area] = 3
+    image = maps * 50 + np.random.default_rng(0).integers(0, 9, maps.shape)
+    nib.save(nib.Nifti1Image(image.astype(np.int16), np.eye(4)), folder / f"{name}.nii.gz")
+    if labels:
+        nib.save(nib.Nifti1Image(maps, np.eye(4)), folder / f"{name}{labels}.nii.gz")
+
+
+def test_a_series_in_time_is_a_pair_of_its_largest_and_smallest(tmp_path):
+    write_cine(tmp_path, "p1", [5, 9, 0, 4])
+    write_cine(tmp_path, "p2", [9, 5, 4, 6])
+    write_cine(tmp_path, "p3", [9, 5, 4, 6], labels="")
+    left_out = LeftOut()
+    found = read_folder(tmp_path, left_out=left_out)
+    assert [(pair.id, pair.moving.name, pair.fixed_labels.name) for pair in found] == [
+        ("p1", "p1.nii.gz#1", "p1_gt.nii.gz#3"),
+        ("p2", "p2.nii.gz#0", "p2_gt.nii.gz#2"),
+    ]
+    assert "left out 1: series in time without label maps" in left_out.lines()[0]
+    assert [pair.fixed.name[-1] for pair in read_folder(tmp_path, frames="0,3")] == ["3"] * 3
+
+
+def test_the_first_frame_with_each_other(tmp_path):
+    write_cine(tmp_path, "p1_2CH", [5, 9, 0, 4], axes=3)  # x, y and time
+    cohort = import_cohort("folder", tmp_path, tmp_path / "out", pairs="first-each")
+    assert [(pair.id, pair.patient) for pair in cohort] == [(f"p1_2CH_{k}", "p1") for k in (1, 2, 3)]
+    assert {pair.moving.name for pair in cohort} == {"p1_2CH.nii.gz#0"}
+    assert [pair.labelled for pair in cohort] == [True, False, True]  # frame 2 has no labels
+    for options, message in (
+        ({"pairs": "all"}, "'all' is unknown"),
+        ({"pairs": "first-each", "frames": "0,1"}, "leave"),
+    ):
+        with pytest.raises(UserError, match=message):
+            read_folder(tmp_path, **options)

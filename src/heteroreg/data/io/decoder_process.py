@@ -293,8 +293,12 @@ def _voxels_by_pydicom(pydicom: Any, question: dict[str, Any], usual: int, first
             kind = getattr(syntax, "name", "unknown")
             reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
             plugins = "; pip install 'heteroreg[dicom]' brings decoders" if syntax and syntax.is_compressed else ""
+            reason = f"({kind}: {reason.strip()}){plugins}"
+            if question["alone"]:
+                raise RefusedError(f"cannot be decoded {reason}; is it whole? Export it again") from first
             raise RefusedError(
-                f"{Path(name).name} cannot be decoded ({kind}: {reason.strip()}){plugins}; is it whole?"
+                f"{Path(name).name} cannot be read as a part of {question['subject']} {reason}; export it again, "
+                "or remove it"
             ) from first
         slabs.append(array.reshape(shape[0], shape[1], shape[2], *shape[3:] if shape[3] > 1 else ()))
     voxels: Any = np.concatenate(slabs)

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from heteroreg.data.cohort import Pair
+from heteroreg.data.image import shape_of
 from heteroreg.data.patients import guess_patients
+from heteroreg.data.readers._cines import (
+    ChosenFrames,
+    Cine,
+    check_pairing,
+    folders_of,
+    labels_beside,
+    pairs_of,
+    require_unique,
+    series_stem,
+)
 from heteroreg.data.readers._files import IMAGE_ENDINGS, stem_of
 from heteroreg.data.readers._left_out import LeftOut
 from heteroreg.data.splits import SPLIT_OF_FOLDER, part_of
@@ -64,17 +75,29 @@ class _Group:
         return "_".join(filter(None, (*self.place, *self.parts, self.id)))
 
 
-def read_folder(source: Path, *, left_out: LeftOut | None = None) -> list[Pair]:
+def read_folder(
+    source: Path,
+    *,
+    frames: str | None = None,
+    label: int | None = None,
+    pairs: str | None = None,
+    left_out: LeftOut | None = None,
+) -> list[Pair]:
     """Find pairs by their file names, in a folder and its subfolders.
 
     `ID_moving.*` and `ID_fixed.*` (or `ID_ED.*` and `ID_ES.*`), with `_labels`, `_gt` or `_seg` before the ending
     for label maps; case does not matter. Label maps may also have the names of their images in a folder of their
     own, such as `labels` beside the images or `labelsTr` beside `imagesTr`, where images may end in `_0000`.
     Without an ID in the name, the folder's name is the ID. A folder named train, val or test (training, …)
-    determines the split. The patient is guessed from ID and folders, see `patients.stem`.
+    determines the split. A file with 4 axes and another name is a series in time, as in `read_dicom`: with label
+    maps beside it, or given frames or pairs, it makes pairs too. The patient is guessed from ID and folders, see
+    `patients.stem`.
 
     Args:
         source: The folder.
+        frames: The ED and ES frames of series, as in `read_dicom`, likewise the two below.
+        label: The label whose size decides.
+        pairs: `ed-es` or `first-each`; files with 3 axes are then series of 2D images.
         left_out: Notes images that are not used.
 
     Raises:
@@ -84,8 +107,15 @@ def read_folder(source: Path, *, left_out: LeftOut | None = None) -> list[Pair]:
     source = Path(source).absolute()
     if not source.is_dir():
         raise UserError(f"{source}: no such folder; name the folder with the images")
-    groups = list(_groups(source, LeftOut() if left_out is None else left_out).values())
-    if not groups:
+    check_pairing(pairs, frames)
+    left_out = LeftOut() if left_out is None else left_out
+    others: list[Path] = []
+    groups = list(_groups(source, others).values())
+    cines = list(_cines(source, others, left_out, given=not (pairs is None and frames is None)))
+    require_unique(cines)
+    table = ChosenFrames.read(frames)
+    of_cines = [pair for cine in cines for pair in pairs_of(source, cine, table, label, pairs)]
+    if not groups and not of_cines:
         raise UserError(f"{source}: contains no pairs; looked for {LOOKED_FOR}")
     names = [group.name or source.name for group in groups]
     ids = [
@@ -94,15 +124,36 @@ def read_folder(source: Path, *, left_out: LeftOut | None = None) -> list[Pair]:
     ]
     patients = guess_patients([_naming(group, name) for group, name in zip(groups, ids, strict=True)])
     several_parts = len({group.parts for group in groups}) > 1
-    return [
+    of_groups = [
         _pair(name, patient, group, _split(group, several_parts))
         for name, patient, group in zip(ids, patients, groups, strict=True)
     ]
+    return of_groups + of_cines
 
 
-def _groups(source: Path, left_out: LeftOut) -> Mapping[object, _Group]:
+def _cines(source: Path, files: Sequence[Path], left_out: LeftOut, *, given: bool) -> Iterator[Cine]:
+    """Return the series in time among files that are not named as one image of a pair."""
+    labels = {labels_beside(path) for path in files}
+    for path in files:
+        if path in labels:
+            continue
+        try:
+            shape = () if path.suffix.lower() == ".png" else shape_of(path)
+        except UserError:
+            left_out.add("files that cannot be read", path)
+            continue
+        if (len(shape) == 4 or (len(shape) == 3 and given)) and shape[-1] > 1:
+            if given or labels_beside(path) is not None:
+                yield Cine("_".join([*folders_of(source, path), series_stem(path)]), path, shape[-1])
+            else:
+                left_out.add("series in time without label maps, which `frames` or `pairs` make pairs of", path)
+        else:
+            left_out.add("names that do not end in _moving, _fixed, _ED or _ES", path)
+
+
+def _groups(source: Path, others: list[Path]) -> Mapping[object, _Group]:
     groups: dict[object, _Group] = {}
-    for path, match in _images(source, left_out):
+    for path, match in _images(source, others):
         place, parts, labelled = _place(path.parent.relative_to(source))
         role = ROLES[match["role"].lower()] + ("_labels" if match["labels"] or labelled else "")
         group = groups.setdefault((place, parts, match["id"] or ""), _Group(place, match["id"] or "", parts))
@@ -116,14 +167,14 @@ def _groups(source: Path, left_out: LeftOut) -> Mapping[object, _Group]:
     return groups
 
 
-def _images(source: Path, left_out: LeftOut) -> Iterator[tuple[Path, re.Match[str]]]:
+def _images(source: Path, others: list[Path]) -> Iterator[tuple[Path, re.Match[str]]]:
     for path in sorted(source.rglob("*")):
         name = stem_of(path)
         if name is None or not path.is_file() or path.name.startswith("."):
             continue
         match = ROLE_NAME.fullmatch(name)
         if match is None:
-            left_out.add("names that do not end in _moving, _fixed, _ED or _ES", path)
+            others.append(path)
         else:
             yield path, match
 
