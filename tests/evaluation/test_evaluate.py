@@ -11,10 +11,11 @@ from scipy import ndimage
 
 from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.data.grid import Grid
-from heteroreg.data.image import Image, write_image
+from heteroreg.data.image import Image, read_image, write_image
 from heteroreg.data.io.displacement import write_displacement
 from heteroreg.evaluation import Scores, evaluate
 from heteroreg.registration.classical import Undeformed
+from heteroreg.registration.load import load
 from heteroreg.registration.result import Registration
 from heteroreg.system.errors import UserError
 
@@ -370,3 +371,25 @@ def test_what_others_rely_on_is_checked(make, tmp_path, file, text, message):
     with pytest.raises(UserError, match=message) as error:
         Scores.read(tmp_path / "scores")
     assert file in str(error.value)
+
+
+def test_an_added_constant_changes_no_score_of_the_noise_map(cohort_2d, run_2d, tmp_path):
+    """Neither what is foreground nor what lies outside the moving image depends on where 0 is."""
+    tables = []
+    for constant in (0, 500):
+        pairs = []
+        for pair in cohort_2d.split("test"):
+            files = {}
+            for side in ("moving", "fixed"):
+                image = read_image(getattr(pair, side))
+                # A shift by 6 mm, so that a part of fixed lies outside moving.
+                origin = tuple(x + 6 * (side == "moving") for x in image.grid.origin)
+                image = Image(np.round(image.array) + constant, replace(image.grid, origin=origin))
+                files[side] = tmp_path / f"{pair.id}_{side}_{constant}.nii.gz"
+                write_image(image, files[side])
+            pairs.append(replace(pair, **files, moving_labels=None, fixed_labels=None, truth={}))
+        tables.append(evaluate(load(run_2d, precision="32-true"), Cohort(tuple(pairs), "c")).table)
+    for metric in ("ause", "aurg", "ause_foreground", "aurg_foreground", "ece"):
+        if metric in tables[0]:
+            np.testing.assert_allclose(tables[0][metric], tables[1][metric], rtol=1e-3, err_msg=metric)
+    assert "ause_foreground" in tables[0]

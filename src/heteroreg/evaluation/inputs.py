@@ -68,11 +68,17 @@ class Inputs:
 
 
 def maps_of(registration: Registration, inputs: Inputs) -> Maps:
-    """Return the arrays of a registration together with the fixed labels and the known truth of its pair."""
+    """Return the arrays of a registration together with the fixed labels and the known truth of its pair.
+
+    Outside the moving image `moved` has the smallest value of moving, so that scores do not depend on where 0 lies.
+    """
     if inputs.moving_labels is not None and registration.moved_labels is None:
         raise ValueError("the registrar was given labels and returned none")
+    maps = registration.maps()
+    if inputs.moving.array.min() != 0:  # 0 is what a registration fills in outside moving
+        maps = replace(maps, moved=registration.field.warp(inputs.moving, outside="minimum").array)
     return replace(
-        registration.maps(),
+        maps,
         fixed_labels=_array(inputs.fixed_labels),
         # A registrar need not hand back the moving labels.
         moving_labels=_array(_on(inputs.moving_labels, inputs.fixed.grid, labels=True)),

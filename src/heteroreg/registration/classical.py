@@ -109,7 +109,7 @@ class Classical(BaseRegistrar):
         return Registration(
             fixed=fixed,
             moving=moving,
-            moved=found.warp(moving, outside="minimum"),
+            moved=found.warp(moving),
             displacement=displacement,
             inverse_displacement=inverse,
             moved_labels=None if moving_labels is None else found.warp(moving_labels, labels=True),

@@ -180,7 +180,7 @@ class ModelRegistrar(BaseRegistrar):
         return Registration(
             fixed=fixed,
             moving=moving,
-            moved=field.warp(moving, outside="minimum"),
+            moved=field.warp(moving),
             displacement=field.vectors,
             inverse_displacement=inverse.vectors,
             noise_sd=noise_sd,

@@ -37,8 +37,7 @@ class Registration:
     Attributes:
         fixed: The fixed image.
         moving: The moving image, on its own grid.
-        moved: The moving image on the fixed grid: moved(x) = moving(x + u(x)); outside the moving image its
-            smallest value.
+        moved: The moving image on the fixed grid: moved(x) = moving(x + u(x)), 0 outside the moving image.
         displacement: u (d, *shape) in voxels of the fixed grid, channel i along array axis i.
         inverse_displacement: Its inverse on the same grid: x + u(x) + u⁻¹(x + u(x)) = x.
         noise_sd: σ̂_I, the predicted standard deviation of the noise, in the fixed image's intensity units; None

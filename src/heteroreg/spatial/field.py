@@ -274,7 +274,7 @@ def warp_image(
         >>> import numpy as np
         >>> import heteroreg as hr
         >>> field = hr.Field(np.full((2, 4, 4), 1.0), hr.Grid.of_shape((4, 4)))
-        >>> int(hr.warp(np.eye(4), field).array.trace())
+        >>> int(hr.warp(np.eye(4), field, spacing=1).array.trace())
         3
     """
     onto = None if like is None else _grid_of(like)

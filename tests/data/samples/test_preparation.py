@@ -153,5 +153,7 @@ def test_labels_on_another_grid_are_named(rng):
     check_labels(image(np.zeros((8, 8)), 1.5), base)
     check_labels(image(np.zeros((8, 8)), 1.503), base)  # 7 · 0.003 mm is no more than 5 % of a voxel
     for other in (image(np.zeros((8, 9)), 1.5), image(np.zeros((8, 8)), 1.6)):
-        with pytest.raises(UserError, match=r"lies on another grid \(\(8, .\)\) than its image"):
+        with pytest.raises(
+            UserError, match=r"lies on another grid \(\(8, 9\)\)|a spacing of \(1.6, 1.6\) instead of"
+        ):
             check_labels(other, base)

@@ -26,6 +26,8 @@ PERCENTILES: dict[str, tuple[float, float]] = {"minmax": (0, 100), "percentile":
 SMALLEST_AXIS = 16  # voxels that a network needs along each axis
 # Spacings with a smaller relative difference are treated as equal: resampling would only blur.
 SAME_SPACING = 0.02
+# With so many times fewer voxels than the image has, and too few, a network sees another thing than it learned.
+FAR_SPACING = 3
 # Differences and sums of larger values would overflow float32.
 LARGEST_RANGE = 1e30
 
@@ -65,7 +67,8 @@ class Preparation:
         if close:
             return fixed
         working = fixed.with_spacing(spacing)
-        if any(n < SMALLEST_AXIS <= own for n, own in zip(working.shape[: self.dims], fixed.shape, strict=False)):
+        axes = zip(working.shape[: self.dims], fixed.shape, strict=False)
+        if any(n < SMALLEST_AXIS and own > FAR_SPACING * n for n, own in axes):
             raise UserError(
                 f"{name}: at the model's spacing of {_written(spacing)} mm only {_written(working.shape)} voxels "
                 f"are left of {_written(fixed.shape)}; use a model that was trained on voxels of about "
@@ -218,7 +221,7 @@ def check_labels(labels: Image, image: Image) -> Image:
             f"{labels.name}: lies on another grid ({labels.grid.shape}) than its image {image.name} "
             f"({image.grid.shape}); resample it onto the image"
         )
-    if current().labels_like_image or (_is_nowhere(image.grid) and not _same_region(labels.grid, image.grid)):
+    if current().labels_like_image or _takes_any_place(labels.grid, image.grid):
         return replace(labels, grid=image.grid)
     raise UserError(
         f"{labels.name}: has as many voxels as its image {image.name} but {_difference(labels.grid, image.grid)} "
@@ -226,9 +229,11 @@ def check_labels(labels: Image, image: Image) -> Image:
     )
 
 
-def _is_nowhere(grid: Grid) -> bool:
-    """Return True for a 2D image that no header places in space."""
-    return grid.dims == 2 and not any(grid.origin) and np.array_equal(grid.axes, np.eye(2))
+def _takes_any_place(labels: Grid, image: Grid) -> bool:
+    """Return True if an image has no place in space and a label map of its size does not contradict its spacing."""
+    nowhere = image.dims == 2 and not any(image.origin) and np.array_equal(image.axes, np.eye(2))
+    alike = np.allclose(labels.spacing, image.spacing, rtol=0.01) or set(labels.spacing) == {1.0}
+    return nowhere and alike and not _same_region(labels, image)
 
 
 def _same_region(grid: Grid, other: Grid) -> bool:
