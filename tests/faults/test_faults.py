@@ -54,6 +54,8 @@ SETUPS = {
     "drawing": {"method": "drawing", "log_every": 3, "validate_every": 3, "checkpoint_every": 2, "batch_size": 2},
 }  # fmt: skip
 STEPS = 12
+# What a file server and a notebook server leave in a folder; it is let alone, and ends nothing.
+FOREIGN = ("checkpoints/.nfs0001", "checkpoints/.ipynb_checkpoints/state.json")
 HIT: Counter[str] = Counter()
 
 
@@ -114,6 +116,7 @@ class Case:
     def __init__(self, setup: str, whole: Whole, cohort: str, folder: Path, generator: random.Random) -> None:
         self.setup, self.whole, self.generator, self.folder = setup, whole, generator, folder
         self.out, self.step = folder / "run", 0
+        self.foreign: set[Path] = set()
         self.arguments = command(cohort, self.out, {**SETUPS[setup], "steps": STEPS}, "--quiet")
 
     def hit(self, kind: str) -> None:
@@ -130,6 +133,7 @@ class Case:
                 self.step = check_after_a_fault(self.out, self.whole.run, self.step, killed=killed)
                 if not killed:
                     assert temporary_files(self.out) == []
+                self.leave_foreign_files()
                 return
             assert outcome.code == 0
             self.begin_again()
@@ -178,17 +182,27 @@ class Case:
         process.kill()
         return end_apart(process, errors)
 
+    def leave_foreign_files(self) -> None:
+        """Put files of other programs beside the checkpoints, once there are any."""
+        for name in FOREIGN if (self.out / "checkpoints").is_dir() else ():
+            path = self.out / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("theirs")
+            self.foreign.add(path)
+
     def begin_again(self) -> None:
         """The run ended undisturbed: it is as it should be, and a new one begins."""
         check_the_end(self.out, self.whole.run)
         shutil.rmtree(self.out)
         self.step = 0
+        self.foreign.clear()
 
     def finish(self) -> None:
         """Goes on to the end."""
         outcome = attempt(self.arguments)
         assert (outcome.code, outcome.text) == (0, "")
         check_the_end(self.out, self.whole.run)
+        assert all(path.read_text() == "theirs" for path in self.foreign)
 
 
 def one_line(outcome: Outcome, pattern: str, code: int) -> re.Match[str]:
