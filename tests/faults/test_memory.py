@@ -27,7 +27,7 @@ SEED = int(os.environ.get("HETEROREG_FAULTS_SEED", "0"))
 MEGABYTE = 2**20
 SIZES = {"a": (40, 40, 2), "big": (320, 320, 24), "c": (40, 40, 2)}
 LARGEST = 600  # megabytes; more than the largest pair takes
-# Megabytes below which no case begins: PyTorch's convolutions (oneDNN) crash on an allocation of code that failed.
+# Megabytes below which no case begins: with the model, the process may end with SIGSEGV (benchmarks/robustness.md).
 LEAST = {"undeformed": 1, "phantom": 32}
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the limit holds on Linux")
