@@ -1,0 +1,378 @@
+"""Calibration of the displacement's error: how wide an interval has to be to hold on new patients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from heteroreg.system.arrays import Doubles, Floats
+from heteroreg.uncertainty.conformal import conformal_p_value, largest_level, patient_weights, quantile
+from heteroreg.uncertainty.slices import SlicePresence
+
+LEVELS = (50, 68, 90, 95)
+ALL = "all"  # the scale over all labels
+LEARNED = "learned error"  # the map of the error estimator
+UNUSUAL = 0.05  # largest p-value of an unusual pair
+# Regularisation of the combination, in units of standardised features; errors below this, in mm, count alike.
+RIDGE, SMALLEST_ERROR = 1e-3, 0.3
+FOLDS = 5
+SHRINKAGE = 0.1  # of the covariance of the pair statistics towards its diagonal
+
+
+@dataclass(frozen=True)
+class Combination:
+    """The spread of the error as a function of several maps: log σ = b₀ + Σ_k b_k·z_k with z_k standardised.
+
+    Attributes:
+        mean: Mean of each map's logarithm over the contours of the calibration.
+        sd: Its standard deviation.
+        low: The map is clipped to the range that the calibration saw.
+        high: Likewise.
+        coefficients: b₀, b₁, ….
+    """
+
+    mean: tuple[float, ...]
+    sd: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    coefficients: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, maps: Doubles, error: Doubles, patients: NDArray[Any]) -> Combination:
+        """Fit log(|e| + 0.3 mm) by least squares with a ridge; each patient has the same weight.
+
+        Args:
+            maps: Logarithms of the maps at the points of contours (M, K).
+            error: Distance of each point to the true contour in mm (M,).
+            patients: The patient of each.
+        """
+        mean, sd = maps.mean(axis=0), maps.std(axis=0) + 1e-6
+        low, high = np.percentile(maps, (0.5, 99.5), axis=0)
+        design = _design(maps, mean, sd, low, high)
+        weights = patient_weights(patients)
+        weights /= weights.sum()
+        ridge = RIDGE * np.eye(design.shape[1])
+        ridge[0, 0] = 0
+        target = np.log(np.abs(error) + SMALLEST_ERROR)
+        normal = design.T @ (design * weights[:, None]) + ridge
+        solution = np.linalg.solve(normal, design.T @ (weights * target))
+        return cls(*(tuple(map(float, values)) for values in (mean, sd, low, high, solution)))
+
+    def __call__(self, maps: Floats) -> Floats:
+        """Return σ in mm for the logarithms of the maps, (…, K)."""
+        flat = np.reshape(maps, (-1, maps.shape[-1]))
+        design = _design(flat, *map(np.asarray, (self.mean, self.sd, self.low, self.high)))
+        return np.asarray(np.exp(design @ np.asarray(self.coefficients)), np.float32).reshape(maps.shape[:-1])
+
+
+def cross_fitted(maps: Doubles, error: Doubles, patients: NDArray[Any]) -> Doubles:
+    """Return σ at each point from a combination that was fitted to other patients."""
+    found = np.empty(len(error))
+    for inside, outside in folds(patients):
+        found[outside] = Combination.fit(maps[inside], error[inside], patients[inside])(maps[outside])
+    return found
+
+
+def folds(patients: NDArray[Any]) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Return masks of five parts of the patients: those outside each part, and those inside."""
+    names, group = np.unique(patients, return_inverse=True)
+    number = min(FOLDS, len(names))
+    parts = [group % number == part for part in range(number)]
+    return [(~part, part) for part in parts]
+
+
+def scales_of(scores: Doubles, patients: NDArray[Any]) -> dict[int, float]:
+    """Return the bound of the scores at each level that the number of patients can give."""
+    bounds = {level: quantile(scores, patients, level / 100) for level in LEVELS}
+    return {level: bound for level, bound in bounds.items() if math.isfinite(bound)}
+
+
+@dataclass(frozen=True)
+class Held:
+    """Coverage, width and order on patients left out, by cross-validation.
+
+    Attributes:
+        coverage: Share of the points inside the interval of each level.
+        width: Mean half-width of the largest level in mm; None if too few patients are left for it.
+        order: Spearman's correlation of σ and the error over the points; None for a constant σ.
+        patients: Number of patients.
+    """
+
+    coverage: Mapping[int, float]
+    width: float | None
+    order: float | None
+    patients: int
+
+
+def held_of(sd: Doubles, error: Doubles, patients: NDArray[Any]) -> Held:
+    """Return what intervals from other patients' scores hold; each patient has the same weight."""
+    from scipy.stats import spearmanr  # slow to import
+
+    error = np.abs(error)
+    weights = patient_weights(patients)
+    levels = tuple(scales_of(error / sd, patients))
+    inside = {level: np.zeros(len(error), dtype=bool) for level in levels}
+    widths = np.full(len(error), np.nan)
+    for rest, part in folds(patients):
+        bounds = scales_of((error / sd)[rest], patients[rest])
+        for level in levels:
+            bound = bounds.get(level, math.inf)
+            inside[level][part] = error[part] <= bound * sd[part]
+        widths[part] = bounds.get(levels[-1], math.nan) * sd[part] if levels else math.nan
+    known = np.isfinite(widths)
+    width = float(np.average(widths[known], weights=weights[known])) if known.any() else None
+    varied = len(error) > 2 and min(np.ptp(sd), np.ptp(error)) > 0
+    order = float(spearmanr(sd, error)[0]) if varied else None
+    coverage = {level: float(np.average(values, weights=weights)) for level, values in inside.items()}
+    return Held(coverage, width, order, len(np.unique(patients)))
+
+
+@dataclass(frozen=True)
+class SizeCalibration:
+    """The ratio of true and expected sizes of a label: log(true/expected) = bias ± scale·s.
+
+    The expected size is that of the warped label, in a stack without the slices that it leaves (`presence`).
+
+    Attributes:
+        bias: Median of log(true/expected) over the patients.
+        scales: Bound of |log(true/expected) - bias|/s at each level, s the predicted relative SD of the size.
+        patients: Number of patients.
+        floor: s is √(s² + floor²): some error has nothing to do with the displacement.
+        presence: Probability that a slice still has the label; None where that is not known.
+    """
+
+    bias: float
+    scales: Mapping[int, float]
+    patients: int
+    floor: float
+    presence: SlicePresence | None = None
+
+    @classmethod
+    def fit(
+        cls,
+        ratios: Doubles,
+        spreads: Doubles,
+        patients: Sequence[Hashable],
+        presence: SlicePresence | None = None,
+    ) -> SizeCalibration:
+        """Fit to log(true/expected) of each pair, the predicted relative SD of its size, and its patient.
+
+        The score of a patient is taken from the median of the others.
+        """
+        names = np.asarray(patients)
+        floor = float(np.median(spreads)) if len(spreads) else 0.0
+        wide = np.hypot(spreads, floor)
+        scores = np.empty(len(ratios))
+        for name in np.unique(names):
+            others = ratios[names != name]
+            bias = float(np.median(others)) if len(others) else 0.0
+            scores[names == name] = np.abs(ratios[names == name] - bias)
+        return cls(
+            float(np.median(ratios)), scales_of(scores / wide, names), len(np.unique(names)), floor, presence
+        )
+
+    def middle(self, size: float) -> float:
+        """Return the median of the true size for an expected size."""
+        return size * math.exp(self.bias)
+
+    def interval(self, size: float, spread: float, level: int) -> tuple[float, float]:
+        """Return the interval of the true size for an expected size and its relative SD."""
+        half = self.scales[level] * math.hypot(spread, self.floor)
+        return size * math.exp(self.bias - half), size * math.exp(self.bias + half)
+
+
+@dataclass(frozen=True)
+class PairStatistics:
+    """Statistics of the pairs that the calibration saw, to notice a pair that is unlike them.
+
+    Attributes:
+        names: Name of each statistic.
+        mean: Mean over the patients.
+        precision: Inverse of their covariance.
+        scores: Mahalanobis distance of each calibration patient from the others.
+    """
+
+    names: tuple[str, ...]
+    mean: tuple[float, ...]
+    precision: tuple[tuple[float, ...], ...]
+    scores: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, names: Sequence[str], values: Doubles, patients: Sequence[Hashable]) -> PairStatistics:
+        """Fit to the statistics of each pair (P, K)."""
+        labels = np.asarray(patients)
+        rows = np.stack([values[labels == name].mean(axis=0) for name in np.unique(labels)])
+        scores = [
+            _distance(row, *_moments(np.delete(rows, index, axis=0))) for index, row in enumerate(rows)
+        ] if len(rows) > 2 else []  # fmt: skip
+        mean, precision = _moments(rows)
+        matrix = tuple(tuple(map(float, row)) for row in precision)
+        return cls(tuple(names), tuple(map(float, mean)), matrix, tuple(map(float, scores)))
+
+    def p_value(self, values: Doubles) -> float:
+        """Return the conformal p-value of a pair: small if it is unlike the pairs of the calibration."""
+        distance = _distance(values, np.asarray(self.mean), np.asarray(self.precision))
+        return conformal_p_value(distance, np.asarray(self.scores))
+
+    def most_unlike(self, values: Doubles) -> str:
+        """Return the name of the statistic that lies farthest from its mean."""
+        deviation = np.abs(values - np.asarray(self.mean)) * np.sqrt(np.diag(np.asarray(self.precision)))
+        return self.names[int(np.argmax(deviation))]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Intervals of the error of a registrar's displacement, and of the sizes of labels.
+
+    Attributes:
+        registrar: Name of the registrar.
+        fingerprint: What identifies the registrar: a calibration holds for it alone.
+        cohort: The cohort's table.
+        dims: 2 for slices, 3 for volumes.
+        spacing: Working spacing in mm.
+        intensity: How intensities are scaled.
+        again: The features need registrations in the other order and under flips.
+        maps: Names of the maps of the combination; `learned error` is the error estimator's.
+        combination: The combination of the maps; None takes the error estimator's map alone.
+        scales: By label, and `all`: the half-width of the interval of each level, in units of σ.
+        sizes: By label.
+        lengths: Correlation length of the error in mm in the plane, and across slices.
+        statistics: Statistics of the calibration's pairs.
+        patients: Number of patients.
+        pairs: Number of pairs.
+        labelled: Number of patients with labels; 0: the scale comes from known warps alone.
+        held: By label, and `all`: what held in cross-validation.
+    """
+
+    registrar: str
+    fingerprint: str
+    cohort: str
+    dims: int
+    spacing: tuple[float, ...] | None
+    intensity: str
+    again: bool
+    maps: tuple[str, ...]
+    combination: Combination | None
+    scales: Mapping[str, Mapping[int, float]]
+    sizes: Mapping[str, SizeCalibration]
+    lengths: tuple[float, float]
+    statistics: PairStatistics
+    patients: int
+    pairs: int
+    labelled: int
+    held: Mapping[str, Held]
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Levels in percent that the number of patients can give."""
+        return tuple(self.scales[ALL])
+
+    @property
+    def level(self) -> int:
+        """The largest of `levels`."""
+        return self.levels[-1]
+
+    def scale(self, level: int, label: int | None = None) -> float:
+        """Return the half-width of an interval in units of σ; that over all labels for a label without its own."""
+        scales = self.scales.get(ALL if label is None else str(label), self.scales[ALL])
+        return scales.get(level, self.scales[ALL][level])
+
+    @property
+    def relative_scales(self) -> dict[str, dict[int, float]]:
+        """By label, and `all`: the half-width of each level in units of the map of the largest level."""
+        unit = self.scale(self.level)
+        return {
+            name: {level: scale / unit for level, scale in scales.items()} for name, scales in self.scales.items()
+        }
+
+    @property
+    def sd_scale(self) -> float:
+        """Factor from σ to the SD of the Gaussian whose central interval of `level` is that of the calibration."""
+        return self.scale(self.level) / float(ndtri(0.5 + self.level / 200))
+
+    def in_words(self) -> str:
+        """Return a line on what the calibration was made of, and what held."""
+        by = f"the labels of {self.labelled} patients" if self.labelled else "known warps alone, without labels"
+        parts = [f"calibrated on {self.patients} patients by {by}"]
+        for label, held in self.held.items():
+            shown = ", ".join(f"{level} %: {100 * share:.1f} %" for level, share in held.coverage.items())
+            if label == ALL and shown:
+                wide = "" if held.width is None else f", ± {held.width:.1f} mm wide"
+                parts.append(f"on patients left out the intervals held: {shown}{wide}")
+        if self.level < LEVELS[-1]:
+            most = 100 * largest_level(self.labelled or self.patients)
+            parts.append(f"so few patients give at most {most:.0f} %: the largest level is {self.level} %")
+        return "; ".join(parts)
+
+
+def statistics_of(logs: Mapping[str, Floats], inside: NDArray[np.bool_]) -> tuple[list[str], Doubles]:
+    """Return names and values of the statistics of a pair: mean and 95th percentile of each map's logarithm.
+
+    Args:
+        logs: Logarithms of the maps (N, *shape) by name.
+        inside: The foreground (N, *shape).
+    """
+    inside = inside if inside.any() else np.ones_like(inside)
+    names, values = [], []
+    for name, array in logs.items():
+        found = array[inside].astype(np.float64)
+        names += [f"{name} (mean)", f"{name} (95th percentile)"]
+        values += [float(found.mean()), float(np.percentile(found, 95))]
+    return names, np.asarray(values)
+
+
+def correlation_length(error: Floats, step: float, axis: int, weight: NDArray[np.bool_]) -> float:
+    """Return L in mm such that standardised errors at the distance r are correlated by about exp(-r²/2L²).
+
+    It is the distance at which the correlation falls to exp(-½), linear between the voxels.
+
+    Args:
+        error: e/σ (N, d, *shape).
+        step: Distance in mm of neighbours along the axis.
+        axis: The axis of `error` to look along.
+        weight: Voxels that count (N, *shape).
+    """
+    values = np.where(weight[:, None], error, 0).astype(np.float64)
+    power = float((values**2).sum()) / max(float(weight.sum()), 1)
+    before, goal = 1.0, math.exp(-0.5)
+    for lag in range(1, error.shape[axis]):
+        first, second = _lagged(values, axis, lag), _lagged(values, axis, -lag)
+        along = axis if axis == 0 else axis - 1
+        both = _lagged(weight, along, lag) & _lagged(weight, along, -lag)
+        now = float((first * second).sum()) / max(float(both.sum()), 1) / max(power, 1e-12)
+        if now < goal:
+            if lag == 1:  # finer than the grid: from the correlation of neighbours
+                return float(step / math.sqrt(-2 * math.log(max(now, 1e-3))))
+            return float(step * (lag - 1 + (before - goal) / max(before - now, 1e-9)))
+        before = now
+    return float(step * error.shape[axis])
+
+
+def _lagged(values: NDArray[Any], axis: int, lag: int) -> NDArray[Any]:
+    cut = [slice(None)] * values.ndim
+    cut[axis] = slice(lag, None) if lag > 0 else slice(None, lag)
+    return values[tuple(cut)]
+
+
+def _design(maps: Floats, mean: Doubles, sd: Doubles, low: Doubles, high: Doubles) -> Doubles:
+    standardised = (np.clip(maps, low, high) - mean) / sd
+    return np.concatenate([np.ones((len(standardised), 1)), standardised], axis=1)
+
+
+def _moments(rows: Doubles) -> tuple[Doubles, Doubles]:
+    """Return the mean and the inverse of the covariance, shrunk towards its diagonal."""
+    covariance = np.atleast_2d(np.cov(rows, rowvar=False)) if len(rows) > 1 else np.eye(rows.shape[1])
+    diagonal = np.diag(np.diag(covariance) + 1e-6)
+    precision = np.linalg.inv((1 - SHRINKAGE) * covariance + SHRINKAGE * diagonal)
+    return np.asarray(rows.mean(axis=0), np.float64), np.asarray(precision, np.float64)
+
+
+def _distance(row: Doubles, mean: Doubles, precision: Doubles) -> float:
+    deviation = row - mean
+    return math.sqrt(max(float(deviation @ precision @ deviation), 0.0))

@@ -1,0 +1,125 @@
+"""A calibration as files: JSON, and the error estimator as safetensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
+
+from heteroreg.system.errors import UserError
+from heteroreg.system.files import atomic_file, write_text
+from heteroreg.system.text import read_json
+from heteroreg.uncertainty.calibration import (
+    ALL,
+    LEVELS,
+    Calibration,
+    Combination,
+    Held,
+    PairStatistics,
+    SizeCalibration,
+)
+from heteroreg.uncertainty.error import ErrorEstimator
+from heteroreg.uncertainty.slices import SlicePresence
+
+FOLDER, FILE, ESTIMATOR = "calibration", "calibration.json", "estimator.safetensors"
+CALIBRATION_SCHEMA = 1
+
+
+def save_calibration(folder: Path, calibration: Calibration, estimator: ErrorEstimator) -> None:
+    """Write a calibration into a folder; `calibration.json` comes last and makes it whole.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    content = serialise({name: tensor.contiguous() for name, tensor in estimator.state_dict().items()})
+    with atomic_file(folder / ESTIMATOR) as temporary:
+        temporary.write_bytes(content)
+    text = {"schema_version": CALIBRATION_SCHEMA, "inputs": estimator.inputs, **asdict(calibration)}
+    write_text(folder / FILE, json.dumps(text, indent=2) + "\n")
+
+
+def read_calibration(folder: str | Path) -> tuple[Calibration, ErrorEstimator]:
+    """Read a calibration.
+
+    Raises:
+        UserError: It is missing, damaged, or of a newer version.
+    """
+    path = Path(folder) / FILE
+    if not path.is_file():
+        raise UserError(f"{folder}: holds no calibration (no {FILE}); make one with `heteroreg calibrate`")
+    found: dict[str, Any] = read_json(path)
+    try:
+        version = found.pop("schema_version")
+        if isinstance(version, int) and version > CALIBRATION_SCHEMA:
+            raise UserError(f"{path}: was written by a newer heteroreg; update heteroreg")
+        inputs = int(found.pop("inputs"))
+        calibration = _calibration(found)
+        if not 3 <= inputs <= 64:
+            raise ValueError(f"inputs is {inputs}")
+        estimator = ErrorEstimator(calibration.dims, inputs)
+        tensors = load_file(path.parent / ESTIMATOR)
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise ValueError("the estimator holds NaN or infinite values")
+        estimator.load_state_dict(tensors)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: the calibration is damaged ({reason}); calibrate again") from error
+    return calibration, estimator.eval()
+
+
+def _calibration(found: Mapping[str, Any]) -> Calibration:
+    sizes = {
+        str(label): SizeCalibration(
+            **{**entry, "scales": _by_level(entry["scales"]), "presence": _presence(entry["presence"])}
+        )
+        for label, entry in found["sizes"].items()
+    }
+    held = {
+        str(label): Held(**{**entry, "coverage": _by_level(entry["coverage"])})
+        for label, entry in found["held"].items()
+    }
+    combination = found["combination"]
+    statistics = found["statistics"]
+    calibration = Calibration(
+        **{
+            **found,
+            "spacing": None if found["spacing"] is None else tuple(found["spacing"]),
+            "maps": tuple(found["maps"]),
+            "lengths": tuple(found["lengths"]),
+            "combination": None if combination is None else Combination(**_tuples(combination)),
+            "scales": {str(label): _by_level(scales) for label, scales in found["scales"].items()},
+            "sizes": sizes,
+            "held": held,
+            "statistics": PairStatistics(**_tuples(statistics)),
+        }
+    )
+    if calibration.dims not in (2, 3) or not calibration.scales.get(ALL):
+        raise ValueError("it gives no level")
+    if calibration.combination is not None and len(calibration.maps) != len(calibration.combination.mean):
+        raise ValueError("the maps do not fit their combination")
+    return calibration
+
+
+def _presence(entry: Mapping[str, Any] | None) -> SlicePresence | None:
+    return None if entry is None else SlicePresence(**_tuples(entry))
+
+
+def _by_level(scales: Mapping[str, float]) -> dict[int, float]:
+    found = {int(level): float(scale) for level, scale in scales.items()}
+    if not set(found) <= set(LEVELS):
+        raise ValueError(f"levels {sorted(found)}")
+    return found
+
+
+def _tuples(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _tuple(value) for name, value in entry.items()}
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(map(_tuple, value)) if isinstance(value, list) else value

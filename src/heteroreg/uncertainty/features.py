@@ -1,0 +1,78 @@
+"""Inputs of the error estimator: maps of a registration that may foretell its error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from heteroreg.system.arrays import Floats
+
+# Small values that keep logarithms finite: of lengths in mm, and of intensities in [0, 1].
+LENGTH, INTENSITY = 0.05, 0.005
+# SD of the smoothing of residuals and gradients, in voxels.
+SMOOTHING = 2.0
+SCALARS = ("residual", "gradient", "motion", "noise", "disagreement", "spread", "displacement_sd")
+
+
+@dataclass(frozen=True)
+class Features:
+    """Maps of a registration on its working grid: N slices of a stack, or one volume.
+
+    Attributes:
+        moved: (N, *shape) in [0, 1].
+        fixed: Likewise.
+        displacement: û (N, d, *shape) in mm along the axes of the grid.
+        noise: σ̂_I (N, *shape) on images in [0, 1]; None without a noise map.
+        disagreement: |u(x) + u'(x + u(x))| in mm with u' the displacement of the pair in the other order; None if
+            it was not registered that way.
+        spread: RMS distance in mm of the displacements under flips from their mean; None without flips.
+        displacement_sd: σ̂_z (N, *shape) in mm; None if the model has none.
+    """
+
+    moved: Floats
+    fixed: Floats
+    displacement: Floats
+    noise: Floats | None = None
+    disagreement: Floats | None = None
+    spread: Floats | None = None
+    displacement_sd: Floats | None = None
+
+    @property
+    def foreground(self) -> NDArray[np.bool_]:
+        """Voxels (N, *shape) whose neighbourhood is not empty in both images."""
+        bright = np.maximum(self.moved, self.fixed)
+        return np.asarray(_smooth(bright) > 2 * INTENSITY)
+
+    def scalars(self) -> dict[str, Floats]:
+        """Return the logarithms (N, *shape) of the maps that may foretell the error, by the names of `SCALARS`."""
+        residual = np.sqrt(_smooth((self.fixed - self.moved) ** 2))
+        gradient = np.linalg.norm(
+            np.stack([np.gradient(self.moved, axis=axis) for axis in range(1, self.moved.ndim)]), axis=0
+        )
+        length = np.linalg.norm(self.displacement, axis=1)
+        found: dict[str, Floats] = {
+            "residual": np.log(residual + INTENSITY),
+            "gradient": np.log(_smooth(gradient) + INTENSITY),
+            "motion": np.log(length + LENGTH),
+        }
+        if self.noise is not None:
+            found["noise"] = np.log(self.noise + INTENSITY)
+        for name in ("disagreement", "spread", "displacement_sd"):
+            values = getattr(self, name)
+            if values is not None:
+                found[name] = np.log(values + LENGTH)
+        return {name: np.asarray(values, dtype=np.float32) for name, values in found.items()}
+
+    def channels(self) -> Floats:
+        """Return the inputs of the error estimator (N, C, *shape): images, displacement, and the scalars."""
+        images = [self.moved - 0.5, self.fixed - 0.5, np.abs(self.fixed - self.moved)]
+        motion = [0.1 * self.displacement[:, axis] for axis in range(self.displacement.shape[1])]
+        return np.stack([*images, *motion, *self.scalars().values()], axis=1).astype(np.float32)
+
+
+def _smooth(images: Floats) -> Floats:
+    """Smooth each slice or volume with a Gaussian."""
+    return np.asarray(ndimage.gaussian_filter(images, (0, *[SMOOTHING] * (images.ndim - 1)), mode="nearest"))
