@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from heteroreg.hub.pull import pull as pull
     from heteroreg.hub.push import push as push
     from heteroreg.registration.base import BaseRegistrar as BaseRegistrar
+    from heteroreg.registration.calibrate import calibrate as calibrate
     from heteroreg.registration.cohort import register_cohort as register_cohort
     from heteroreg.registration.load import load as load
     from heteroreg.registration.register import register as register
@@ -77,6 +78,7 @@ _PUBLIC = {
     "Scores": "heteroreg.evaluation",
     "UserError": "heteroreg.system.errors",
     "average_surface_distance": "heteroreg.evaluation.surface",
+    "calibrate": "heteroreg.registration.calibrate:calibrate",
     "check": "heteroreg.data.check",
     "compare": "heteroreg.comparison",
     "dice": "heteroreg.evaluation.overlap",

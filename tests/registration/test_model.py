@@ -415,7 +415,7 @@ def test_who_knows_no_uncertainty_says_who_does(flat, run_2d, cohort_2d):
     pair = cohort_2d.split("test")[0]
     labelled = flat.register(pair.moving, pair.fixed, pair.moving_labels)
     assert labelled.label_samples is None
-    assert set(labelled.summary()["labels"]["1"]) == {"area_mm2"}
+    assert set(labelled.summary()["labels"]["1"]) == {"area_mm2", "moving_area_mm2"}
 
 
 def test_too_few_samples_are_refused(uncertain):

@@ -15,6 +15,7 @@ from heteroreg._version import __version__
 from heteroreg.cli import completion
 from heteroreg.cli.errors import Commands, usage_errors
 from heteroreg.cli.options import (
+    CalibrationFolder,
     CohortPath,
     Confine,
     Initial,
@@ -311,6 +312,10 @@ def register(
         typer.Option(min=2, help="Number of displacement samples (methods with uncertainty only)."),
     ] = None,
     refine: Refine = 0,
+    calibration: CalibrationFolder = None,
+    label_names: Annotated[
+        str | None, typer.Option(metavar="1=LV,…", help="Names of labels, for the table and the screen.")
+    ] = None,
     split: Annotated[
         str, typer.Option(help="For a cohort: train, val, test, or all.", autocompletion=completion.split_name)
     ] = "all",
@@ -328,6 +333,7 @@ def register(
     With a cohort, each pair gets its own folder in `--out`, and pairs that are there already are skipped:
     `heteroreg register cohorts/acdc --model runs/hetero --out registered --split test`
     """
+    from heteroreg.registration.cohort_table import parse_label_names
     from heteroreg.registration.load import load
     from heteroreg.system.processes import require_one_process
 
@@ -338,6 +344,7 @@ def register(
         "refine": refine,
         "method": method,
         "network": network,
+        "calibration": True if calibration is None else calibration,
     }
     if fixed is None:
         if moving_labels is not None:
@@ -345,12 +352,13 @@ def register(
                 "moving_labels: is for a single pair; a cohort's table has a column for it",
                 argument="moving_labels",
             )
-        _register_cohort(moving, lambda: load(model, **options), out, split, confine, initial)
+        names = None if label_names is None else parse_label_names(label_names)
+        _register_cohort(moving, lambda: load(model, **options), out, split, confine, initial, names)
         return
     for name, named in (("split", split != "all"), ("confine", confine)):
         if named:
             raise UserError(f"{name}: is for a cohort; leave it out for a single pair", argument=name)
-    _register_pair(moving, fixed, model, options, out, moving_labels, initial)
+    _register_pair(moving, fixed, model, options, out, moving_labels, initial, label_names)
 
 
 def _register_pair(
@@ -361,10 +369,13 @@ def _register_pair(
     out: Path,
     moving_labels: Path | None,
     initial: str | None,
+    label_names: str | None,
 ) -> None:
+    from heteroreg.registration.cohort_table import parse_label_names
     from heteroreg.registration.load import remarks
     from heteroreg.registration.register import register as run
     from heteroreg.system.outputs import require_output
+    from heteroreg.uncertainty.displacement_error import sizes_in_words
     from heteroreg.uncertainty.label_sizes import in_words
 
     start = Path(initial) if initial is not None and initial not in ALIGNMENTS else None
@@ -375,12 +386,23 @@ def _register_pair(
     summary = registration.summary()
     moved = summary["displacement_mm"]
     say(f"wrote {out}: displacement {moved['mean']:.1f} mm on average, {moved['max']:.1f} mm at most")
-    for line in (*in_words(summary.get("labels", {}), registration.grid.dims), *remarks(model, registration)):
+    names = {} if label_names is None else parse_label_names(label_names)
+    sizes = {names.get(label, label): entry for label, entry in summary.get("labels", {}).items()}
+    dims = registration.grid.dims
+    error = registration.error
+    lines = in_words(sizes, dims) if error is None else sizes_in_words(sizes, dims, summary["calibration"])
+    for line in (*lines, *(error.remarks() if error else ()), *remarks(model, registration)):
         say(line)
 
 
 def _register_cohort(
-    path: Path, load: Callable[[], Any], out: Path, split: str, confine: bool, initial: str | None
+    path: Path,
+    load: Callable[[], Any],
+    out: Path,
+    split: str,
+    confine: bool,
+    initial: str | None,
+    label_names: dict[str, str] | None,
 ) -> None:
     from heteroreg.data.cohort import Cohort
     from heteroreg.registration.cohort import TABLE, register_cohort
@@ -393,7 +415,7 @@ def _register_cohort(
         raise UserError(
             f"{path}: is no cohort; name two images, MOVING and FIXED, or a pairs.csv or its folder"
         ) from error
-    table = register_cohort(load(), pairs, out, initial=initial, show=is_shown())
+    table = register_cohort(load(), pairs, out, initial=initial, label_names=label_names, show=is_shown())
     failed = table["error"][table["error"] != ""]
     for text in failed:
         print(f"heteroreg: {one_line(text)}", file=sys.stderr)
@@ -405,6 +427,51 @@ def _register_cohort(
     kept = table.attrs.get("kept", 0)
     already = f", {kept} of them left as they were" if kept else ""
     say(f"wrote {out}: {len(table)} pairs{already}, listed in {out / TABLE}")
+
+
+@command(app, reads=True)
+def calibrate(
+    cohort: CohortPath,
+    model: Model,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write; by default calibration/ in the run's folder.")
+    ] = None,
+    split: Annotated[
+        str,
+        typer.Option(help="Splits to calibrate on, or all. Keep those out on which the intervals are judged."),
+    ] = "train,val",
+    initial: Initial = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Updates of the error estimator; 800 in 2D, 500 in 3D.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
+    refine: Refine = 0,
+    confine: Confine = False,
+    threads: Threads = None,
+    method: OwnMethod = None,
+    network: OwnNetwork = None,
+) -> None:
+    """Learn how wrong the displacement may be, in mm; `register` then writes error bars.
+
+    Example: `heteroreg calibrate cohorts/acdc --model runs/hetero`
+
+    It learns from known warps of the cohort's images, and from label maps where there are any. A call that was
+    interrupted goes on where it was.
+    """
+    from heteroreg.data.cohort import Cohort
+    from heteroreg.registration.alignment import aligned
+    from heteroreg.registration.calibrate import calibrate as run
+    from heteroreg.registration.load import load
+    from heteroreg.system.processes import require_one_process
+
+    require_one_process("calibrate")
+    pairs = Cohort.read(cohort, confine=confine)
+    registrar = load(model, threads=threads, refine=refine, method=method, network=network, calibration=False)
+    found = run(
+        cast(Any, aligned(registrar, initial)), pairs, out=out, split=split.split(","), steps=steps, seed=seed,
+        show=is_shown(),
+    )  # fmt: skip
+    say(found.in_words())
 
 
 @command(app, reads=True)
@@ -527,6 +594,7 @@ def evaluate(
             "--slicewise/--whole", help="Score slices or whole images; as the model registers by default."
         ),
     ] = None,
+    calibration: CalibrationFolder = None,
     confine: Confine = False,
     threads: Threads = None,
     method: OwnMethod = None,
@@ -543,7 +611,10 @@ def evaluate(
 
     require_one_process("evaluate")
     pairs = Cohort.read(cohort, confine=confine).split(split)
-    registrar = load(model, threads=threads, refine=refine, method=method, network=network)
+    registrar = load(
+        model, threads=threads, refine=refine, method=method, network=network,
+        calibration=True if calibration is None else calibration,
+    )  # fmt: skip
     scores = run(
         registrar, pairs, metrics=cast(Any, metrics), out=out, slicewise=slicewise, initial=initial, show=is_shown()
     )

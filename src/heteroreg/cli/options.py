@@ -50,6 +50,12 @@ Initial = Annotated[
         autocompletion=completion.choice(*ALIGNMENTS),
     ),
 ]
+CalibrationFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration", metavar="DIR", help="A calibration of the model; that in the run's folder by default."
+    ),
+]
 Refine = Annotated[int, typer.Option(min=0, help="Steps of instance optimisation for each pair.")]
 
 

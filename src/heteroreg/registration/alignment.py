@@ -115,11 +115,13 @@ def register_placed(
     require_overlap(affine.place(moving), fixed)
     found = register(affine.place(moving), fixed, placed)
     whole = _Whole(*affine.in_voxels(fixed.grid))
+    displacement = whole.forward(found.displacement)
     return replace(
         found,
         moving=moving,
         moving_labels=None if found.moving_labels is None else moving_labels,
-        displacement=whole.forward(found.displacement),
+        displacement=displacement,
+        error=None if found.error is None else replace(found.error, displacement=displacement),
         inverse_displacement=whole.backward(found.inverse_displacement),
         posterior=None if found.posterior is None else _AlignedPosterior(found.posterior, whole),
         info={**found.info, "initial": {"matrix": affine.matrix, "offset": affine.offset}},

@@ -38,6 +38,15 @@ class BaseRegistrar(ABC):
         """Name in tables."""
 
     @property
+    def identity(self) -> str:
+        """A text that tells registrars apart, also those with the same name."""
+        return self.name
+
+    def fingerprint(self) -> str:
+        """Return what a calibration is bound to: it changes with everything that changes the displacement."""
+        return self.identity
+
+    @property
     def dims(self) -> int | None:
         """Number of axes that the images need at least; None if 2D and 3D images are both fine."""
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -155,6 +156,11 @@ class Elastix(Classical):
     settings: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     slicewise: bool = True
     name: str = "elastix"
+
+    def fingerprint(self) -> str:
+        """Return a text of the version, the parameters and the settings."""
+        parameters = hashlib.sha256(self.parameters.read_bytes()).hexdigest()
+        return f"elastix {require_elastix()} {parameters} {sorted(self.settings.items())} {self.slicewise}"
 
     def _info(self) -> Mapping[str, Any]:
         return {

@@ -17,8 +17,9 @@ from heteroreg.data.image import read_image, read_labels
 from heteroreg.data.samples.fingerprint import Fingerprints
 from heteroreg.data.samples.preparation import check_labels
 from heteroreg.registration.alignment import Initial, aligned
+from heteroreg.registration.base import BaseRegistrar
+from heteroreg.registration.cohort_table import columns_of, row_of
 from heteroreg.registration.load import Loadable, as_registrar
-from heteroreg.registration.model import ModelRegistrar
 from heteroreg.registration.result import Registrar
 from heteroreg.spatial.regularity import folding_percent
 from heteroreg.system.errors import UserError
@@ -30,7 +31,6 @@ from heteroreg.system.progress import progress
 from heteroreg.system.text import csv_text
 
 TABLE, SUMMARY = "registrations.csv", "summary.json"
-OUTCOME_COLUMNS = ("mean_displacement_mm", "max_displacement_mm", "folding_percent", "seconds")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Outcome:
     """The outcome of one pair.
 
     Attributes:
-        figures: Values by the names of `OUTCOME_COLUMNS`; empty where the pair failed.
+        figures: Values by column, see `row_of`; empty where the pair failed.
         error: Why it failed, in one line; empty where it did not.
     """
 
@@ -52,6 +52,7 @@ def register_cohort(
     out: str | Path,
     *,
     initial: Initial | None = None,
+    label_names: Mapping[str, str] | None = None,
     show: bool = False,
 ) -> pd.DataFrame:
     """Register every pair of a cohort into `out/<id>/`, and write `out/registrations.csv`.
@@ -65,12 +66,13 @@ def register_cohort(
         cohort: The cohort, or its path.
         out: The folder to write.
         initial: The alignment to begin with, as in `register`, for pairs without a file in the column `initial`.
+        label_names: Names of labels by number, such as `{"1": "LV"}`, for the columns of the table.
         show: Show the progress on stderr.
 
     Returns:
         The table that was written, in the order of the cohort: `id`, `folder` (within `out`; an id that cannot name
-        a folder is altered), `mean_displacement_mm`, `max_displacement_mm`, `folding_percent`, `seconds`, and
-        `error`, empty for pairs without one.
+        a folder is altered), the columns of `row_of` (displacement, folding, time, noise, error, sizes of the
+        labels with their intervals, ejection fraction), and `error`, empty for pairs without one.
 
     Raises:
         UserError: `out` holds something else, or registrations by another registrar or of other images; a file
@@ -90,12 +92,14 @@ def register_cohort(
         ids = [pair.id for pair in cohort]
         folders = dict(zip(ids, folder_names(ids, taken=[TABLE, MARKER_FILE]), strict=True))
         identity = _identity(registrar, initial)
-        outcomes = _known(identity, out, folders, cohort)
+        outcomes = _known(identity, out, folders, cohort, label_names)
         _write(out, folders, outcomes)  # marks the folder as ours, before anything else is in it
         left = [pair for pair in cohort if pair.id not in outcomes]
         with progress(f"register with {registrar.name}", len(cohort), start=len(outcomes), show=show) as report:
             for pair in left:
-                outcomes[pair.id] = _register(registrar, pair, out / folders[pair.id], identity, initial)
+                outcomes[pair.id] = _register(
+                    registrar, pair, out / folders[pair.id], identity, initial, label_names
+                )
                 report(len(outcomes))
         table = _write(out, folders, outcomes)
         table.attrs["kept"] = len(cohort) - len(left)
@@ -108,7 +112,14 @@ def _is_former(out: Path) -> bool:
     return table.is_file() and table.read_text(encoding="utf-8", errors="replace").startswith("id,folder,")
 
 
-def _register(registrar: Registrar, pair: Pair, folder: Path, identity: str, initial: Initial | None) -> Outcome:
+def _register(
+    registrar: Registrar,
+    pair: Pair,
+    folder: Path,
+    identity: str,
+    initial: Initial | None,
+    label_names: Mapping[str, str] | None,
+) -> Outcome:
     try:
         with memory_errors("the images"):
             inputs = _contents(pair, Fingerprints())
@@ -128,7 +139,7 @@ def _register(registrar: Registrar, pair: Pair, folder: Path, identity: str, ini
             figures = {"folding_percent": folding, "seconds": seconds}
             registration = replace(registration, info={**registration.info, **extra, **figures})
             registration.save(folder)
-            return Outcome(_figures(registration.summary()))
+            return Outcome(row_of(registration.summary(), label_names))
     except OutOfMemoryError as error:
         return Outcome({}, str(UserError(f"pair {pair.id}: {error}")))
 
@@ -164,20 +175,17 @@ def _require_same_inputs(
 
 def _identity(registrar: Registrar, initial: Initial | None) -> str:
     """Return a text that tells registrars apart: runs in different folders may have the same name."""
-    name = registrar.name
-    if isinstance(registrar, ModelRegistrar):
-        name = str(registrar.run.folder.resolve())
-        name = f"{name}, refined by {registrar.refine}" if registrar.refine else name
+    name = registrar.identity if isinstance(registrar, BaseRegistrar) else registrar.name
     return name if initial is None else f"{name}, initial {initial}"
 
 
-def _figures(summary: Mapping[str, Any]) -> dict[str, float]:
-    moved = summary["displacement_mm"]
-    values = (moved["mean"], moved["max"], summary["folding_percent"], summary["seconds"])
-    return dict(zip(OUTCOME_COLUMNS, map(float, values), strict=True))
-
-
-def _known(identity: str, out: Path, folders: Mapping[str, str], cohort: Cohort) -> dict[str, Outcome]:
+def _known(
+    identity: str,
+    out: Path,
+    folders: Mapping[str, str],
+    cohort: Cohort,
+    label_names: Mapping[str, str] | None,
+) -> dict[str, Outcome]:
     """Read the outcomes of the pairs whose folders are complete.
 
     Raises:
@@ -194,7 +202,7 @@ def _known(identity: str, out: Path, folders: Mapping[str, str], cohort: Cohort)
         again = f"choose another folder, or delete {path.parent} to register the pair anew"
         try:
             summary = json.loads(path.read_text(encoding="utf-8"))
-            figures, by = _figures(summary), (summary["id"], summary["registrar"])
+            figures, by = row_of(summary, label_names), (summary["id"], summary["registrar"])
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: does not belong to a registered cohort ({error!r}); {again}") from error
         if by != (pair, identity):
@@ -211,6 +219,8 @@ def _write(out: Path, folders: Mapping[str, str], outcomes: Mapping[str, Outcome
         for pair, folder in folders.items()
         if pair in outcomes
     ]
-    table = pd.DataFrame(rows, columns=["id", "folder", *OUTCOME_COLUMNS, "error"])
+    table = pd.DataFrame(
+        rows, columns=["id", "folder", *columns_of(one.figures for one in outcomes.values()), "error"]
+    )
     write_text(out / TABLE, csv_text(table))
     return table

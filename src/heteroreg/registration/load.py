@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from heteroreg.registration.base import BaseRegistrar
+from heteroreg.registration.calibrated import with_calibration
 from heteroreg.registration.classical import Elastix, Undeformed
 from heteroreg.registration.elastix import require_elastix
 from heteroreg.registration.model import ModelRegistrar
@@ -19,6 +20,8 @@ from heteroreg.system.run_files import BUNDLED as BUNDLED
 from heteroreg.system.run_files import CONFIG
 from heteroreg.training.parts import MethodLike, NetworkLike
 from heteroreg.training.run import Run
+from heteroreg.uncertainty.calibration_file import FILE as CALIBRATION_FILE
+from heteroreg.uncertainty.calibration_file import FOLDER as CALIBRATION
 
 Loadable: TypeAlias = "str | Path | Run"
 
@@ -34,6 +37,7 @@ def load(
     threads: int | None = None,
     method: MethodLike = None,
     network: NetworkLike = None,
+    calibration: str | Path | bool = True,
 ) -> BaseRegistrar:
     """Load a registrar.
 
@@ -51,6 +55,8 @@ def load(
         method: The method of a run that was trained with one from outside heteroreg: the object, or its import path
             `package.module:name`. What a run names is never imported by itself.
         network: Likewise the network.
+        calibration: Folder of a calibration that `calibrate` made of this registrar. True takes that in the folder
+            of the run, if there is one; False takes none.
 
     Raises:
         UserError: There is no such registrar; its checkpoint is damaged or of a newer version; elastix is not
@@ -63,24 +69,42 @@ def load(
         >>> hr.load("phantom", device="cpu")
         ModelRegistrar('phantom', method 'hetero', network 'voxelmorph', 2D, cpu)
     """
+    options: dict[str, Any] = {
+        "checkpoint": checkpoint, "device": device, "precision": precision, "samples": samples, "refine": refine,
+        "method": method, "network": network,
+    }  # fmt: skip
+    registrar = _load(what, threads, options)
+    if not isinstance(calibration, bool):
+        return with_calibration(registrar, expanded(calibration))
+    if calibration and isinstance(registrar, ModelRegistrar):
+        return _with_own_calibration(registrar)
+    return registrar
+
+
+def _with_own_calibration(registrar: ModelRegistrar) -> BaseRegistrar:
+    """Return a model with the calibration in the folder of its run, if there is one that is its own."""
+    folder = registrar.run.folder / CALIBRATION
+    if not (folder / CALIBRATION_FILE).is_file():
+        return registrar
+    return with_calibration(registrar, folder)
+
+
+def _load(what: Loadable, threads: int | None, options: dict[str, Any]) -> BaseRegistrar:
+    """Return a registrar without its calibration; `options` are those of a model."""
     if threads is not None and what != "elastix":
         raise UserError(f"threads: is for elastix, not for {_name(what)}", argument="threads")
     if what in ("elastix", "undeformed"):
-        for argument, own in (("method", method), ("network", network)):
-            if own is not None:
+        for argument in ("method", "network"):
+            if options[argument] is not None:
                 raise UserError(f"{argument}: is for a run, not for {what}", argument=argument)
-        if samples is not None:
+        if options["samples"] is not None:
             raise UserError(f"samples: {what} has no displacement uncertainty", argument="samples")
-        if refine:
+        if options["refine"]:
             raise UserError(f"refine: {what} has no network to begin from", argument="refine")
         if what == "undeformed":
             return Undeformed()
         require_elastix()  # before the work, not at its first pair
         return Elastix(threads or 1)
-    options: dict[str, Any] = {
-        "checkpoint": checkpoint, "device": device, "precision": precision, "samples": samples, "refine": refine,
-        "method": method, "network": network,
-    }  # fmt: skip
     if isinstance(what, Run):
         return ModelRegistrar(what, **options)
     folder = BUNDLED if what == BUNDLED.name else expanded(what)

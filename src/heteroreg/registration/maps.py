@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -11,7 +12,7 @@ from heteroreg.system.arrays import Array
 
 GREY_IMAGES = ("fixed", "moving", "moved")
 LABEL_MAPS = ("fixed_labels", "moving_labels", "moved_labels")
-SCALAR_MAPS = ("noise_sd", "true_noise_sd", "weight", "displacement_sd", "end_point_error")
+SCALAR_MAPS = ("noise_sd", "true_noise_sd", "weight", "displacement_sd", "error_95", "end_point_error")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,11 @@ class Maps:
         weight: Weight of the data term; None where all voxels have the same weight.
         true_noise_sd: True sd of fixed - moved; None where it is unknown.
         displacement_sd: Predicted uncertainty of the displacement in mm; None without one.
-        end_point_error: Length of the displacement's error in mm; None where the truth is unknown.
+        error_95: Half-width in mm of the 95 % interval of the displacement's error, or of the largest level that
+            the calibration can give; None without a calibration.
+        error_scales: By label, and `all`: the half-width of each level in units of `error_95`.
+        true_error: û - u* (d, *shape) in mm; None where the truth is unknown.
+        end_point_error: Its length in mm.
     """
 
     spacing: tuple[float, ...]
@@ -46,7 +51,10 @@ class Maps:
     weight: Array | None = None
     true_noise_sd: Array | None = None
     displacement_sd: Array | None = None
+    error_95: Array | None = None
+    error_scales: Mapping[str, Mapping[int, float]] | None = None
     end_point_error: Array | None = None
+    true_error: Array | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -61,5 +69,7 @@ class Maps:
     def at(self, index: int) -> Self:
         """Return one slice along the last axis of 3D maps, with the displacement in its plane."""
         slices: dict[str, Any] = {name: array[..., index] for name, array in self.arrays().items()}
-        slices["displacement"] = slices["displacement"][:2]
+        for name in ("displacement", "true_error"):
+            if name in slices:
+                slices[name] = slices[name][:2]
         return replace(self, spacing=self.spacing[:2], **slices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from copy import copy
 from dataclasses import dataclass, replace
@@ -133,6 +134,21 @@ class ModelRegistrar(BaseRegistrar):
     def name(self) -> str:
         """Name in tables: that of the run's folder, or of the shared model."""
         return self._name
+
+    @property
+    def identity(self) -> str:
+        """The run's folder, and the refinement."""
+        folder = str(self.run.folder.resolve())
+        return f"{folder}, refined by {self.refine}" if self.refine else folder
+
+    def fingerprint(self) -> str:
+        """Return SHA-256 over the weights, the preparation and the refinement."""
+        found = hashlib.sha256(repr((self.run.config.preparation, self.refine)).encode())
+        for module in (self.network, self.objective):
+            for name, tensor in sorted(module.state_dict().items()):
+                found.update(name.encode())
+                found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()
 
     @property
     def dims(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import cast
 
 from heteroreg.data.inputs import ImageLike, Spacing
@@ -26,6 +27,7 @@ def register(
     threads: int | None = None,
     method: MethodLike = None,
     network: NetworkLike = None,
+    calibration: str | Path | bool = True,
 ) -> Registration:
     """Register moving to fixed in one call.
 
@@ -47,6 +49,7 @@ def register(
         threads: Threads of elastix.
         method: Method of your own that the run was trained with.
         network: Likewise the network.
+        calibration: As for `load`.
 
     Raises:
         UserError: As `load` and `BaseRegistrar.register`; `initial` cannot be used.
@@ -69,6 +72,7 @@ def register(
             threads=threads,
             method=method,
             network=network,
+            calibration=calibration,
         )
     )
     begun = aligned(registrar, initial)

@@ -21,11 +21,21 @@ from heteroreg.system.errors import UserError
 from heteroreg.system.files import write_text
 from heteroreg.system.outputs import output_folder
 from heteroreg.system.progress import progress, reported
+from heteroreg.uncertainty.calibration import LEVELS
+from heteroreg.uncertainty.displacement_error import (
+    DisplacementError,
+    SizeInterval,
+    ejection_fraction,
+    ejection_fraction_interval,
+)
 from heteroreg.uncertainty.label_sizes import MEASURES, LabelSamples, labels_of, size
 from heteroreg.uncertainty.posterior import Posterior, standard_deviation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+LARGEST_LEVEL = LEVELS[-1]
+CALIBRATED_SAMPLES = 32  # of a calibrated registration
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,6 +59,7 @@ class Registration:
         samples: Number of samples behind `displacement_sd` and the intervals of the label sizes.
         slicewise: True if each slice along the last axis was registered on its own, in its plane.
         info: The model, method, seconds, … of the registration.
+        error: How wrong the displacement may be; None unless the registrar is calibrated.
 
     Examples:
         >>> import numpy as np
@@ -77,6 +88,7 @@ class Registration:
     samples: int = 0
     slicewise: bool = False
     info: Mapping[str, Any] = field(default_factory=dict)
+    error: DisplacementError | None = None
 
     def __repr__(self) -> str:
         by = self.info.get("method", "unknown method")
@@ -108,9 +120,9 @@ class Registration:
         return self.field.mm
 
     def sample(self, n: int, seed: int = 0) -> Iterator[Floats]:
-        """Draw displacements from the distribution that the model predicts, one at a time.
+        """Draw displacements, one at a time: from the calibrated distribution, or else from that of the model.
 
-        `displacement_sd` and the intervals of the label sizes are computed from `sample(samples)`.
+        `label_probability` is computed from `sample(samples)`.
 
         Args:
             n: Number of samples, at least 1.
@@ -120,13 +132,36 @@ class Registration:
             Displacements (d, *shape), as `displacement`.
 
         Raises:
-            UserError: The model has no displacement uncertainty, or `n` is too small.
+            UserError: The registrar is not calibrated and has no displacement uncertainty, or `n` is too small.
         """
-        if self.posterior is None:
+        if self._distribution is None:
             raise no_uncertainty(f"registration of {self.moving.name}: {self.info.get('method', 'its registrar')}")
         if n < 1:
             raise UserError(f"n: {n} is too few samples; draw at least 1", argument="n")
-        return self.posterior.sample(n, seed)
+        return self._distribution.sample(n, seed)
+
+    @property
+    def _distribution(self) -> Posterior | None:
+        return self.error or self.posterior
+
+    @property
+    def error_95(self) -> Image | None:
+        """Half-width in mm of the 95 % interval of the displacement's error along any one direction.
+
+        None unless the registrar is calibrated, on enough patients for 95 % (19).
+        """
+        if self.error is None or LARGEST_LEVEL not in self.error.calibration.levels:
+            return None
+        return self.fixed.with_array(self.error.half_width(LARGEST_LEVEL))
+
+    @property
+    def label_sizes(self) -> dict[int, SizeInterval]:
+        """Size of each warped label with the interval of the true size; empty unless calibrated and labelled."""
+        if self.error is None or self.moved_labels is None:
+            return {}
+        labels = labels_of(self.moving_labels or self.moved_labels)
+        moving = None if self.moving_labels is None else resample(self.moving_labels, self.grid, labels=True).array
+        return {label: self.error.size(self.moved_labels.array, moving, label) for label in labels}
 
     @cached_property
     def displacement_sd(self) -> Image | None:
@@ -137,7 +172,7 @@ class Registration:
         if self.posterior is None:
             return None
         with progress("sampling the displacement", self.samples) as report:
-            drawn = reported(self.sample(self.samples), report)
+            drawn = reported(self.posterior.sample(self.samples, 0), report)
             return self.fixed.with_array(standard_deviation(drawn, self.displacement, self.grid))
 
     @cached_property
@@ -146,10 +181,11 @@ class Registration:
 
         Computed on first use, with one warp of the labels for each sample.
         """
-        if self.moving_labels is None or self.posterior is None:
+        if self.moving_labels is None or self._distribution is None:
             return None
-        with progress("sampling the labels", self.samples) as report:
-            return LabelSamples.of(self.moving_labels, reported(self.sample(self.samples), report), self.grid)
+        samples = self.samples or CALIBRATED_SAMPLES
+        with progress("sampling the labels", samples) as report:
+            return LabelSamples.of(self.moving_labels, reported(self.sample(samples), report), self.grid)
 
     def plot(self, slice: int | None = None) -> Figure:  # noqa: A002 - the natural name
         """Return a Matplotlib figure: images, displacement as a grid, and maps; see `plot_registration`."""
@@ -175,13 +211,16 @@ class Registration:
             noise_sd=_array(self.noise_sd),
             weight=_array(self.weight),
             displacement_sd=_array(self.displacement_sd),
+            error_95=None if self.error is None else self.error.half_width(self.error.calibration.level),
+            error_scales=None if self.error is None else self.error.calibration.relative_scales,
         )
 
     def save(self, folder: str | Path) -> None:
         """Write the registration as a folder, atomically.
 
         It holds `moved`, `displacement`, `inverse_displacement` and, if there are any, `noise_sd`, `weight`,
-        `displacement_sd`, `moved_labels` and `label_probability_<label>`, each as `.nii.gz`, and `summary.json`.
+        `displacement_sd`, `error_95`, `moved_labels` and `label_probability_<label>`, each as `.nii.gz`, and
+        `summary.json`. A calibration on fewer than 19 patients gives `error_90`, or the largest level that it can.
 
         Raises:
             UserError: The folder exists and holds something else.
@@ -193,6 +232,9 @@ class Registration:
             "displacement_sd": self.displacement_sd,
             "moved_labels": self.moved_labels,
         }
+        if self.error is not None:
+            level = self.error.calibration.level
+            images[f"error_{level}"] = self.fixed.with_array(self.error.half_width(level))
         with output_folder(folder, "registration") as temporary, progress("writing", None):
             for name, image in images.items():
                 if image is not None:
@@ -212,6 +254,10 @@ class Registration:
             sd = self.displacement_sd.array
             extra["displacement_sd_mm"] = {"mean": float(sd.mean()), "max": float(sd.max())}
             extra["samples"] = self.samples
+        if self.noise_sd is not None:
+            extra["noise_sd"] = {"mean": float(self.noise_sd.array.mean())}
+        if self.error is not None:
+            extra |= self.error.summary()
         if self.moved_labels is not None:
             extra["labels"] = self._label_sizes(self.moved_labels)
         return {
@@ -227,14 +273,30 @@ class Registration:
         }
 
     def _label_sizes(self, moved_labels: Image) -> dict[str, dict[str, Any]]:
-        """Return the size of each label on the fixed grid, and the interval that holds 95 % of the samples."""
-        labels, samples = labels_of(self.moving_labels or moved_labels), self.label_samples
+        """Return the size of each label on the fixed grid, and its interval: calibrated, or of the samples."""
+        labels = labels_of(self.moving_labels or moved_labels)
         key = MEASURES[self.grid.dims].key
+        calibrated = self.label_sizes
+        samples = None if calibrated else self.label_samples
         sizes: dict[str, dict[str, Any]] = {}
         for label in labels:
-            sizes[str(label)] = {key: size(moved_labels.array == label, self.grid)}
-            if samples is not None:
-                sizes[str(label)]["interval_95"] = list(samples.interval(label))
+            entry: dict[str, Any] = {key: size(moved_labels.array == label, self.grid)}
+            found = calibrated.get(label)
+            if found is not None:
+                entry[f"{key}_calibrated"] = found.calibrated
+                entry[f"interval_{found.level}"] = list(found.interval)
+                if found.leaves:
+                    entry["slices_it_leaves"] = list(found.leaves)
+            elif samples is not None:
+                entry["interval_95"] = list(samples.interval(label))
+            if self.moving_labels is not None:
+                moving = size(self.moving_labels.array == label, self.moving_labels.grid)
+                entry[f"moving_{key}"] = moving
+                if found is not None and moving > 0:
+                    entry["ejection_fraction"] = ejection_fraction(moving, found.calibrated)
+                    bounds = ejection_fraction_interval(moving, found)
+                    entry[f"ejection_fraction_interval_{found.level}"] = list(bounds)
+            sizes[str(label)] = entry
         return sizes
 
 

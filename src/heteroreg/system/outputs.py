@@ -27,6 +27,7 @@ COMPLETE = "complete"
 # Files that systems and editors leave anywhere: neither in the way nor ever removed.
 IGNORED = (LOCK_FILE, ".DS_Store", "Thumbs.db", "desktop.ini", ".nfs*", ".ipynb_checkpoints", "lost+found")
 NAMES = {
+    "calibration": "a calibration",
     "cohort": "a cohort",
     "comparison": "a comparison",
     "demo": "a demo",

@@ -1,0 +1,140 @@
+"""Calibration of a registrar on a cohort, from top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from heteroreg.data.cohort import Cohort, Pair, as_cohort
+from heteroreg.registration.base import BaseRegistrar
+from heteroreg.registration.calibration_work import BATCH, Work
+from heteroreg.registration.load import Loadable, load
+from heteroreg.registration.model import ModelRegistrar
+from heteroreg.registration.scaling import Evidence, scaled
+from heteroreg.system.errors import UserError
+from heteroreg.system.files import atomic_file
+from heteroreg.system.outputs import growing_folder
+from heteroreg.system.progress import progress
+from heteroreg.system.run_files import BUNDLED
+from heteroreg.uncertainty.calibration import Calibration
+from heteroreg.uncertainty.calibration_file import FILE, FOLDER, save_calibration
+from heteroreg.uncertainty.error import learn
+
+FIGURE = "calibration.png"
+MOST_PAIRS = 400
+
+
+def calibrate(
+    registrar: BaseRegistrar | Loadable,
+    cohort: Cohort | str | Path,
+    *,
+    out: str | Path | None = None,
+    split: Sequence[str] = ("train", "val"),
+    steps: int | None = None,
+    seed: int = 0,
+    show: bool = False,
+) -> Calibration:
+    """Learn how wrong the displacement of a registrar may be.
+
+    The registrar stays as it is. First an error estimator learns from known warps of the cohort's own images,
+    without labels. Then, if there are label maps, the distances of the warped contours to the true ones give a
+    combination of its map with other maps and the width of the intervals, by conformal prediction over patients.
+    Without labels the width comes from the known warps. See `docs/uncertainty.md`.
+
+    A calibration that was stopped goes on where it was, with the same call.
+
+    Args:
+        registrar: A registrar, or what `load` takes: a run, `phantom`, `elastix`, ….
+        cohort: The pairs.
+        out: Folder of the calibration; by default `calibration` in the folder of the run.
+        split: Splits of the cohort to calibrate on. Never calibrate on pairs that the intervals are judged by.
+        steps: Updates of the error estimator; by default 800 in 2D and 500 in 3D.
+        seed: Random seed.
+        show: Show progress.
+
+    Returns:
+        The calibration; `load` of the run, or `load(…, calibration=out)`, uses it.
+
+    Raises:
+        UserError: `out` is missing for a registrar that is no run, or holds something else; the cohort has no pairs
+            or too few patients; a file cannot be used.
+
+    Examples:
+        >>> import tempfile
+        >>> import heteroreg as hr
+        >>> folder = tempfile.mkdtemp()
+        >>> cohort = hr.phantom(f"{folder}/hearts", pairs=4, size=32)
+        >>> hr.calibrate("undeformed", cohort, out=f"{folder}/calibration", split=("all",), steps=2).levels
+        (50, 68)
+    """
+    registrar, cohort = _bare(registrar), as_cohort(cohort)
+    place = _place(registrar, out)
+    pairs = _pairs(cohort, split)
+    with growing_folder(place, "calibration", [cohort.name]):
+        work = Work.plan(registrar, cohort, pairs, place, seed, steps)
+        with progress("registering the pairs", len(pairs), show=show) as report:
+            for number, pair in enumerate(pairs):
+                work.register(number, pair)
+                report(number + 1)
+        with progress("registering known warps", len(work.known), show=show) as report:
+            for done, (number, draw) in enumerate(work.known, start=1):
+                work.warp(number, draw)
+                report(done)
+        known = work.known_errors()
+        with progress("learning the error", work.steps, show=show) as report:
+            estimator = learn(known, work.steps, batch_size=BATCH[work.dims], seed=seed, report=report)
+        with progress("calibrating", None, show=show):
+            calibration, evidence = scaled(work.registered(), estimator, known, work.facts(cohort.name))
+            _draw(calibration, evidence, place / FIGURE)
+        (place / FILE).unlink(missing_ok=True)
+        save_calibration(place, calibration, estimator)
+        work.bank.remove()
+    return calibration
+
+
+def _draw(calibration: Calibration, evidence: Evidence, path: Path) -> None:
+    from heteroreg.registration.plot.calibration import plot_calibration  # Matplotlib is slow to import
+
+    with atomic_file(path) as temporary:
+        plot_calibration(calibration, evidence, temporary)
+
+
+def _bare(registrar: BaseRegistrar | Loadable) -> BaseRegistrar:
+    """Return the registrar without a calibration."""
+    if isinstance(registrar, BaseRegistrar):
+        return registrar
+    if not isinstance(registrar, str | Path) and not hasattr(registrar, "folder"):
+        raise UserError(
+            f"registrar: {type(registrar).__name__} cannot be calibrated; derive it from `hr.BaseRegistrar`",
+            argument="registrar",
+        )
+    return load(registrar, calibration=False)
+
+
+def _place(registrar: BaseRegistrar, out: str | Path | None) -> Path:
+    if out is not None:
+        return Path(out)
+    if not isinstance(registrar, ModelRegistrar) or registrar.run.folder == BUNDLED:
+        raise UserError(
+            f"out: name a folder for the calibration of {registrar.name}, which has none", argument="out"
+        )
+    return registrar.run.folder / FOLDER
+
+
+def _pairs(cohort: Cohort, split: Sequence[str]) -> list[Pair]:
+    chosen = list(cohort)
+    if cohort.splits and "all" not in split:
+        chosen = [pair for pair in cohort if pair.split in split]
+    if not chosen:
+        raise UserError(
+            f"split: {cohort.name} has no pairs in {' or '.join(split)}; it has {', '.join(cohort.splits)}",
+            argument="split",
+        )
+    if len(chosen) > MOST_PAIRS:
+        places = np.linspace(0, len(chosen) - 1, MOST_PAIRS).round().astype(int)
+        chosen = [chosen[place] for place in places]
+    if len({pair.patient for pair in chosen}) < 2:
+        raise UserError(f"{cohort.name}: has one patient to calibrate on; 19 are needed for intervals of 95 %")
+    return chosen

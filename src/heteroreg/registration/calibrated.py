@@ -1,0 +1,143 @@
+"""A registrar with a calibration: every registration says how wrong it may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+
+from heteroreg.data.grid import Grid
+from heteroreg.data.image import Image
+from heteroreg.data.samples.intensity import Intensity
+from heteroreg.data.samples.preparation import SMALLEST_AXIS, Preparation, resample
+from heteroreg.registration.alignment import Aligned
+from heteroreg.registration.base import BaseRegistrar
+from heteroreg.registration.features import features_of
+from heteroreg.registration.model import at_least
+from heteroreg.registration.result import Registration
+from heteroreg.spatial.grids import resample_map
+from heteroreg.system.arrays import Floats
+from heteroreg.system.errors import UserError
+from heteroreg.uncertainty.calibration import LEARNED, Calibration, statistics_of
+from heteroreg.uncertainty.calibration_file import read_calibration
+from heteroreg.uncertainty.displacement_error import DisplacementError
+from heteroreg.uncertainty.error import ErrorEstimator, error_sd
+from heteroreg.uncertainty.features import Features
+
+
+@dataclass(frozen=True)
+class Calibrated(BaseRegistrar):
+    """A registrar whose registrations have `error_95` and intervals of the label sizes.
+
+    Attributes:
+        registrar: The registrar, without an initial alignment of its own.
+        calibration: Its calibration.
+        estimator: The error estimator of the calibration.
+    """
+
+    registrar: BaseRegistrar
+    calibration: Calibration
+    estimator: ErrorEstimator
+
+    @property
+    def name(self) -> str:
+        """Name of the registrar."""
+        return self.registrar.name
+
+    @property
+    def identity(self) -> str:
+        """The registrar's identity."""
+        return f"{self.registrar.identity}, calibrated"
+
+    @property
+    def dims(self) -> int | None:
+        """Number of axes that the images need at least."""
+        return self.registrar.dims
+
+    def __repr__(self) -> str:
+        return f"Calibrated({self.registrar!r}, on {self.calibration.patients} patients)"
+
+    def _register(self, moving: Image, fixed: Image, moving_labels: Image | None) -> Registration:
+        registration = self.registrar.register(moving, fixed, moving_labels)
+        error = self._error(moving, fixed, registration)
+        return replace(registration, error=error, moving_labels=registration.moving_labels or moving_labels)
+
+    def _error(self, moving: Image, fixed: Image, registration: Registration) -> DisplacementError:
+        calibration = self.calibration
+        intensity = cast("Intensity", calibration.intensity)
+        working = working_grid(fixed, calibration.dims, calibration.spacing, intensity)
+        own = working.same_as(fixed.grid)
+        features, _ = features_of(
+            self.registrar,
+            resample(moving, working),
+            fixed if own else resample(fixed, working),
+            calibration.dims,
+            intensity,
+            again=calibration.again,
+            registration=registration if own else None,
+        )
+        learned = error_sd(self.estimator, features.channels())
+        sd = on_grid(sd_of(calibration, features, learned), working, fixed.grid, calibration.dims)
+        scalars = {LEARNED: np.log(learned), **features.scalars()}
+        values = statistics_of(scalars, features.foreground)[1]
+        return DisplacementError(
+            sd=sd,
+            displacement=registration.displacement,
+            grid=fixed.grid,
+            calibration=calibration,
+            p_value=calibration.statistics.p_value(values),
+            unlike=calibration.statistics.most_unlike(values),
+        )
+
+
+def with_calibration(
+    registrar: BaseRegistrar, folder: str | Path, *, fingerprint: str | None = None
+) -> BaseRegistrar:
+    """Return a registrar with the calibration in a folder.
+
+    Args:
+        registrar: The registrar.
+        folder: The calibration's folder.
+        fingerprint: Of the registrar, if it is known already.
+
+    Raises:
+        UserError: The calibration is missing, damaged, or of another registrar.
+    """
+    calibration, estimator = read_calibration(folder)
+    if calibration.fingerprint != (fingerprint or registrar.fingerprint()):
+        raise UserError(
+            f"{folder}: is the calibration of another model or of another version of it ({calibration.registrar}); "
+            f"calibrate {registrar.name} again with `heteroreg calibrate`"
+        )
+    calibrated = Calibrated(registrar.by_grid(), calibration, estimator)
+    initial = getattr(registrar, "initial", "grid")
+    return calibrated if initial == "grid" else Aligned(calibrated, initial)
+
+
+def working_grid(fixed: Image, dims: int, spacing: tuple[float, ...] | None, intensity: Intensity) -> Grid:
+    """Return the grid that features are computed on: the fixed image's field of view at the working spacing."""
+    grid = Preparation(dims, spacing, intensity).working_grid(fixed.grid, fixed.name)
+    return at_least(grid, SMALLEST_AXIS, dims)
+
+
+def sd_of(calibration: Calibration, features: Features, learned: Floats) -> Floats:
+    """Return σ (N, *shape) in mm, not yet scaled."""
+    if calibration.combination is None:
+        return learned
+    return calibration.combination(combined_maps(calibration.maps, features, learned))
+
+
+def combined_maps(names: tuple[str, ...], features: Features, learned: Floats) -> Floats:
+    """Return the logarithms of the maps of a combination (N, *shape, K)."""
+    scalars = {LEARNED: np.log(learned), **features.scalars()}
+    return np.stack([scalars[name] for name in names], axis=-1)
+
+
+def on_grid(values: Floats, working: Grid, grid: Grid, dims: int) -> Floats:
+    """Return a map of slices or of one volume (N, *shape) on another grid, its edge continued outside."""
+    whole = values[0] if working.dims == dims else np.moveaxis(values, 0, -1)
+    tensor = torch.from_numpy(np.ascontiguousarray(whole, dtype=np.float32))[None, None]
+    return np.asarray(resample_map(tensor, working, grid)[0, 0].numpy())
