@@ -16,6 +16,7 @@ TITLES: dict[Group, str] = {
     "regularity": "Regularity and time",
     "noise": "Noise",
     "uncertainty": "Displacement uncertainty",
+    "error": "Calibrated error",
     "truth": "Against the truth",
 }
 

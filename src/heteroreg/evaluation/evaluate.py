@@ -17,6 +17,7 @@ from heteroreg.evaluation.metrics import is_metric
 from heteroreg.evaluation.row import RowScores, score
 from heteroreg.evaluation.scores import Scores
 from heteroreg.evaluation.scoring import ScoringMode
+from heteroreg.evaluation.sizes import size_summary, size_table, sizes_of
 from heteroreg.evaluation.stack import MOST_STACKS, STACK_VOXELS, Stack
 from heteroreg.evaluation.summary import Rows, evaluation_summary, mean_curves, score_table
 from heteroreg.registration.alignment import Initial, aligned
@@ -88,10 +89,12 @@ def evaluate(
     rows: Rows = []
     cases: list[Case] = []
     kept: list[Stack] = []
+    sizes: list[dict[str, Any]] = []
     with progress(f"evaluate {registrar.name}", len(cohort), show=show) as report:
         for index, pair in enumerate(reported(cohort, report)):
             scored = plan.score(pair, cache)
             rows += scored.rows
+            sizes += scored.sizes
             if index in in_gallery:
                 cases.append(Case.of(pair.id, scored.maps))
             if index in in_viewer:
@@ -99,7 +102,10 @@ def evaluate(
     _check_found(labels, cohort, [row for _, row in rows])
     table = score_table(rows)
     summary = evaluation_summary(cohort, rows, table, registrar=registrar.name, mode=metrics, info=scored.info)
-    scores = Scores(table, summary, mean_curves(rows), tuple(cases), tuple(kept))
+    by_label = size_table(sizes)
+    if by_label is not None:
+        summary["sizes"] = size_summary(by_label)
+    scores = Scores(table, summary, mean_curves(rows), tuple(cases), tuple(kept), by_label)
     if out is not None:
         scores.save(out)
     return scores
@@ -112,6 +118,7 @@ class _ScoredPair:
     rows: Rows
     maps: Maps
     info: Mapping[str, Any]
+    sizes: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -144,7 +151,7 @@ class _Plan:
             row = score(part, self.labels, self.mode, intensity_range, background)
             row.values["seconds"] = seconds
             rows.append((_cells(pair, index), row))
-        return _ScoredPair(rows, maps, registration.info)
+        return _ScoredPair(rows, maps, registration.info, sizes_of(pair, inputs, registration))
 
 
 def _cells(pair: Pair, index: int | None) -> dict[str, Any]:

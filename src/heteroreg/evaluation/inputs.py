@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from heteroreg.data.cohort import Pair
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
@@ -83,6 +85,7 @@ def maps_of(registration: Registration, inputs: Inputs) -> Maps:
         # A registrar need not hand back the moving labels.
         moving_labels=_array(_on(inputs.moving_labels, inputs.fixed.grid, labels=True)),
         end_point_error=_end_point_error(registration, inputs),
+        true_error=_true_error(registration, inputs),
         true_noise_sd=_true_noise(registration, inputs),
     )
 
@@ -91,6 +94,14 @@ def _end_point_error(registration: Registration, inputs: Inputs) -> Array | None
     if inputs.true_displacement is None:
         return None
     return end_point_error(registration.displacement, inputs.true_displacement, inputs.fixed.grid)
+
+
+def _true_error(registration: Registration, inputs: Inputs) -> Array | None:
+    if inputs.true_displacement is None:
+        return None
+    grid = inputs.fixed.grid
+    spacing = np.asarray(grid.spacing).reshape(-1, *[1] * grid.dims)
+    return np.asarray((registration.displacement - inputs.true_displacement) * spacing, dtype=np.float32)
 
 
 def _true_noise(registration: Registration, inputs: Inputs) -> Array | None:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 from heteroreg.evaluation.overlap import dice, jaccard
@@ -18,7 +19,7 @@ MISSING = "–"
 MINUS = "−"
 COVERAGE_LEVELS = (50, 68, 90, 95)
 
-Group = Literal["labels", "regularity", "noise", "uncertainty", "truth"]
+Group = Literal["labels", "regularity", "noise", "uncertainty", "error", "truth"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +159,80 @@ def _displacement_coverage(level: int) -> Metric:
     )
 
 
+def _entry(found: Callable[[Any], dict[str, float]], name: str, scoring: Any) -> float | None:
+    return found(scoring).get(name)
+
+
+def _error_metrics(prefix: str, what: str, found: Callable[[Any], dict[str, float]]) -> tuple[Metric, ...]:
+    """Return the metrics of the calibrated error against one kind of truth.
+
+    Args:
+        prefix: Begin of the names.
+        what: What the error is of, in words.
+        found: Returns the scores by name.
+    """
+    coverages = tuple(
+        Metric(
+            name=f"{prefix}_coverage_{level}",
+            title=f"{prefix.capitalize()} coverage of {level} %",
+            words=f"{what} coverage of {level} % intervals",
+            explanation=f"the share of the {what} inside the interval; {level} % is right.",
+            unit="%",
+            digits=1,
+            scale=100,
+            group="error",
+            compute=partial(_entry, found, f"coverage_{level}"),
+        )
+        for level in COVERAGE_LEVELS
+    )
+    return (
+        *coverages,
+        Metric(
+            name=f"{prefix}_width",
+            title=f"{prefix.capitalize()} half-width",
+            words=f"half-width of the intervals of the {what}",
+            explanation="at the largest level of the calibration; narrower is better if the intervals hold.",
+            unit="mm",
+            higher_is_better=False,
+            group="error",
+            compute=partial(_entry, found, "width"),
+        ),
+        Metric(
+            name=f"{prefix}_order",
+            title=f"{prefix.capitalize()} rank correlation",
+            words=f"rank correlation with the {what}",
+            explanation="of the half-width; 0 does not foretell the error, 1 foretells its order.",
+            higher_is_better=True,
+            group="error",
+            compute=partial(_entry, found, "order"),
+        ),
+        Metric(
+            name=f"{prefix}_gain",
+            title=f"{prefix.capitalize()} gain",
+            words=f"share of the possible gain for the {what}",
+            explanation="AURG/(AURG + AUSE) of the sparsification; 0 for a random order, 100 % for the best.",
+            unit="%",
+            digits=0,
+            scale=100,
+            higher_is_better=True,
+            group="error",
+            compute=partial(_entry, found, "gain"),
+        ),
+        Metric(
+            name=f"{prefix}_ence",
+            title=f"{prefix.capitalize()} ENCE",
+            words=f"normalised calibration error for the {what}",
+            explanation="relative difference between the predicted and the true RMS error; 0 is perfect.",
+            unit="%",
+            digits=0,
+            scale=100,
+            higher_is_better=False,
+            group="error",
+            compute=partial(_entry, found, "ence"),
+        ),
+    )
+
+
 LABEL_METRICS = (
     Metric(
         name="dice",
@@ -215,6 +290,7 @@ LABEL_METRICS = (
         higher_is_better=False,
         compute=lambda label: label.distances.assd,
     ),
+    *_error_metrics("contour", "contour error", lambda label: label.contour),
 )
 _END_POINT_ERROR = Metric(
     name="epe",
@@ -379,6 +455,7 @@ IMAGE_METRICS = (
         compute=lambda image: image.truth.get("displacement_sd_ratio"),
     ),
     *(_displacement_coverage(level) for level in DISPLACEMENT_LEVELS),
+    *_error_metrics("error", "displacement error", lambda image: image.error),
     Metric(
         name="seconds",
         title="Time",

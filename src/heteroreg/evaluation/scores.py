@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 from heteroreg.evaluation.gallery import Case, read_gallery, save_gallery
 from heteroreg.evaluation.metrics import is_metric
 from heteroreg.evaluation.scoring import ScoringMode
+from heteroreg.evaluation.size_file import SIZE_COLUMNS, SIZES_FILE
 from heteroreg.evaluation.stack import Stack, read_stacks, save_stacks
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import write_text
@@ -65,6 +66,7 @@ class Scores:
             and the three with `_foreground`.
         cases: One slice each of a few registrations, spread over the cohort.
         stacks: Up to a hundred registrations with all their slices, for the viewer of the page.
+        sizes: One row for each pair and label, over whole images: see `sizes.sizes_of`; None without labels.
 
     Examples:
         >>> import tempfile
@@ -80,6 +82,7 @@ class Scores:
     sparsification: pd.DataFrame | None = None
     cases: tuple[Case, ...] = ()
     stacks: Sequence[Stack] = ()
+    sizes: pd.DataFrame | None = None
 
     def __repr__(self) -> str:
         name = self.summary.get("registrar", "unknown registrar")
@@ -103,7 +106,9 @@ class Scores:
         return self.table.groupby("patient")[self.metrics].mean()
 
     def save(self, folder: str | Path) -> None:
-        """Write `scores.csv`, `summary.json`, `sparsification.csv`, `gallery/` and `viewer/`, whole or not at all.
+        """Write the evaluation as a folder, whole or not at all.
+
+        It holds `scores.csv`, `summary.json`, `sparsification.csv`, `sizes.csv`, `gallery/` and `viewer/`.
 
         Raises:
             UserError: The folder exists and holds something else.
@@ -114,6 +119,8 @@ class Scores:
             if self.sparsification is not None:
                 text = self.sparsification.to_csv(index=False, lineterminator="\n")
                 write_text(temporary / "sparsification.csv", text)
+            if self.sizes is not None:
+                write_text(temporary / SIZES_FILE, csv_text(self.sizes))
             save_gallery(self.cases, temporary)
             save_stacks(self.stacks, temporary)
 
@@ -140,9 +147,9 @@ class Scores:
             ) from error
         curve = folder / "sparsification.csv"
         sparsification = _read_curve(curve) if curve.is_file() else None
-        return cls(
-            _read_scores(folder / SCORES_FILE), summary, sparsification, read_gallery(folder), read_stacks(folder)
-        )
+        sizes = _read_sizes(folder / SIZES_FILE) if (folder / SIZES_FILE).is_file() else None
+        table = _read_scores(folder / SCORES_FILE)
+        return cls(table, summary, sparsification, read_gallery(folder), read_stacks(folder), sizes)
 
 
 def _read_scores(path: Path) -> pd.DataFrame:
@@ -172,6 +179,15 @@ def _read_curve(path: Path) -> pd.DataFrame:
     table = table.apply(lambda column: _numbers(path, column))
     if table.isna().any(axis=None):
         raise UserError(f"{path}: a curve has a gap; evaluate again")
+    return table
+
+
+def _read_sizes(path: Path) -> pd.DataFrame:
+    columns, rows = read_table(path, SIZE_COLUMNS)
+    table = pd.DataFrame([row for _, row in rows], columns=columns, dtype=str)
+    for column in SIZE_COLUMNS:
+        if column not in ("id", "patient", "unit"):
+            table[column] = _numbers(path, table[column])
     return table
 
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from heteroreg.evaluation import learn2reg
+from heteroreg.evaluation.error import error_scores
 from heteroreg.evaluation.surface import SurfaceDistances, surface_distances
 from heteroreg.evaluation.truth import displacement_agreement, displacement_sd_size, noise_agreement
 from heteroreg.evaluation.uncertainty import Sparsification, foreground_mask, sparsification_curve
@@ -18,6 +19,7 @@ from heteroreg.registration.maps import Maps
 from heteroreg.spatial import warp
 from heteroreg.spatial.regularity import determinant, sd_of_log
 from heteroreg.system.arrays import Array, Doubles
+from heteroreg.uncertainty.contours import contour_of
 
 ScoringMode = Literal["standard", "reference", "learn2reg"]
 # Rounding moves at most this much of a voxel to its neighbours.
@@ -103,6 +105,20 @@ class ImageScoring:
             values |= noise_agreement(maps.noise_sd[inside], maps.true_noise_sd[inside])
         return values
 
+    @cached_property
+    def error(self) -> dict[str, float]:
+        """Scores of the intervals of the error against the known displacement; empty without either.
+
+        The intervals are those along one direction: each axis along which voxels can move counts.
+        """
+        maps = self.maps
+        if maps.error_95 is None or maps.error_scales is None or maps.true_error is None:
+            return {}
+        moving = np.asarray([axis.any() for axis in maps.displacement])
+        errors = maps.true_error[moving][:, self.foreground]
+        half = np.broadcast_to(maps.error_95[self.foreground], errors.shape)
+        return error_scores(errors.ravel(), half.ravel(), maps.error_scales["all"])
+
 
 @dataclass(frozen=True)
 class LabelScoring:
@@ -136,6 +152,18 @@ class LabelScoring:
     def distances(self) -> SurfaceDistances:
         """Distances between the surfaces of both masks: in mm, or in voxels in the mode `reference`."""
         return surface_distances(self.moved, self.fixed, self.maps.spacing if self.mode == "standard" else None)
+
+    @cached_property
+    def contour(self) -> dict[str, float]:
+        """Scores of the intervals of the error along the contour; empty without a calibration or a contour."""
+        maps = self.maps
+        if maps.error_95 is None or maps.error_scales is None or not (self.moved.any() and self.fixed.any()):
+            return {}
+        contour = contour_of(self.moved[None], self.fixed[None], maps.spacing)
+        scales = maps.error_scales.get(str(self.label), maps.error_scales["all"])
+        half = contour.mean(maps.error_95[None]) * np.float32(scales[max(scales)])
+        own = {level: scale / scales[max(scales)] for level, scale in scales.items()}
+        return error_scores(contour.error.astype(np.float64), half, own)
 
     @property
     def end_point_error(self) -> float | None:
