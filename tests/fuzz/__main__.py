@@ -19,7 +19,8 @@ from tests.fuzz.harness import Job, Outcome
 
 # Share of the inputs. Formats that foreign programs write, and that a library in C++ reads, get the most.
 WEIGHTS = {
-    "nifti": 12, "nifti-gz": 12, "metaimage": 12, "nrrd": 12, "png": 10, "dicom": 12, "field": 8, "labels": 6,
+    "nifti": 12, "nifti-gz": 12, "metaimage": 12, "nrrd": 12, "png": 10, "dicom": 12, "field": 8, "labels": 8,
+    "header": 8, "transform": 4,
     "cohort": 8, "settings": 8, "config": 4, "state": 3, "safetensors": 5, "scores": 4, "summary": 4, "gallery": 5,
     "import": 4, "name": 6,
 }  # fmt: skip

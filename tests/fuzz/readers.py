@@ -13,9 +13,12 @@ import torch
 
 from heteroreg.comparison import compare
 from heteroreg.data.cohort import Cohort
-from heteroreg.data.image import read_grid, read_image, read_labels, write_image
+from heteroreg.data.grid import Grid
+from heteroreg.data.image import note_of_place, read_grid, read_image, read_labels, write_image
 from heteroreg.data.importing import import_cohort
 from heteroreg.data.io.displacement import read_displacement
+from heteroreg.data.io.reading import reading
+from heteroreg.data.io.transforms import read_transform
 from heteroreg.data.samples.preparation import (
     Preparation,
     centre_crop,
@@ -34,7 +37,8 @@ from heteroreg.training.config import Config, read_settings
 from heteroreg.training.run import Run
 from heteroreg.training.state import State
 
-PREPARATION = Preparation(2, (1.5, 1.5))
+GRID = Grid.of_shape((6, 5, 4), (2.0, 1.5, 4.0))
+PREPARATION = Preparation(2, (0.5, 0.5))
 
 
 def image(path: Path, number: int) -> None:
@@ -55,6 +59,11 @@ def image(path: Path, number: int) -> None:
     batch = slices_of(cut(array, working, block), 2)
     assert batch.shape[1:] == (32, 32)
     assert np.isfinite(batch).all()
+    assert note_of_place(path).isprintable()
+    with reading(nifti_frame="sform", spacing=(0.5,)):
+        other = read_grid(path)
+        assert other.shape == grid.shape
+        assert np.isfinite(other.physical(np.zeros(other.dims))).all()
 
 
 def named(path: Path, number: int) -> None:
@@ -97,6 +106,13 @@ def labels(path: Path, number: int) -> None:
     assert found.array.dtype == np.int32
     assert found.array.shape == found.grid.shape
     assert found.array.min() >= 0
+
+
+def transform(path: Path, number: int) -> None:
+    """A transform of ITK or of another program, as a field."""
+    displacement, grid = read_transform(path, GRID)
+    assert displacement.shape == (grid.dims, *grid.shape)
+    assert np.isfinite(displacement).all()
 
 
 def field(path: Path, number: int) -> None:
@@ -174,6 +190,7 @@ READERS: dict[str, Callable[[Path, int], None]] = {
     "frame": frame,
     "labels": labels,
     "field": field,
+    "transform": transform,
     "cohort": cohort,
     "settings": settings,
     "run": run,
@@ -191,6 +208,7 @@ def problem_with(error: UserError, opened: Path) -> str | None:
         return "the message is too long to read"
     if opened.parent.name not in message and opened.name not in message and "configuration: " not in message:
         return f"the message does not name the file: {message[:300]}"
-    if any(word in message.lower() for word in ("bad_alloc", "allocat", "out of memory", "fit into memory")):
+    said = message.lower().replace("bits allocated", "")  # an element of DICOM
+    if any(word in said for word in ("bad_alloc", "allocat", "out of memory", "fit into memory")):
         return f"it was refused because memory ran out: {message[:300]}"
     return None

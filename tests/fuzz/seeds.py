@@ -60,6 +60,8 @@ def build(folder: Path) -> dict[str, list[Seed]]:
         dicom,
         fields,
         labels,
+        headers,
+        transforms,
         cohorts,
         settings,
         runs,
@@ -222,7 +224,7 @@ def fields(folder: Path, rng: np.random.Generator) -> list[Seed]:
 
 
 def labels(folder: Path, rng: np.random.Generator) -> list[Seed]:
-    """Label maps, one with a mask for each label along a fourth axis."""
+    """Label maps: with a mask for each label along a fourth axis, with rounding errors, of a palette, of Slicer."""
     seeds = []
     for ending, dtype in ((".nii.gz", "uint8"), (".nii", "float32"), (".nrrd", "uint8"), (".mha", "int16")):
         path = folder / f"labels{ending}"
@@ -230,7 +232,62 @@ def labels(folder: Path, rng: np.random.Generator) -> list[Seed]:
         seeds.append(_single("labels", "labels", path))
     masks = rng.integers(0, 2, (12, 10, 6, 3)).astype(np.uint8)
     nib.save(nib.Nifti1Image(masks, np.eye(4)), folder / "masks.nii")
-    return [*seeds, _single("labels", "labels", folder / "masks.nii")]
+    rounded = rng.integers(0, 4, (12, 10, 6)).astype(np.float32) * np.float32(0.99999)
+    nib.save(nib.Nifti1Image(rounded, np.eye(4)), folder / "rounded.nii.gz")
+    palette = Picture.fromarray(rng.integers(0, 4, (18, 20)).astype(np.uint8), "P")
+    palette.putpalette([(k * 37 + c * 11) % 256 for k in range(256) for c in range(3)])
+    palette.save(folder / "palette.png")
+    slicer = _itk(rng.integers(0, 3, GRID_3D.shape).astype("uint8"), GRID_3D)
+    slicer.SetMetaData("Segmentation_ConversionParameters", "&".join(["a parameter|1|what it does"] * 80))
+    sitk.WriteImage(slicer, str(folder / "a.seg.nrrd"), True)
+    return [
+        *seeds,
+        *(
+            _single("labels", "labels", folder / name)
+            for name in ("masks.nii", "rounded.nii.gz", "palette.png", "a.seg.nrrd")
+        ),
+    ]
+
+
+def headers(folder: Path, rng: np.random.Generator) -> list[Seed]:
+    """Headers that disagree with themselves, and axes of one voxel."""
+    affine = np.array([[-1.5, 0, 0, 20], [0, -1.25, 0, -10], [0, 0, 8.0, 5], [0, 0, 0, 1]])
+    other = affine.copy()
+    other[:3, 3] += 25, -18, 0
+    sagittal = np.array([[0, 0, 1.0, 3], [2, 0, 0, 4], [0, 3, 0, 5], [0, 0, 0, 1]])
+    images = {
+        "coregistered": (nib.Nifti1Image(_array(rng, (12, 10, 6), "int16"), affine), other),
+        "sagittal": (nib.Nifti1Image(_array(rng, (1, 18, 20), "int16"), affine), None),
+        "coronal": (nib.Nifti1Image(_array(rng, (18, 1, 20), "int16"), affine), None),
+        "slice": (nib.Nifti1Image(_array(rng, (20, 18, 1), "int16"), affine), None),
+        "plane": (nib.Nifti1Image(_array(rng, (20, 18), "int16"), sagittal), None),
+    }
+    seeds = []
+    for name, (image, form) in images.items():
+        if form is not None:
+            image.set_qform(form, 1)
+            image.set_sform(affine, 2)
+        nib.save(image, folder / f"{name}.nii")
+        seeds.append(_single("header", "image", folder / f"{name}.nii"))
+    for name, kind in (("nifti", nib.Nifti1Pair), ("analyze", nib.AnalyzeImage)):
+        place = folder / name
+        place.mkdir()
+        nib.save(kind(_array(rng, (12, 10, 6)), np.eye(4)), place / "a.img")
+        seeds.append(Seed("header", "image", collect(place), "a.hdr", ("a.hdr", "a.img")))
+    return seeds
+
+
+def transforms(folder: Path, rng: np.random.Generator) -> list[Seed]:
+    """Deformations of SPM and NiftyReg, which look like ITK's fields."""
+    affine = np.diag([-2.0, 1.5, 4.0, 1.0])
+    seeds = []
+    for name, intent, kind in (("spm", b"Mapping", 0), ("niftyreg", b"NREG_TRANS", 1)):
+        image = nib.Nifti1Image(rng.normal(size=(6, 5, 4, 1, 3)).astype(np.float32), affine)
+        header = image.header
+        header["intent_code"], header["intent_name"], header["intent_p1"] = 1007, intent, kind
+        nib.save(image, folder / f"{name}.nii")
+        seeds.append(_single("transform", "transform", folder / f"{name}.nii"))
+    return seeds
 
 
 def cohorts(folder: Path, rng: np.random.Generator) -> list[Seed]:

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 FORMATS = {
     "nifti", "nifti-gz", "metaimage", "nrrd", "png", "dicom", "field", "labels", "cohort", "settings", "config",
     "state", "safetensors", "scores", "summary", "gallery", "import", "name",
+    "header", "transform",
 }  # fmt: skip
 
 

@@ -13,14 +13,14 @@ import numpy as np
 
 from heteroreg.data.grid import LPS_TO_RAS, Grid
 from heteroreg.data.io.displacement import to_voxels
-from heteroreg.data.io.itk import NIFTI_ENDINGS
+from heteroreg.data.io.itk import NIFTI_ENDINGS, check_grid
 from heteroreg.data.io.nifti import read_nifti_header, read_nifti_voxels
 from heteroreg.system.arrays import Floats
 from heteroreg.system.errors import UserError
 
 # Codes of intent that FSL uses; NiftyReg's kinds of transform, by intent_p1.
 FSL_CODES = range(2006, 2020)
-NIFTYREG_KINDS = {0: "positions", 1: "displacements"}
+NIFTYREG_KINDS = {0.0: "positions", 1.0: "displacements"}
 
 
 def read_foreign(path: Path) -> tuple[Floats, Grid] | None:
@@ -46,7 +46,7 @@ def read_foreign(path: Path) -> tuple[Floats, Grid] | None:
             "wb_command -convert-warpfield -from-fnirt … -to-itk"
         )
     if name.startswith("NREG"):
-        kind = NIFTYREG_KINDS.get(round(float(header["intent_p1"])))
+        kind = NIFTYREG_KINDS.get(float(header["intent_p1"]))
         if kind is None:
             raise UserError(
                 f"{path}: is a control point grid or velocity of NiftyReg; write its deformation with "
@@ -59,13 +59,20 @@ def read_foreign(path: Path) -> tuple[Floats, Grid] | None:
 
 
 def _converted(path: Path, header: Any, *, absolute: bool) -> tuple[Floats, Grid]:
-    vectors = np.squeeze(np.asarray(read_nifti_voxels(path), dtype=np.float64), axis=3)
+    values = read_nifti_voxels(path)
+    if values.dtype.kind not in "iuf":
+        raise UserError(f"{path}: holds {values.dtype}; a deformation holds real numbers")
+    with np.errstate(all="ignore"):  # what overflows is not finite, which is reported below
+        vectors = np.asarray(values, dtype=np.float64)
+    if vectors.ndim == 5 and vectors.shape[3] == 1:
+        vectors = vectors[:, :, :, 0]
     if vectors.ndim != 4 or vectors.shape[3] != 3:
         raise UserError(f"{path}: has the shape {vectors.shape}; a deformation of a volume has (x, y, z, 1, 3)")
     grid = Grid.of_nifti_affine(vectors.shape[:3], header.get_best_affine())  # both programs take the sform
-    vectors = vectors * LPS_TO_RAS
+    check_grid(path, grid)
     if not np.isfinite(vectors).all():
         raise UserError(f"{path}: has NaN or infinite values; write the deformation without a mask")
+    vectors = vectors * LPS_TO_RAS
     if absolute:
         index = np.stack(np.meshgrid(*[np.arange(n) for n in grid.shape], indexing="ij"), -1)
         vectors = vectors - grid.physical(index)

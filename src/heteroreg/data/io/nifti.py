@@ -161,13 +161,21 @@ def _check_header(path: Path, start: bytes) -> tuple[tuple[int, ...], int, int]:
         raise _unreadable(path, f"its voxels are of type {dtype}")
     first = max(int(offset), 544 if magic[:3] == b"n+2" else 352)
     # ITK takes the codes of the forms as they are, also those that nibabel's repair has set to 0.
-    raw = type(header)(start[: header.template_dtype.itemsize], check=False)
+    check_placement(path, type(header)(start[: header.template_dtype.itemsize], check=False))
+    return shape, dtype.itemsize, first
+
+
+def check_placement(path: Path, raw: Any) -> None:
+    """Check the numbers of a header, as it is in the file, that place the voxels in space.
+
+    Raises:
+        UserError: They are not finite, or so small that ITK would divide by them.
+    """
     if not (np.abs(_placement(raw)) <= FURTHEST_MM).all():  # ITK's search for the axes would not end
         raise _unreadable(path, "its position in space is not a finite number")
     lengths = np.linalg.norm([np.float64(raw[f"srow_{axis}"][:3]) for axis in "xyz"], axis=0)
     if raw["sform_code"] != 0 and ((lengths > 0) & (lengths < SHORTEST_MM)).any():  # ITK would divide by them
         raise _unreadable(path, f"its sform declares voxels of {' x '.join(f'{n:.3g}' for n in lengths)} mm")
-    return shape, dtype.itemsize, first
 
 
 def _placement(header: Any) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import nibabel.spm99analyze
 
+from heteroreg.data.io.nifti import check_placement
 from heteroreg.system.errors import UserError
 from heteroreg.system.limits import require_size
 
@@ -56,10 +57,14 @@ def _expected(path: Path) -> int:
     try:
         header = kind(start[: kind.template_dtype.itemsize], check=False)
         shape = tuple(int(n) for n in header.get_data_shape())
-        item, offset = header.get_data_dtype().itemsize, float(header["vox_offset"])
+        dtype, offset = header.get_data_dtype(), float(header["vox_offset"])
     except Exception as error:  # nibabel raises many kinds on a damaged header
         raise UserError(f"{path}: not a readable header ({error}); convert or copy the image again") from error
+    if nifti:
+        check_placement(path, header)
+    if dtype.kind not in "iuf" and not dtype.names:
+        raise UserError(f"{path}: its voxels are of type {dtype}; convert the image")
     if not shape or min(shape) < 0 or not 0 <= offset < 2**31:
         raise UserError(f"{path}: not a readable header (shape {shape}); convert or copy the image again")
     require_size(path, shape)
-    return int(offset) + math.prod(shape) * int(item)
+    return int(offset) + math.prod(shape) * int(dtype.itemsize)

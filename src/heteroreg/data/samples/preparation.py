@@ -135,7 +135,8 @@ class Scale:
 
     def __call__(self, array: NDArray[Any]) -> NDArray[np.float32]:
         """Scale an array and clip it to [0, 1]."""
-        scaled = (np.asarray(array, dtype=np.float32) - np.float32(self.low)) / np.float32(self.high - self.low)
+        with np.errstate(over="ignore"):  # beyond the scale, where it is clipped
+            scaled = (np.asarray(array, dtype=np.float32) - np.float32(self.low)) / np.float32(self.high - self.low)
         return np.asarray(np.clip(scaled, 0, 1), dtype=np.float32)
 
 
