@@ -181,11 +181,16 @@ def _lines(path: Path, start: bytes, end: re.Pattern[bytes]) -> list[str]:
     lines = head.decode("latin-1").replace("\r\n", "\n").split("\n")
     for line in lines:
         # Key/value pairs of NRRD hold no geometry; 3D Slicer writes thousands of characters into one.
-        if (len(line) > LONGEST_LINE and ":=" not in line) or not all(
+        if (len(line) > LONGEST_LINE and not _is_key_value(line)) or not all(
             c.isprintable() or c in "\t\xa0\xad" for c in line
         ):
             raise _bad(path, f"has a line that is too long or not text ('{line[:40]}')")
     return [line.rstrip() for line in lines]
+
+
+def _is_key_value(line: str) -> bool:
+    """Return True for a line `key:=value` of NRRD; in a line `field: value`, := may stand in the value."""
+    return line.partition(":")[2].startswith("=")
 
 
 def _numbers(text: str) -> list[float]:
@@ -262,7 +267,7 @@ def _nrrd(path: Path, start: bytes) -> dict[str, str]:
         raise _bad(path, "is not that of a NRRD file")
     fields: dict[str, str] = {}
     for line in _lines(path, start, re.compile(rb"\n\r?\n"))[1:]:
-        if not line or line.startswith("#") or ":=" in line:
+        if not line or line.startswith("#") or _is_key_value(line):
             continue
         key, colon, value = (part.strip() for part in line.partition(":"))
         key = NRRD_ALIASES.get(key.lower(), key.lower())
