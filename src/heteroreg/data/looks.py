@@ -29,7 +29,7 @@ def is_padded(array: NDArray[Any]) -> bool:
     """Return True if the smallest value fills the voxels outside a field of view, as -2000 does in CT.
 
     It is negative, 1 to 50 % of the voxels have it, and it is farther below all others than these are from one
-    another (0.5th to 99.5th percentile). A dark background, 0 or close to the rest, is none.
+    another (0.5th to 99.5th percentile). A dark background, 0 or close to the rest, does not count.
     """
     low = array.min()
     if low >= 0:
