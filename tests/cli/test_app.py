@@ -257,3 +257,27 @@ def test_help_has_an_example(command: Command, name: str) -> None:
 
 def test_version(command: Command) -> None:
     assert command("--version").strip() == __version__
+
+
+def test_a_model_is_calibrated_and_its_registrations_have_error_bars(command, tmp_path):
+    cohort, out = tmp_path / "hearts", tmp_path / "calibration"
+    command("phantom", cohort, "--pairs", 12, "--size", 32)
+    said = command("calibrate", cohort, "--model", "undeformed", "--out", out, "--split", "all", "--steps", 2)
+    assert "calibrated on 12 patients by the labels of 12 patients" in said
+    assert "so few patients give at most 92 %: the largest level is 90 %" in said
+    pair = Cohort.read(cohort)[0]
+    said = command(
+        "register", pair.moving, pair.fixed, "--model", "undeformed", "--calibration", out,
+        "--out", tmp_path / "one", "--moving-labels", pair.moving_labels, "--label-names", "1=LV",
+    )  # fmt: skip
+    assert "area of label LV at the fixed image: " in said
+    assert "90 % interval " in said
+    assert (tmp_path / "one" / "error_90.nii.gz").is_file()
+    command(
+        "register", cohort, "--model", "undeformed", "--calibration", out, "--out", tmp_path / "all",
+        "--label-names", "1=LV",
+    )  # fmt: skip
+    assert "area_mm2_LV_low_90" in (tmp_path / "all" / "registrations.csv").read_text().splitlines()[0]
+    command("evaluate", cohort, "--model", "undeformed", "--calibration", out, "--out", tmp_path / "scores")
+    assert "contour_coverage_90_1" in (tmp_path / "scores" / "scores.csv").read_text().splitlines()[0]
+    command("register", cohort, "--model", "undeformed", "--out", tmp_path / "two", "--label-names", "LV", code=2)

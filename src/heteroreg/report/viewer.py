@@ -36,6 +36,7 @@ OVERLAYS = {
     "true_noise_sd": ("True noise σ", "intensity", "noise_sd"),
     "weight": ("Weight", "factor", "weight"),
     "displacement_sd": ("Displacement uncertainty σ̂z", "mm", "displacement_sd"),
+    "error_95": ("Error bars, half-width", "mm", "error_95"),
     "end_point_error": ("Displacement error", "mm", "end_point_error"),
 }
 

@@ -186,8 +186,8 @@ def ejection_fraction_interval(moving: float, fixed: SizeInterval) -> tuple[floa
 def sizes_in_words(sizes: Mapping[str, Mapping[str, Any]], dims: int, calibration: Mapping[str, Any]) -> list[str]:
     """Return a line for each label, from `Registration.summary()`.
 
-    For example `volume of label 1 at the fixed image: 54.0 ml, 95 % interval 47.0-60.1, ejection fraction 61 %
-    (57-66), calibrated on 60 patients`.
+    For example `volume of label 1 at the fixed image: 54 ml, 95 % interval 47 to 60.1, ejection fraction 61 %
+    (57 to 66), calibrated on 60 patients`.
     """
     measure, level = MEASURES[dims], calibration["level"]
     lines = []
@@ -195,10 +195,10 @@ def sizes_in_words(sizes: Mapping[str, Mapping[str, Any]], dims: int, calibratio
         low, high = entry[f"interval_{level}"]
         middle = entry[f"{measure.key}_calibrated"]
         text = f"{measure.name} of label {label} at the fixed image: {middle:.3g} {measure.unit}, "
-        text += f"{level} % interval {low:.3g}-{high:.3g}"
+        text += f"{level} % interval {low:.3g} to {high:.3g}"
         if "ejection_fraction" in entry:
             least, most = entry[f"ejection_fraction_interval_{level}"]
-            text += f", ejection fraction {entry['ejection_fraction']:.0f} % ({least:.0f}-{most:.0f})"
+            text += f", ejection fraction {entry['ejection_fraction']:.0f} % ({least:.0f} to {most:.0f})"
         lines.append(
             f"{text}, calibrated on {calibration['labelled_patients'] or calibration['patients']} patients"
         )

@@ -83,5 +83,6 @@ MAP_KINDS = {
         get=lambda maps: maps.displacement_sd,
         limits=uncertainty_limits,
     ),
+    "error_95": MapKind("Error bars, half-width", "mm", "cividis", get=lambda maps: maps.error_95),
     "end_point_error": MapKind("Displacement error", "mm", "cividis", get=lambda maps: maps.end_point_error),
 }
