@@ -228,6 +228,28 @@ def test_without_labels_the_known_warps_give_the_scale(cohort, tmp_path):
     assert registration.label_sizes[1].interval[0] < registration.label_sizes[1].value
 
 
+def test_the_object_that_was_calibrated_uses_it_from_then_on(cohort, tmp_path):
+    registrar, few = hr.load("undeformed"), hr.Cohort(cohort.pairs[:4], cohort.name)
+    pair = cohort[-1]
+    assert registrar.register(pair.moving, pair.fixed).error is None
+    hr.calibrate(registrar, few, out=tmp_path / "c", split=("all",), steps=2)
+    found = registrar.register(pair.moving, pair.fixed, pair.moving_labels)
+    assert found.error.calibration.level == 68
+    assert set(found.label_sizes) == {1, 2, 3}
+    again = hr.calibrate(registrar, few, out=tmp_path / "c", split=("all",), steps=2)  # of the bare registrar
+    assert again.scales == found.error.calibration.scales
+
+
+def test_calibrated_with_an_alignment(cohort, tmp_path):
+    from heteroreg.registration.alignment import aligned
+
+    few = hr.Cohort(cohort.pairs[:4], cohort.name)
+    hr.calibrate(aligned(hr.load("undeformed"), "centre"), few, out=tmp_path / "c", split=("all",), steps=2)
+    pair = cohort[-1]
+    found = hr.register(pair.moving, pair.fixed, "undeformed", calibration=tmp_path / "c", initial="centre")
+    assert found.error is not None
+
+
 def test_too_few_patients_say_what_they_give(cohort, tmp_path):
     few = hr.Cohort(cohort.pairs[:5], cohort.name)
     found = hr.calibrate("undeformed", few, out=tmp_path / "few", split=("all",), steps=2)

@@ -70,6 +70,15 @@ class Aligned(BaseRegistrar):
         return self.registrar.name
 
     @property
+    def identity(self) -> str:
+        """The identity of the inner registrar."""
+        return self.registrar.identity if isinstance(self.registrar, BaseRegistrar) else self.name
+
+    def fingerprint(self) -> str:
+        """Return that of the inner registrar, whose displacement begins at the alignment."""
+        return self.registrar.fingerprint() if isinstance(self.registrar, BaseRegistrar) else self.name
+
+    @property
     def dims(self) -> int | None:
         """Number of axes that the images need at least."""
         return self.registrar.dims if isinstance(self.registrar, BaseRegistrar) else None

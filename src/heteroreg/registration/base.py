@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from copy import copy
 from typing import ClassVar
 
 from heteroreg.data.image import Image
@@ -31,6 +32,8 @@ class BaseRegistrar(ABC):
 
     # True for a registrar that brings the images together itself: they need not overlap before.
     aligns: ClassVar[bool] = False
+
+    _calibrated: ClassVar[BaseRegistrar | None] = None  # set on an object by `use_calibration`
 
     @property
     @abstractmethod
@@ -72,6 +75,8 @@ class BaseRegistrar(ABC):
             UserError: An image cannot be used (unreadable, constant, non-finite, of the wrong dimension, …), the
                 images do not overlap, or the registration fails or does not fit into memory.
         """
+        if self._calibrated is not None:
+            return self._calibrated.register(moving, fixed, moving_labels, spacing=spacing)
         pair = as_pair(moving, fixed, moving_labels, spacing, self.dims)
         if not self.aligns:
             require_overlap(*pair[:2])
@@ -81,6 +86,16 @@ class BaseRegistrar(ABC):
     def by_grid(self) -> BaseRegistrar:
         """Return the registrar without an initial alignment of its own: it trusts the world coordinates."""
         return self
+
+    def without_calibration(self) -> BaseRegistrar:
+        """Return a copy that does not use a calibration."""
+        found = copy(self)
+        object.__setattr__(found, "_calibrated", None)
+        return found
+
+    def use_calibration(self, calibrated: BaseRegistrar) -> None:
+        """Register by a calibrated copy of this registrar from now on."""
+        object.__setattr__(self, "_calibrated", calibrated)  # dataclasses of registrars are frozen
 
     @abstractmethod
     def _register(self, moving: Image, fixed: Image, moving_labels: Image | None) -> Registration:

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from heteroreg.data.cohort import Cohort, Pair, as_cohort
+from heteroreg.registration.alignment import Aligned
 from heteroreg.registration.base import BaseRegistrar
+from heteroreg.registration.calibrated import Calibrated, with_calibration
 from heteroreg.registration.calibration_work import BATCH, Work
 from heteroreg.registration.load import Loadable, load
 from heteroreg.registration.model import ModelRegistrar
@@ -55,7 +57,8 @@ def calibrate(
         show: Show progress.
 
     Returns:
-        The calibration; `load` of the run, or `load(…, calibration=out)`, uses it.
+        The calibration. A registrar that is given as an object uses it from now on; otherwise `load` of the run, or
+        `load(…, calibration=out)`, does.
 
     Raises:
         UserError: `out` is missing for a registrar that is no run, or holds something else; the cohort has no pairs
@@ -69,7 +72,7 @@ def calibrate(
         >>> hr.calibrate("undeformed", cohort, out=f"{folder}/calibration", split=("all",), steps=2).levels
         (50, 68)
     """
-    registrar, cohort = _bare(registrar), as_cohort(cohort)
+    given, registrar, cohort = registrar, _bare(registrar), as_cohort(cohort)
     place = _place(registrar, out)
     pairs = _pairs(cohort, split)
     with growing_folder(place, "calibration", [cohort.name]):
@@ -91,6 +94,8 @@ def calibrate(
         (place / FILE).unlink(missing_ok=True)
         save_calibration(place, calibration, estimator)
         work.bank.remove()
+    if isinstance(given, BaseRegistrar):
+        given.use_calibration(with_calibration(registrar, place))
     return calibration
 
 
@@ -103,8 +108,12 @@ def _draw(calibration: Calibration, evidence: Evidence, path: Path) -> None:
 
 def _bare(registrar: BaseRegistrar | Loadable) -> BaseRegistrar:
     """Return the registrar without a calibration."""
+    if isinstance(registrar, Aligned) and isinstance(registrar.registrar, Calibrated):
+        return Aligned(registrar.registrar.registrar, registrar.initial)
+    if isinstance(registrar, Calibrated):
+        return registrar.registrar
     if isinstance(registrar, BaseRegistrar):
-        return registrar
+        return registrar.without_calibration()
     if not isinstance(registrar, str | Path) and not hasattr(registrar, "folder"):
         raise UserError(
             f"registrar: {type(registrar).__name__} cannot be calibrated; derive it from `hr.BaseRegistrar`",
