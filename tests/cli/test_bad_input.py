@@ -372,9 +372,7 @@ def test_frames_of_dicom(work: Path, command: Command, tmp_path: Path) -> None:
     one_line(warp, "the text after # is not a frame")
     one_line(command("import", "dicom", tmp_path / "exams", work / "new"), "a4c.dcm", "give --frames")
     one_line(command("import", "dicom", tmp_path / "exams", work / "new", "--frames", "0,3"), "--frames", "0 to 2")
-    one_line(
-        command("import", "folder", tmp_path, work / "new", "--label", "1"), "--label: does not apply to folder"
-    )
+    one_line(command("import", "camus", tmp_path, work / "new", "--label", "1"), "--label: does not apply to camus")
     assert not (work / "new").exists()
 
 

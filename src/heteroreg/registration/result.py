@@ -21,7 +21,7 @@ from heteroreg.system.errors import UserError
 from heteroreg.system.files import write_text
 from heteroreg.system.outputs import output_folder
 from heteroreg.system.progress import progress, reported
-from heteroreg.uncertainty.calibration import LEVELS
+from heteroreg.uncertainty.calibration import CALIBRATION_LEVELS
 from heteroreg.uncertainty.displacement_error import (
     DisplacementError,
     SizeInterval,
@@ -34,7 +34,7 @@ from heteroreg.uncertainty.posterior import Posterior, standard_deviation
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LARGEST_LEVEL = LEVELS[-1]
+LARGEST_LEVEL = CALIBRATION_LEVELS[-1]
 CALIBRATED_SAMPLES = 32  # of a calibrated registration
 
 

@@ -15,7 +15,7 @@ from heteroreg.system.arrays import Doubles, Floats
 from heteroreg.uncertainty.conformal import conformal_p_value, largest_level, patient_weights, quantile
 from heteroreg.uncertainty.slices import SlicePresence
 
-LEVELS = (50, 68, 90, 95)
+CALIBRATION_LEVELS = (50, 68, 90, 95)
 ALL = "all"  # the scale over all labels
 LEARNED = "learned error"  # the map of the error estimator
 UNUSUAL = 0.05  # largest p-value of an unusual pair
@@ -89,7 +89,7 @@ def folds(patients: NDArray[Any]) -> list[tuple[NDArray[np.bool_], NDArray[np.bo
 
 def scales_of(scores: Doubles, patients: NDArray[Any]) -> dict[int, float]:
     """Return the bound of the scores at each level that the number of patients can give."""
-    bounds = {level: quantile(scores, patients, level / 100) for level in LEVELS}
+    bounds = {level: quantile(scores, patients, level / 100) for level in CALIBRATION_LEVELS}
     return {level: bound for level, bound in bounds.items() if math.isfinite(bound)}
 
 
@@ -305,7 +305,7 @@ class Calibration:
             if label == ALL and shown:
                 wide = "" if held.width is None else f", ± {held.width:.1f} mm wide"
                 parts.append(f"on patients left out the intervals held: {shown}{wide}")
-        if self.level < LEVELS[-1]:
+        if self.level < CALIBRATION_LEVELS[-1]:
             most = 100 * largest_level(self.labelled or self.patients)
             parts.append(f"so few patients give at most {most:.0f} %: the largest level is {self.level} %")
         return "; ".join(parts)

@@ -17,7 +17,7 @@ from heteroreg.system.files import atomic_file, write_text
 from heteroreg.system.text import read_json
 from heteroreg.uncertainty.calibration import (
     ALL,
-    LEVELS,
+    CALIBRATION_LEVELS,
     Calibration,
     Combination,
     Held,
@@ -112,7 +112,7 @@ def _presence(entry: Mapping[str, Any] | None) -> SlicePresence | None:
 
 def _by_level(scales: Mapping[str, float]) -> dict[int, float]:
     found = {int(level): float(scale) for level, scale in scales.items()}
-    if not set(found) <= set(LEVELS):
+    if not set(found) <= set(CALIBRATION_LEVELS):
         raise ValueError(f"levels {sorted(found)}")
     return found
 

@@ -173,10 +173,11 @@ def check_placement(path: Path, raw: Any) -> None:
     """
     if not (np.abs(_placement(raw)) <= FURTHEST_MM).all():  # ITK's search for the axes would not end
         raise _unreadable(path, "its position in space is not a finite number")
-    lengths = np.linalg.norm([np.float64(raw[f"srow_{axis}"][:3]) for axis in "xyz"], axis=0)
+    rows = np.asarray([raw[f"srow_{axis}"][:3] for axis in "xyz"], dtype=np.float64)
+    lengths = np.linalg.norm(rows, axis=0)
     if raw["sform_code"] != 0 and ((lengths > 0) & (lengths < SHORTEST_MM)).any():  # ITK would divide by them
         raise _unreadable(path, f"its sform declares voxels of {' x '.join(f'{n:.3g}' for n in lengths)} mm")
-    steps = np.float64(raw["pixdim"][1:4])
+    steps = np.asarray(raw["pixdim"][1:4], dtype=np.float64)
     if ((steps > 0) & (steps < SHORTEST_MM)).any():
         raise _unreadable(path, f"it declares voxels of {' x '.join(f'{step:.3g}' for step in steps)} mm")
 
