@@ -64,8 +64,9 @@ def compare_maps(cohort: Path, model: str, out: Path, steps: int | None = None, 
             for number, pair in enumerate(one.pairs):
                 one.register(number, pair)
                 report(number + 1)
-    with progress("registering known warps", len(work.known)) as report:
-        for done, (number, draw) in enumerate(work.known, start=1):
+    warps = work.known
+    with progress("registering known warps", len(warps)) as report:
+        for done, (number, draw) in enumerate(warps, start=1):
             work.warp(number, draw)
             report(done)
     with progress("learning the error", work.steps) as report:

@@ -250,6 +250,34 @@ def test_calibrated_with_an_alignment(cohort, tmp_path):
     assert found.error is not None
 
 
+def test_volumes(tmp_path):
+    volumes = hr.phantom(tmp_path / "volumes", pairs=4, dims=3, size=32, seed=1)
+    found = hr.calibrate("undeformed", volumes, out=tmp_path / "c", split=("all",), steps=2)
+    assert found.dims == 3
+    pair = volumes[0]
+    registration = hr.register(
+        pair.moving, pair.fixed, "undeformed", calibration=tmp_path / "c", moving_labels=pair.moving_labels
+    )
+    assert registration.error.half_width(68).shape == registration.grid.shape
+    assert next(iter(registration.sample(1))).shape == (3, *registration.grid.shape)
+    for label, size in registration.label_sizes.items():
+        voxels = (registration.moved_labels.array == label).sum()
+        assert size.value == pytest.approx(voxels * np.prod(registration.grid.spacing) / 1000)
+        assert size.interval[0] < size.interval[1]
+
+
+def test_a_run_that_has_changed_is_loaded_without_its_calibration(cohort, tmp_path):
+    few = hr.Cohort(cohort.pairs[:4], cohort.name)
+    run = hr.train(few, tmp_path / "run", method="mse", network="voxelmorph-half", steps=1)
+    hr.calibrate(run.folder, few, split=("all",), steps=2)
+    pair = cohort[0]
+    assert hr.load(run.folder).register(pair.moving, pair.fixed).error is not None
+    with pytest.warns(UserWarning, match="is not used, since .*; calibrate again"):
+        refined = hr.load(run.folder, refine=1)
+    assert refined.register(pair.moving, pair.fixed).error is None
+    assert hr.load(run.folder, calibration=False).register(pair.moving, pair.fixed).error is None
+
+
 def test_too_few_patients_say_what_they_give(cohort, tmp_path):
     few = hr.Cohort(cohort.pairs[:5], cohort.name)
     found = hr.calibrate("undeformed", few, out=tmp_path / "few", split=("all",), steps=2)

@@ -81,8 +81,9 @@ def calibrate(
             for number, pair in enumerate(pairs):
                 work.register(number, pair)
                 report(number + 1)
-        with progress("registering known warps", len(work.known), show=show) as report:
-            for done, (number, draw) in enumerate(work.known, start=1):
+        warps = work.known
+        with progress("registering known warps", len(warps), show=show) as report:
+            for done, (number, draw) in enumerate(warps, start=1):
                 work.warp(number, draw)
                 report(done)
         known = work.known_errors()

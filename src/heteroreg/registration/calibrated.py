@@ -68,7 +68,7 @@ class Calibrated(BaseRegistrar):
     def _error(self, moving: Image, fixed: Image, registration: Registration) -> DisplacementError:
         calibration = self.calibration
         intensity = cast("Intensity", calibration.intensity)
-        working = working_grid(fixed, calibration.dims, calibration.spacing, intensity)
+        working = working_grid(fixed.grid, calibration.dims, calibration.spacing)
         own = working.same_as(fixed.grid)
         features, _ = features_of(
             self.registrar,
@@ -117,9 +117,9 @@ def with_calibration(
     return calibrated if initial == "grid" else Aligned(calibrated, initial)
 
 
-def working_grid(fixed: Image, dims: int, spacing: tuple[float, ...] | None, intensity: Intensity) -> Grid:
+def working_grid(fixed: Grid, dims: int, spacing: tuple[float, ...] | None) -> Grid:
     """Return the grid that features are computed on: the fixed image's field of view at the working spacing."""
-    grid = Preparation(dims, spacing, intensity).working_grid(fixed.grid, fixed.name)
+    grid = Preparation(dims, spacing).working_grid(fixed)
     return at_least(grid, SMALLEST_AXIS, dims)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.data.grid import Grid
-from heteroreg.data.image import Image, read_image, read_labels
+from heteroreg.data.image import Image, read_grid, read_image, read_labels
 from heteroreg.data.io.affine import Affine
 from heteroreg.data.samples.intensity import Intensity
 from heteroreg.data.samples.preparation import centre_crop, check_labels, check_pair, cut, resample, scale_of
@@ -135,7 +135,7 @@ class Work:
         self._require_dims(registration, pair)
         placed = _placed(moving, registration)
         features, u = self._features(placed, fixed, registration)
-        whole = working_grid(fixed, self.dims, self.spacing, self.intensity)
+        whole = working_grid(fixed.grid, self.dims, self.spacing)
         block = centre_crop(whole, self.size)
 
         def crop(array: Floats) -> NDArray[np.float16]:
@@ -165,7 +165,7 @@ class Work:
             )
 
     def _features(self, placed: Image, fixed: Image, registration: Registration) -> tuple[Features, Floats]:
-        whole = working_grid(fixed, self.dims, self.spacing, self.intensity)
+        whole = working_grid(fixed.grid, self.dims, self.spacing)
         own = whole.same_as(fixed.grid) and "initial" not in registration.info
         return features_of(
             self.registrar.by_grid(), resample(placed, whole), fixed if own else resample(fixed, whole), self.dims,
@@ -178,7 +178,7 @@ class Work:
         spacing = grid.spacing[: self.dims]
         moved_slices, true_slices = as_slices(moved.array, self.dims), as_slices(truth.array, self.dims)
         labels = sorted(set(labels_of(truth)) | (set() if moving_labels is None else set(labels_of(moving_labels))))
-        whole = working_grid(Image(truth.array, grid, truth.name), self.dims, self.spacing, self.intensity)
+        whole = working_grid(grid, self.dims, self.spacing)
         shape = as_slices(np.empty(whole.shape, np.uint8), self.dims).shape
         columns: dict[str, list[Array]] = {}
         for label in labels:
@@ -204,14 +204,9 @@ class Work:
         if moving_labels is not None:
             moving_slices = as_slices(resample(moving_labels, grid, labels=True).array, self.dims)
             # Voxels of each label and slice: (labels, 3, N), warped, true and in the moving image.
-            arrays["areas"] = np.array(
-                [
-                    [(part == label).sum(axis=tuple(range(1, part.ndim))) for part in parts]
-                    for label in labels
-                    for parts in ((moved_slices, true_slices, moving_slices),)
-                ],
-                dtype=np.int64,
-            ).reshape(len(labels), 3, -1)
+            parts, within = (moved_slices, true_slices, moving_slices), tuple(range(1, moving_slices.ndim))
+            areas = [[(part == label).sum(axis=within) for part in parts] for label in labels]
+            arrays["areas"] = np.array(areas, dtype=np.int64).reshape(len(labels), len(parts), -1)
         arrays["shape"] = np.array(moved_slices.shape)
         arrays["spacing"] = np.array(grid.spacing)
         return arrays
@@ -246,10 +241,9 @@ class Work:
         }
         self.bank.put(name, arrays)
 
-    def _block(self, index: int) -> Any:
-        fixed = read_image(self.pairs[index].fixed)
-        whole = working_grid(fixed, self.dims, self.spacing, self.intensity)
-        return centre_crop(whole, self.size)
+    def _block(self, index: int) -> Grid:
+        """Return the grid of the block that a known warp of a pair is made of."""
+        return centre_crop(working_grid(read_grid(self.pairs[index].fixed), self.dims, self.spacing), self.size)
 
     def known_errors(self) -> KnownErrors:
         """Return the known errors of all pairs."""

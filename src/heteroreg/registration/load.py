@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -22,6 +23,7 @@ from heteroreg.training.parts import MethodLike, NetworkLike
 from heteroreg.training.run import Run
 from heteroreg.uncertainty.calibration_file import FILE as CALIBRATION_FILE
 from heteroreg.uncertainty.calibration_file import FOLDER as CALIBRATION
+from heteroreg.uncertainty.calibration_file import read_calibration
 
 Loadable: TypeAlias = "str | Path | Run"
 
@@ -82,9 +84,18 @@ def load(
 
 
 def _with_own_calibration(registrar: ModelRegistrar) -> BaseRegistrar:
-    """Return a model with the calibration in the folder of its run, if there is one that is its own."""
+    """Return a model with the calibration in the folder of its run, if there is one that is its own.
+
+    The model may have changed since, by more training or by `refine`: that is no reason not to use it.
+    """
     folder = registrar.run.folder / CALIBRATION
     if not (folder / CALIBRATION_FILE).is_file():
+        return registrar
+    if read_calibration(folder)[0].fingerprint != registrar.fingerprint():
+        warnings.warn(
+            f"{folder}: is not used, since the model has changed or `refine` is another; calibrate again",
+            stacklevel=3,
+        )
         return registrar
     return with_calibration(registrar, folder)
 

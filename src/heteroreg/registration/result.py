@@ -154,7 +154,7 @@ class Registration:
             return None
         return self.fixed.with_array(self.error.half_width(LARGEST_LEVEL))
 
-    @property
+    @cached_property
     def label_sizes(self) -> dict[int, SizeInterval]:
         """Size of each warped label with the interval of the true size; empty unless calibrated and labelled."""
         if self.error is None or self.moved_labels is None:
