@@ -272,7 +272,7 @@ def test_a_run_that_has_changed_is_loaded_without_its_calibration(cohort, tmp_pa
     hr.calibrate(run.folder, few, split=("all",), steps=2)
     pair = cohort[0]
     assert hr.load(run.folder).register(pair.moving, pair.fixed).error is not None
-    with pytest.warns(UserWarning, match="is not used, since .*; calibrate again"):
+    with pytest.warns(UserWarning, match=r"is not used: .*; calibrate again"):
         refined = hr.load(run.folder, refine=1)
     assert refined.register(pair.moving, pair.fixed).error is None
     assert hr.load(run.folder, calibration=False).register(pair.moving, pair.fixed).error is None

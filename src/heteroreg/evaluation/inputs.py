@@ -20,6 +20,8 @@ from heteroreg.registration.result import Registration
 from heteroreg.system.arrays import Array
 from heteroreg.system.errors import UserError
 
+ROUNDING = 1e-6  # of the share of a voxel that lies inside an image
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -78,7 +80,7 @@ def maps_of(registration: Registration, inputs: Inputs) -> Maps:
         raise ValueError("the registrar was given labels and returned none")
     maps = registration.maps()
     if inputs.moving.array.min() != 0:  # 0 is what a registration fills in outside moving
-        maps = replace(maps, moved=registration.field.warp(inputs.moving, outside="minimum").array)
+        maps = replace(maps, moved=_with_minimum_outside(registration, inputs.moving))
     return replace(
         maps,
         fixed_labels=_array(inputs.fixed_labels),
@@ -88,6 +90,13 @@ def maps_of(registration: Registration, inputs: Inputs) -> Maps:
         true_error=_true_error(registration, inputs),
         true_noise_sd=_true_noise(registration, inputs),
     )
+
+
+def _with_minimum_outside(registration: Registration, moving: Image) -> Array:
+    """Return the moved image with the smallest value of moving, not 0, outside moving; the same bits inside it."""
+    inside = registration.field.warp(moving.with_array(np.ones_like(moving.array))).array
+    filled = registration.moved.array + (1 - inside) * np.float32(moving.array.min())
+    return np.where(inside < 1 - ROUNDING, filled, registration.moved.array)
 
 
 def _end_point_error(registration: Registration, inputs: Inputs) -> Array | None:
