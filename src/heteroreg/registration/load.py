@@ -93,7 +93,7 @@ def _with_own_calibration(registrar: ModelRegistrar) -> BaseRegistrar:
         return registrar
     if read_calibration(folder)[0].fingerprint != registrar.fingerprint():
         warnings.warn(
-            f"{folder}: this calibration is not used: the model has changed, or `refine` is another; calibrate again",
+            f"{folder}: this calibration is not used: the model or its `refine` has changed; calibrate again",
             stacklevel=3,
         )
         return registrar
