@@ -20,7 +20,7 @@ from heteroreg.registration.result import Registration
 from heteroreg.system.arrays import Array
 from heteroreg.system.errors import UserError
 
-ROUNDING = 1e-6  # of the share of a voxel that lies inside an image
+SHARE_TOLERANCE = 1e-6  # of the share of a voxel that lies inside an image
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _with_minimum_outside(registration: Registration, moving: Image) -> Array:
     """Return the moved image with the smallest value of moving, not 0, outside moving; the same bits inside it."""
     inside = registration.field.warp(moving.with_array(np.ones_like(moving.array))).array
     filled = registration.moved.array + (1 - inside) * np.float32(moving.array.min())
-    return np.where(inside < 1 - ROUNDING, filled, registration.moved.array)
+    return np.where(inside < 1 - SHARE_TOLERANCE, filled, registration.moved.array)
 
 
 def _end_point_error(registration: Registration, inputs: Inputs) -> Array | None:
