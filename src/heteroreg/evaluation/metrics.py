@@ -171,6 +171,7 @@ def _error_metrics(prefix: str, what: str, found: Callable[[Any], dict[str, floa
         what: What the error is of, in words.
         found: Returns the scores by name.
     """
+    group: Group = "labels" if prefix == "contour" else "error"
     coverages = tuple(
         Metric(
             name=f"{prefix}_coverage_{level}",
@@ -180,7 +181,7 @@ def _error_metrics(prefix: str, what: str, found: Callable[[Any], dict[str, floa
             unit="%",
             digits=1,
             scale=100,
-            group="error",
+            group=group,
             compute=partial(_entry, found, f"coverage_{level}"),
         )
         for level in COVERAGE_LEVELS
@@ -194,7 +195,7 @@ def _error_metrics(prefix: str, what: str, found: Callable[[Any], dict[str, floa
             explanation="at the largest level of the calibration; narrower is better if the intervals hold.",
             unit="mm",
             higher_is_better=False,
-            group="error",
+            group=group,
             compute=partial(_entry, found, "width"),
         ),
         Metric(
@@ -203,7 +204,7 @@ def _error_metrics(prefix: str, what: str, found: Callable[[Any], dict[str, floa
             words=f"rank correlation with the {what}",
             explanation="of the half-width; 0 does not foretell the error, 1 foretells its order.",
             higher_is_better=True,
-            group="error",
+            group=group,
             compute=partial(_entry, found, "order"),
         ),
         Metric(
@@ -215,7 +216,7 @@ def _error_metrics(prefix: str, what: str, found: Callable[[Any], dict[str, floa
             digits=0,
             scale=100,
             higher_is_better=True,
-            group="error",
+            group=group,
             compute=partial(_entry, found, "gain"),
         ),
         Metric(
@@ -227,7 +228,7 @@ def _error_metrics(prefix: str, what: str, found: Callable[[Any], dict[str, floa
             digits=0,
             scale=100,
             higher_is_better=False,
-            group="error",
+            group=group,
             compute=partial(_entry, found, "ence"),
         ),
     )
