@@ -53,9 +53,10 @@ def test_nothing_private_is_written_or_said(
     monkeypatch.setenv("HETEROREG_CACHE", str(tmp_path / "out" / "cache"))
     exams, out = tmp_path / "exams", tmp_path / "out"
     array = writer.voxels((32, 32, 2), frames=3)
-    clip = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    clip = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), dtype=np.uint8)
     classic = writer.write_classic(exams / "p1" / "sax", array)
-    enhanced = writer.write_enhanced(exams / "p2" / "sax.dcm", array)
+    # Another image: equal ones of two patients are a problem of the cohort.
+    enhanced = writer.write_enhanced(exams / "p2" / "sax.dcm", array[::-1])
     echo = writer.write_clip(exams / "p3" / "a4c.dcm", clip)
     model = run_2d.folder
     said = [

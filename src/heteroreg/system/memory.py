@@ -9,10 +9,11 @@ from contextlib import contextmanager
 
 from heteroreg.system.errors import UserError
 
-# What PyTorch (CPU, oneDNN, CUDA), ITK and C++ say; PyTorch raises a plain RuntimeError on the CPU.
+# What PyTorch (CPU, oneDNN, CUDA), ITK, C++ and the loader say; PyTorch raises a plain RuntimeError on the CPU.
 WORDS = re.compile(
     r"DefaultCPUAllocator|not enough memory|out of memory|failed to allocate memory|can ?not allocate memory"
-    r"|can't allocate memory|bad[_ ]alloc|could not create a (memory|primitive)|can't start new thread",
+    r"|can't allocate memory|bad[_ ]alloc|could not create a (memory|primitive)|can't start new thread"
+    r"|failed to map segment",
     re.IGNORECASE,
 )
 GPU = re.compile("CUDA|HIP|MPS")
@@ -32,7 +33,7 @@ def is_out_of_memory(error: BaseException | None) -> bool:
         return False
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
-    if isinstance(error, RuntimeError) and WORDS.search(str(error)):
+    if isinstance(error, RuntimeError | ImportError) and WORDS.search(str(error)):
         return True
     return is_out_of_memory(error.__cause__)
 
@@ -52,7 +53,7 @@ def memory_errors(what: str = "", advice: str = ADVICE) -> Iterator[None]:
         yield
     except OutOfMemoryError:
         raise
-    except (MemoryError, RuntimeError, OSError, UserError) as error:
+    except (MemoryError, RuntimeError, ImportError, OSError, UserError) as error:
         if not is_out_of_memory(error):
             raise
         on_gpu = bool(GPU.search(f"{type(error).__module__} {error}"))

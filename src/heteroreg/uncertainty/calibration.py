@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from heteroreg.system.arrays import Doubles, Floats
 from heteroreg.uncertainty.conformal import conformal_p_value, largest_level, patient_weights, quantile
@@ -294,7 +294,7 @@ class Calibration:
     @property
     def sd_scale(self) -> float:
         """Factor from σ to the SD of the Gaussian whose central interval of `level` is that of the calibration."""
-        return self.scale(self.level) / float(ndtri(0.5 + self.level / 200))
+        return self.scale(self.level) / float(NormalDist().inv_cdf(0.5 + self.level / 200))
 
     def in_words(self) -> str:
         """Return a line on what the calibration was made of, and what held."""

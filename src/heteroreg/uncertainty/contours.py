@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from heteroreg.system.arrays import Array, Doubles, Floats
 
@@ -84,6 +83,8 @@ def signed_distance(mask: NDArray[np.bool_], spacing: Sequence[float]) -> Double
 
     It is half a voxel beside a straight face, and grows by the distance of the centres.
     """
+    from scipy import ndimage  # slow to import
+
     half = min(spacing) / 2
     outside = ndimage.distance_transform_edt(~mask, sampling=spacing)
     inside = ndimage.distance_transform_edt(mask, sampling=spacing)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import ndtri
 
 from heteroreg.data.grid import Grid
 from heteroreg.networks.displacement import correlated
@@ -113,7 +113,7 @@ class DisplacementError:
         spread = float(found / (np.count_nonzero(mask) * np.prod(spacing)))
         sizes = calibration.sizes.get(str(label))
         if sizes is None or level not in sizes.scales:
-            half = float(ndtri(0.5 + level / 200)) * spread
+            half = float(NormalDist().inv_cdf(0.5 + level / 200)) * spread
             return SizeInterval(value, (value * np.exp(-half), value * np.exp(half)), level, value)
         expected, leaves = value, ()
         if sizes.presence is not None and moving_labels is not None and len(mask) > 1:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from heteroreg.system.arrays import Floats
 
@@ -75,4 +74,6 @@ class Features:
 
 def _smooth(images: Floats) -> Floats:
     """Smooth each slice or volume with a Gaussian."""
+    from scipy import ndimage  # slow to import
+
     return np.asarray(ndimage.gaussian_filter(images, (0, *[SMOOTHING] * (images.ndim - 1)), mode="nearest"))
