@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm, spearmanr
 
 from heteroreg.data.cohort import Cohort
+from heteroreg.evaluation.error import gain
 from heteroreg.registration.calibration_work import BATCH, Work
 from heteroreg.registration.load import load
 from heteroreg.registration.scaling import Registered, ScoredPoints, points_of_contours
@@ -108,14 +109,6 @@ def _scored(known: ScoredPoints, test: ScoredPoints, names: Sequence[str], seed:
             row["gain"] = np.nan if constant else gain(error, new[judged])
             rows.append(row)
     return pd.DataFrame(rows)
-
-
-def gain(error: Doubles, sd: Doubles) -> float:
-    """Return AURG/(AURG + AUSE) of the squared error: the share of the possible gain in sparsification."""
-    from heteroreg.evaluation.uncertainty import sparsification_curve
-
-    curve = sparsification_curve(error**2, sd)
-    return np.nan if curve is None else curve.aurg / (curve.aurg + curve.ause)
 
 
 def bootstrap(values: Doubles, patients: NDArray[np.generic], seed: int) -> tuple[float, float, float]:

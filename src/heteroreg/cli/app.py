@@ -346,19 +346,19 @@ def register(
         "network": network,
         "calibration": True if calibration is None else calibration,
     }
+    names = None if label_names is None else parse_label_names(label_names)
     if fixed is None:
         if moving_labels is not None:
             raise UserError(
                 "moving_labels: is for a single pair; a cohort's table has a column for it",
                 argument="moving_labels",
             )
-        names = None if label_names is None else parse_label_names(label_names)
         _register_cohort(moving, lambda: load(model, **options), out, split, confine, initial, names)
         return
     for name, named in (("split", split != "all"), ("confine", confine)):
         if named:
             raise UserError(f"{name}: is for a cohort; leave it out for a single pair", argument=name)
-    _register_pair(moving, fixed, model, options, out, moving_labels, initial, label_names)
+    _register_pair(moving, fixed, model, options, out, moving_labels, initial, names)
 
 
 def _register_pair(
@@ -369,9 +369,8 @@ def _register_pair(
     out: Path,
     moving_labels: Path | None,
     initial: str | None,
-    label_names: str | None,
+    label_names: dict[str, str] | None,
 ) -> None:
-    from heteroreg.registration.cohort_table import parse_label_names
     from heteroreg.registration.load import remarks
     from heteroreg.registration.register import register as run
     from heteroreg.system.outputs import require_output
@@ -386,7 +385,7 @@ def _register_pair(
     summary = registration.summary()
     moved = summary["displacement_mm"]
     say(f"wrote {out}: displacement {moved['mean']:.1f} mm on average, {moved['max']:.1f} mm at most")
-    names = {} if label_names is None else parse_label_names(label_names)
+    names = label_names or {}
     sizes = {names.get(label, label): entry for label, entry in summary.get("labels", {}).items()}
     dims = registration.grid.dims
     error = registration.error

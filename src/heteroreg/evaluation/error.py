@@ -33,16 +33,26 @@ def error_scores(error: Doubles, half_width: Floats, scales: Mapping[int, float]
         return {}
     found = {f"coverage_{level}": float(np.mean(error <= scale * half)) for level, scale in scales.items()}
     varied = error.size > 2 and min(np.ptp(error), np.ptp(half)) > 0
-    curve = sparsification_curve(error**2, half)
-    whole = math.nan if curve is None else curve.aurg + curve.ause
     level = max(scales)
     sd = half / stats.norm.ppf(0.5 + level / 200)
     return found | {
         "width": float(half.mean()),
         "order": float(stats.spearmanr(error, half)[0]) if varied else math.nan,
-        "gain": curve.aurg / whole if curve is not None and whole > 0 else math.nan,
+        "gain": gain(error, half),
         "ence": ence(error, sd),
     }
+
+
+def gain(error: Doubles, uncertainty: Doubles) -> float:
+    """Return AURG/(AURG + AUSE) of the squared error, the share of the possible gain; NaN without an error.
+
+    Args:
+        error: e (M,).
+        uncertainty: Only its order counts (M,).
+    """
+    curve = sparsification_curve(error**2, uncertainty)
+    whole = math.nan if curve is None else curve.aurg + curve.ause
+    return curve.aurg / whole if curve is not None and whole > 0 else math.nan
 
 
 def ence(error: Doubles, sd: Doubles, bins: int = ENCE_BINS) -> float:

@@ -16,7 +16,15 @@ from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, read_grid, read_image, read_labels
 from heteroreg.data.io.affine import Affine
 from heteroreg.data.samples.intensity import Intensity
-from heteroreg.data.samples.preparation import centre_crop, check_labels, check_pair, cut, resample, scale_of
+from heteroreg.data.samples.preparation import (
+    centre_crop,
+    check_labels,
+    check_pair,
+    cut,
+    resample,
+    scale_of,
+    slices_of,
+)
 from heteroreg.registration.alignment import aligned
 from heteroreg.registration.base import BaseRegistrar
 from heteroreg.registration.calibrated import working_grid
@@ -30,7 +38,6 @@ from heteroreg.training.config import Config
 from heteroreg.training.resolve import resolve
 from heteroreg.uncertainty.bank import Bank
 from heteroreg.uncertainty.contours import Contour, contour_of
-from heteroreg.uncertainty.displacement_error import as_slices
 from heteroreg.uncertainty.error import KnownErrors
 from heteroreg.uncertainty.features import Features
 from heteroreg.uncertainty.known_warps import known_pair
@@ -140,7 +147,7 @@ class Work:
 
         def crop(array: Floats) -> NDArray[np.float16]:
             image = array[0] if whole.dims == self.dims else np.moveaxis(array, 0, -1)
-            return as_slices(cut(image, whole, block), self.dims).astype(np.float16)
+            return slices_of(cut(image, whole, block), self.dims).astype(np.float16)
 
         in_unit = scale_of(moving, self.intensity)(resample(placed, whole).array)
         arrays: dict[str, Array] = {
@@ -148,7 +155,7 @@ class Work:
             "maps": np.frombuffer(json.dumps(list(features.scalars())).encode(), dtype=np.uint8),
             "foreground": features.foreground.astype(np.uint8),
             "step": np.array(whole.spacing),
-            "moving": crop(as_slices(in_unit, self.dims)),
+            "moving": crop(slices_of(in_unit, self.dims)),
             "residual": crop(features.fixed - features.moved),
             "u": np.stack([crop(u[:, axis]) for axis in range(self.dims)], axis=1),
         }
@@ -176,10 +183,10 @@ class Work:
         """Return contours on the fixed grid; `place` is the voxel of the working grid that is nearest to a face."""
         grid = moved.grid
         spacing = grid.spacing[: self.dims]
-        moved_slices, true_slices = as_slices(moved.array, self.dims), as_slices(truth.array, self.dims)
+        moved_slices, true_slices = slices_of(moved.array, self.dims), slices_of(truth.array, self.dims)
         labels = sorted(set(labels_of(truth)) | (set() if moving_labels is None else set(labels_of(moving_labels))))
         whole = working_grid(grid, self.dims, self.spacing)
-        shape = as_slices(np.empty(whole.shape, np.uint8), self.dims).shape
+        shape = slices_of(np.empty(whole.shape, np.uint8), self.dims).shape
         columns: dict[str, list[Array]] = {}
         for label in labels:
             mask = moved_slices == label
@@ -202,7 +209,7 @@ class Work:
             dtype=np.float64,
         ).reshape(-1, 3)
         if moving_labels is not None:
-            moving_slices = as_slices(resample(moving_labels, grid, labels=True).array, self.dims)
+            moving_slices = slices_of(resample(moving_labels, grid, labels=True).array, self.dims)
             # Voxels of each label and slice: (labels, 3, N), warped, true and in the moving image.
             parts, within = (moved_slices, true_slices, moving_slices), tuple(range(1, moving_slices.ndim))
             areas = [[(part == label).sum(axis=within) for part in parts] for label in labels]

@@ -269,8 +269,7 @@ class _Size:
         """Return the size without the slices that the label leaves."""
         if presence is None or self.table is None:
             return self.warped
-        there = presence(self.table.features)
-        return self.warped * float((there * self.table.area).sum() / self.table.area.sum())
+        return self.warped * presence.share_left(self.table)
 
 
 def _with_sizes(calibration: Calibration, pairs: Sequence[Registered], learned: Sequence[Floats]) -> Calibration:

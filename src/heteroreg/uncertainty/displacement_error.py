@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from heteroreg.data.grid import Grid
+from heteroreg.data.samples.preparation import slices_of
 from heteroreg.networks.displacement import correlated
 from heteroreg.system.arrays import Array, Floats
 from heteroreg.uncertainty.calibration import UNUSUAL, Calibration
@@ -101,11 +102,11 @@ class DisplacementError:
         """
         calibration, level, dims = self.calibration, self.calibration.level, self.calibration.dims
         value = size(moved_labels == label, self.grid)
-        mask = as_slices(moved_labels == label, dims)
+        mask = slices_of(moved_labels == label, dims)
         if not mask.any():
             return SizeInterval(value, (value, value), level, value)
         contour = contour_of(mask, None, self.grid.spacing[:dims])
-        sd = contour.mean(as_slices(self.sd, dims))
+        sd = contour.mean(slices_of(self.sd, dims))
         along, across = calibration.lengths
         spacing = self.grid.spacing
         scaled = sd * np.float32(calibration.sd_scale)
@@ -117,11 +118,10 @@ class DisplacementError:
             return SizeInterval(value, (value * np.exp(-half), value * np.exp(half)), level, value)
         expected, leaves = value, ()
         if sizes.presence is not None and moving_labels is not None and len(mask) > 1:
-            voxels = [as_slices(labels == label, dims).sum(axis=(1, 2)) for labels in (moved_labels, moving_labels)]
+            voxels = [slices_of(labels == label, dims).sum(axis=(1, 2)) for labels in (moved_labels, moving_labels)]
             table = SliceTable.of(contour.inside // mask[0].size, sd, *voxels)
-            there = sizes.presence(table.features)
-            expected = value * float((there * table.area).sum() / table.area.sum())
-            leaves = tuple(table.index[there < 0.5].tolist())
+            expected = value * sizes.presence.share_left(table)
+            leaves = tuple(table.index[sizes.presence(table.features) < 0.5].tolist())
         return SizeInterval(value, sizes.interval(expected, spread, level), level, sizes.middle(expected), leaves)
 
     def summary(self) -> dict[str, Any]:
@@ -148,11 +148,6 @@ class DisplacementError:
             f"unusual: this pair is unlike those of the calibration (mainly in {self.unlike}); its intervals may "
             "not hold; calibrate on images like it"
         ]
-
-
-def as_slices(values: Array, dims: int) -> Array:
-    """Return a map of an image as slices or one volume (N, *shape)."""
-    return values[None] if values.ndim == dims else np.moveaxis(values, -1, 0)
 
 
 def ejection_fraction(moving: float, fixed: float) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,10 @@ class Features:
 
     def scalars(self) -> dict[str, Floats]:
         """Return the logarithms (N, *shape) of the maps that may foretell the error, by the names of `SCALARS`."""
+        return self._scalars
+
+    @cached_property
+    def _scalars(self) -> dict[str, Floats]:
         residual = np.sqrt(_smooth((self.fixed - self.moved) ** 2))
         gradient = np.linalg.norm(
             np.stack([np.gradient(self.moved, axis=axis) for axis in range(1, self.moved.ndim)]), axis=0

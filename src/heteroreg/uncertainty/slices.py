@@ -104,6 +104,11 @@ class SlicePresence:
         standardised = (features - np.asarray(self.mean)) / np.asarray(self.sd)
         return _logistic(self.coefficients[0] + standardised @ np.asarray(self.coefficients[1:]))
 
+    def share_left(self, table: SliceTable) -> float:
+        """Return the expected share of a label's size that is in slices which still have it."""
+        there = self(table.features)
+        return float((there * table.area).sum() / table.area.sum())
+
 
 def _logistic(values: Doubles) -> Doubles:
     return np.asarray(1 / (1 + np.exp(-np.clip(values, -50, 50))))
