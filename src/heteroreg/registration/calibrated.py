@@ -28,6 +28,10 @@ from heteroreg.uncertainty.error import ErrorEstimator, error_sd
 from heteroreg.uncertainty.features import Features
 
 
+class OtherModelError(UserError):
+    """A calibration is that of another registrar."""
+
+
 @dataclass(frozen=True)
 class Calibrated(BaseRegistrar):
     """A registrar whose registrations have `error_95` and intervals of the label sizes.
@@ -93,22 +97,19 @@ class Calibrated(BaseRegistrar):
         )
 
 
-def with_calibration(
-    registrar: BaseRegistrar, folder: str | Path, *, fingerprint: str | None = None
-) -> BaseRegistrar:
+def with_calibration(registrar: BaseRegistrar, folder: str | Path) -> BaseRegistrar:
     """Return a registrar with the calibration in a folder.
 
     Args:
         registrar: The registrar.
         folder: The calibration's folder.
-        fingerprint: Of the registrar, if it is known already.
 
     Raises:
         UserError: The calibration is missing, damaged, or of another registrar.
     """
     calibration, estimator = read_calibration(folder)
-    if calibration.fingerprint != (fingerprint or registrar.fingerprint()):
-        raise UserError(
+    if calibration.fingerprint != registrar.fingerprint():
+        raise OtherModelError(
             f"{folder}: is the calibration of another model or of another version of it ({calibration.registrar}); "
             f"calibrate {registrar.name} again with `heteroreg calibrate`"
         )

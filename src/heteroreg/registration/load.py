@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from heteroreg.registration.base import BaseRegistrar
-from heteroreg.registration.calibrated import with_calibration
+from heteroreg.registration.calibrated import OtherModelError, with_calibration
 from heteroreg.registration.classical import Elastix, Undeformed
 from heteroreg.registration.elastix import require_elastix
 from heteroreg.registration.model import ModelRegistrar
@@ -23,7 +23,6 @@ from heteroreg.training.parts import MethodLike, NetworkLike
 from heteroreg.training.run import Run
 from heteroreg.uncertainty.calibration_file import FILE as CALIBRATION_FILE
 from heteroreg.uncertainty.calibration_file import FOLDER as CALIBRATION
-from heteroreg.uncertainty.calibration_file import read_calibration
 
 Loadable: TypeAlias = "str | Path | Run"
 
@@ -91,13 +90,14 @@ def _with_own_calibration(registrar: ModelRegistrar) -> BaseRegistrar:
     folder = registrar.run.folder / CALIBRATION
     if not (folder / CALIBRATION_FILE).is_file():
         return registrar
-    if read_calibration(folder)[0].fingerprint != registrar.fingerprint():
+    try:
+        return with_calibration(registrar, folder)
+    except OtherModelError:
         warnings.warn(
             f"{folder}: this calibration is not used: the model or its `refine` has changed; calibrate again",
             stacklevel=3,
         )
         return registrar
-    return with_calibration(registrar, folder)
 
 
 def _load(what: Loadable, threads: int | None, options: dict[str, Any]) -> BaseRegistrar:

@@ -28,7 +28,7 @@ from heteroreg.uncertainty.calibration import (
     scales_of,
     statistics_of,
 )
-from heteroreg.uncertainty.contours import Contour, size_sd
+from heteroreg.uncertainty.contours import Contour
 from heteroreg.uncertainty.error import ErrorEstimator, KnownErrors, error_sd
 from heteroreg.uncertainty.slices import SlicePresence, SliceTable
 
@@ -309,15 +309,13 @@ def _size(
     calibration: Calibration, pair: Registered, learned: Floats, number: int, label: int, sizes: tuple[float, float]
 ) -> _Size:
     assert calibration.combination is not None
-    whole, dims = pair.contour, calibration.dims
+    whole = pair.contour
     chosen = pair.arrays["contour.label"] == label
     contour = Contour(*(getattr(whole, field.name)[chosen] for field in fields(Contour)))
     maps = _maps_at(pair, learned, calibration.maps, pair.arrays["contour.place"][chosen])
     sd = calibration.combination(maps)
-    along, across = calibration.lengths
     shape, spacing = pair.arrays["shape"].tolist(), pair.arrays["spacing"].tolist()
-    scaled_sd = sd * np.float32(calibration.sd_scale)
-    spread = size_sd(contour, scaled_sd, shape, spacing, [*[along] * dims, across]) / sizes[0]
+    spread = calibration.size_sd(contour, sd, shape, spacing) / sizes[0]
     table, present = None, np.empty(0, dtype=bool)
     if shape[0] > 1 and "areas" in pair.arrays:
         warped, true, moving = pair.arrays["areas"][number]

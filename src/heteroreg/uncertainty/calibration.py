@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from heteroreg.system.arrays import Doubles, Floats
 from heteroreg.uncertainty.conformal import conformal_p_value, largest_level, patient_weights, quantile
+from heteroreg.uncertainty.contours import Contour, size_sd
 from heteroreg.uncertainty.slices import SlicePresence
 
 CALIBRATION_LEVELS = (50, 68, 90, 95)
@@ -295,6 +296,18 @@ class Calibration:
     def sd_scale(self) -> float:
         """Factor from σ to the SD of the Gaussian whose central interval of `level` is that of the calibration."""
         return self.scale(self.level) / float(NormalDist().inv_cdf(0.5 + self.level / 200))
+
+    def size_sd(self, contour: Contour, sd: Floats, shape: Sequence[int], spacing: Sequence[float]) -> float:
+        """Return the SD of a label's size in mm² or mm³; see `contours.size_sd`.
+
+        Args:
+            contour: The contour of the warped label.
+            sd: σ at each face (M,), not yet scaled.
+            shape: (N, *shape) of the mask.
+            spacing: Size of a voxel in mm along each axis of the image.
+        """
+        along, across = self.lengths
+        return size_sd(contour, sd * np.float32(self.sd_scale), shape, spacing, [*[along] * self.dims, across])
 
     def in_words(self) -> str:
         """Return a line on what the calibration was made of, and what held."""

@@ -15,7 +15,7 @@ from heteroreg.data.samples.preparation import slices_of
 from heteroreg.networks.displacement import correlated
 from heteroreg.system.arrays import Array, Floats
 from heteroreg.uncertainty.calibration import UNUSUAL, Calibration
-from heteroreg.uncertainty.contours import contour_of, size_sd
+from heteroreg.uncertainty.contours import contour_of
 from heteroreg.uncertainty.label_sizes import MEASURES, size
 from heteroreg.uncertainty.slices import SliceTable
 
@@ -107,10 +107,8 @@ class DisplacementError:
             return SizeInterval(value, (value, value), level, value)
         contour = contour_of(mask, None, self.grid.spacing[:dims])
         sd = contour.mean(slices_of(self.sd, dims))
-        along, across = calibration.lengths
         spacing = self.grid.spacing
-        scaled = sd * np.float32(calibration.sd_scale)
-        found = size_sd(contour, scaled, mask.shape, spacing, [*[along] * dims, across])
+        found = calibration.size_sd(contour, sd, mask.shape, spacing)
         spread = float(found / (np.count_nonzero(mask) * np.prod(spacing)))
         sizes = calibration.sizes.get(str(label))
         if sizes is None or level not in sizes.scales:
