@@ -108,6 +108,9 @@ def phantom(
     varied: Annotated[
         bool, typer.Option("--varied", help="Vary shape, contrast and motion beyond those of hearts.")
     ] = False,
+    shapes: Annotated[
+        bool, typer.Option("--shapes", help="Draw random shapes in place of hearts, to train for any organ.")
+    ] = False,
     on: Annotated[
         Path | None, typer.Option(metavar="COHORT", help="Add noise and artefacts to the images of this cohort.")
     ] = None,
@@ -127,11 +130,14 @@ def phantom(
         "strength": strength,
         "noise_strength": noise_strength,
     }
+    if shapes and (source := context.get_parameter_source("noise")) and source.name == "COMMANDLINE":
+        raise UserError("noise: each pair of shapes draws its own kind; leave it out", argument="noise")
     if on is None:
-        write_phantom(out, pairs=pairs, dims=dims, size=size, seed=seed, layout=layout, varied=varied, **noisy)
+        drawn: dict[str, Any] = {"layout": layout, "varied": varied, "shapes": shapes}
+        write_phantom(out, pairs=pairs, dims=dims, size=size, seed=seed, **drawn, **noisy)
         say(f"wrote {pairs} pairs to {out}")
         return
-    for name in ("pairs", "dims", "size", "layout", "varied"):
+    for name in ("pairs", "dims", "size", "layout", "varied", "shapes"):
         if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE":
             raise UserError(f"{name}: is given by the cohort of `on`; leave it out", argument=name)
     cohort = write_overlay(out, on, seed=seed, show=is_shown(), **noisy)

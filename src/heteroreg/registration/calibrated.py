@@ -11,7 +11,7 @@ import torch
 
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
-from heteroreg.data.samples.intensity import Intensity
+from heteroreg.data.samples.intensity import Intensity, WorkingSpacing
 from heteroreg.data.samples.preparation import SMALLEST_AXIS, Preparation, resample
 from heteroreg.registration.alignment import Aligned
 from heteroreg.registration.base import BaseRegistrar
@@ -72,7 +72,7 @@ class Calibrated(BaseRegistrar):
     def _error(self, moving: Image, fixed: Image, registration: Registration) -> DisplacementError:
         calibration = self.calibration
         intensity = cast("Intensity", calibration.intensity)
-        working = working_grid(fixed.grid, calibration.dims, calibration.spacing)
+        working = working_grid(fixed.grid, calibration.dims, cast("WorkingSpacing", calibration.spacing))
         own = working.same_as(fixed.grid)
         features, _ = features_of(
             self.registrar,
@@ -118,7 +118,7 @@ def with_calibration(registrar: BaseRegistrar, folder: str | Path) -> BaseRegist
     return calibrated if initial == "grid" else Aligned(calibrated, initial)
 
 
-def working_grid(fixed: Grid, dims: int, spacing: tuple[float, ...] | None) -> Grid:
+def working_grid(fixed: Grid, dims: int, spacing: WorkingSpacing) -> Grid:
     """Return the grid that features are computed on: the fixed image's field of view at the working spacing."""
     grid = Preparation(dims, spacing).working_grid(fixed)
     return at_least(grid, SMALLEST_AXIS, dims)

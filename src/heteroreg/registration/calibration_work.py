@@ -15,7 +15,7 @@ from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, read_grid, read_image, read_labels
 from heteroreg.data.io.affine import Affine
-from heteroreg.data.samples.intensity import Intensity
+from heteroreg.data.samples.intensity import Intensity, WorkingSpacing
 from heteroreg.data.samples.preparation import (
     centre_crop,
     check_labels,
@@ -72,7 +72,7 @@ class Work:
     pairs: Sequence[Pair]
     bank: Bank
     dims: int
-    spacing: tuple[float, ...] | None
+    spacing: WorkingSpacing
     size: tuple[int, ...]
     intensity: Intensity
     again: bool

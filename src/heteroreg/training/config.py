@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic.functional_validators import ModelWrapValidatorHandler  # at the top of pydantic only in newer ones
 
-from heteroreg.data.samples.intensity import Alignment, Intensity
+from heteroreg.data.samples.intensity import Alignment, Intensity, WorkingSpacing
 from heteroreg.methods import METHODS, NETWORKS, Method, find_method, find_network, from_outside
 from heteroreg.system.errors import UserError
 from heteroreg.system.limits import MAX_VOXELS, max_voxels
@@ -108,8 +108,9 @@ class Config(Section):
     )
 
     size: tuple[int, ...] | None = Field(None, description="voxels of a training sample along each axis")
-    spacing: tuple[float, ...] | None = Field(
-        None, description="working spacing in mm; the cohort's median by default"
+    spacing: WorkingSpacing = Field(
+        None,
+        description="working spacing in mm, the cohort's median by default; image: each pair's own",
     )
     intensity: Intensity = Field("percentile", description="how intensities are scaled to [0, 1]")
     initial: Alignment = Field(
@@ -169,7 +170,7 @@ class Config(Section):
         if self.dims is not None:
             for name in ("size", "spacing"):
                 value = getattr(self, name)
-                if value is not None and (len(value) != self.dims or min(value) <= 0):
+                if isinstance(value, tuple) and (len(value) != self.dims or min(value) <= 0):
                     raise ValueError(f"{name} needs {self.dims} positive numbers, one for each axis; got {value}")
         if self.size is not None and min(self.size) < 16:
             raise ValueError(f"size must be at least 16 along each axis; got {self.size}")

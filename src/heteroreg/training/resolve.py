@@ -36,7 +36,9 @@ def resolve(config: Config, cohort: Cohort, network: Network | None = None) -> C
     usable = [grid for grid in fixed if grid.dims >= dims]  # an unfit image is reported when it is loaded
     spacings = np.array([grid.spacing[:dims] for grid in usable]) if usable else np.ones((1, dims))
     shapes = np.array([grid.shape[:dims] for grid in usable]) if usable else np.full((1, dims), MULTIPLE)
-    given = config.spacing if config.spacing and len(config.spacing) == dims else None
+    if config.spacing == "image":  # the size is then that of the largest image, in voxels
+        spacings = np.ones_like(spacings)
+    given = config.spacing if isinstance(config.spacing, tuple) and len(config.spacing) == dims else None
     spacing = np.array(given) if given else np.median(spacings, axis=0)
     extents = np.median(shapes * spacings, axis=0) / spacing
     if config.spacing is None and extents.max() > 1.5 * LONGEST_SIDE[dims]:

@@ -236,7 +236,7 @@ class Calibration:
         fingerprint: What identifies the registrar: a calibration holds for it alone.
         cohort: The cohort's table.
         dims: 2 for slices, 3 for volumes.
-        spacing: Working spacing in mm.
+        spacing: Working spacing in mm, or `image`.
         intensity: How intensities are scaled.
         again: The features need registrations in the other order and under flips.
         maps: Names of the maps of the combination; `learned error` is the error estimator's.
@@ -255,7 +255,7 @@ class Calibration:
     fingerprint: str
     cohort: str
     dims: int
-    spacing: tuple[float, ...] | None
+    spacing: tuple[float, ...] | str | None
     intensity: str
     again: bool
     maps: tuple[str, ...]

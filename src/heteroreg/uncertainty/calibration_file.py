@@ -89,7 +89,7 @@ def _calibration(found: Mapping[str, Any]) -> Calibration:
     calibration = Calibration(
         **{
             **found,
-            "spacing": None if found["spacing"] is None else tuple(found["spacing"]),
+            "spacing": tuple(found["spacing"]) if isinstance(found["spacing"], list) else found["spacing"],
             "maps": tuple(found["maps"]),
             "lengths": tuple(found["lengths"]),
             "combination": None if combination is None else Combination(**_tuples(combination)),

@@ -157,3 +157,20 @@ def test_labels_on_another_grid_are_named(rng):
             UserError, match=r"lies on another grid \(\(8, 9\)\)|a spacing of \(1.6, 1.6\) instead of"
         ):
             check_labels(other, base)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dims", "working"),
+    [
+        ((40, 50, 36), 3, (40, 50, 36)),
+        ((320, 160, 80), 3, (160, 80, 40)),
+        ((600, 300, 5), 2, (512, 256, 5)),
+    ],
+)
+def test_the_working_grid_at_the_spacing_of_the_image(shape, dims, working):
+    grid = Grid.of_shape(shape, (0.5, 0.5, 2.0))
+    found = Preparation(dims, "image").working_grid(grid)
+    assert found.shape == working
+    coarser = shape[0] / working[0]
+    assert found.spacing[:2] == pytest.approx((0.5 * coarser, 0.5 * coarser))
+    assert found.spacing[2] == pytest.approx(2.0 * coarser if dims == 3 else 2.0)

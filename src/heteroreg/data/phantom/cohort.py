@@ -12,6 +12,7 @@ from heteroreg.data.io.displacement import write_displacement
 from heteroreg.data.phantom.layouts import LAYOUTS
 from heteroreg.data.phantom.noise import NOISE_KINDS, require_strength
 from heteroreg.data.phantom.pair import SMALLEST_PHANTOM, PhantomPair, make_pair
+from heteroreg.data.phantom.shapes import make_shapes
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import write_text
 from heteroreg.system.outputs import output_folder
@@ -34,6 +35,7 @@ def write_phantom(
     seed: int = 0,
     layout: str = "pairs",
     varied: bool = False,
+    shapes: bool = False,
 ) -> Cohort | None:
     """Write a phantom cohort as a folder, completely or not at all, with a `phantom.json` that records how.
 
@@ -54,6 +56,8 @@ def write_phantom(
             are downloaded, without ground truth.
         varied: Draw shape, contrast, view, motion and noise from far wider ranges than those of hearts, to train
             a model for unseen kinds of images.
+        shapes: Draw random shapes in place of hearts, to train a model for any organ. A volume has as many slices
+            as pixels along x, and its voxels are cubes of 1 mm; each pair draws its kind of noise.
 
     Returns:
         The cohort; None in a public layout, which has to be imported.
@@ -68,8 +72,12 @@ def write_phantom(
         (('train', 'val', 'test'), 'phantom001_moving.nii.gz')
     """
     _check(pairs, dims, size, noise, (strength, noise_strength), layout)
+    if shapes and (layout != "pairs" or varied):
+        other = "varied" if varied else "layout"
+        raise UserError(f"{other}: is for hearts, not for shapes; leave one of them out", argument=other)
     out = Path(out)
-    look = {"size": size, "noise": noise, "artefacts": artefacts, "strength": strength}
+    look: dict[str, Any] = {"size": size, "artefacts": artefacts, "strength": strength}
+    look |= {"shapes": True} if shapes else {"noise": noise}
     look |= {} if noise_strength is None else {"noise_strength": noise_strength}
     look |= {"varied": True} if varied else {}
     with output_folder(out, "cohort") as folder, progress("making hearts", pairs) as report:
@@ -103,12 +111,14 @@ def _check(
 
 
 def _write_pairs(folder: Path, pairs: int, dims: int, seed: int, look: dict[str, Any], report: Report) -> None:
-    size = look["size"]
-    shape = (size, size, max(12, size // 3))[:dims]
-    options = {key: value for key, value in look.items() if key != "size"}
+    size, shapes = look["size"], "shapes" in look
+    shape, spacing = (size, size, max(12, size // 3))[:dims], SPACING_MM[dims]
+    if shapes:
+        shape, spacing = (size,) * dims, (1.0,) * dims
+    options = {key: value for key, value in look.items() if key not in ("size", "shapes")}
     rows = []
     for index in range(pairs):
-        pair = make_pair((seed, index), shape=shape, spacing=SPACING_MM[dims], **options)
+        pair = (make_shapes if shapes else make_pair)((seed, index), shape=shape, spacing=spacing, **options)
         rows.append(_write_pair(pair, f"phantom{index + 1:03d}", _split(index, pairs), folder))
         report(index + 1)
     Cohort(tuple(rows)).write(folder / "pairs.csv")

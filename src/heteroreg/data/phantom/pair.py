@@ -14,7 +14,7 @@ from heteroreg.data.image import Image
 from heteroreg.data.phantom.heart import random_heart
 from heteroreg.data.phantom.motion import contract, random_beat, random_wander
 from heteroreg.data.phantom.noise import NOISE_KINDS
-from heteroreg.data.phantom.observe import observe
+from heteroreg.data.phantom.observe import Observed, observe
 from heteroreg.data.phantom.render import random_look
 from heteroreg.data.phantom.variety import Variety, random_variety, vary_beat, vary_heart, vary_look
 from heteroreg.system.arrays import Floats
@@ -167,11 +167,24 @@ def make_pair(
         p = place.to_heart(points)
         full = np.concatenate([points, np.zeros((3 - len(points), *points.shape[1:]))])
         cleans.append(look(heart, p, full))
-        labels.append(Image(heart.labels(p, apical=apical), grid))
+        labels.append(heart.labels(p, apical=apical))
     observed = [
         observe(clean, rng, noise=noise, artefacts=artefacts, strength=strength, noise_strength=noise_strength)
         for clean, rng in zip(cleans, (of_moving, of_fixed), strict=True)
     ]
+
+    return phantom_pair(cleans, labels, observed, displacement, grid, noise)
+
+
+def phantom_pair(
+    cleans: Sequence[Floats],
+    labels: Sequence[NDArray[np.uint8]],
+    observed: Sequence[Observed],
+    displacement: Floats,
+    grid: Grid,
+    noise: str,
+) -> PhantomPair:
+    """Return a pair from what was computed for its moving and its fixed image."""
 
     def image(array: NDArray[Any] | None) -> Any:
         return None if array is None else Image(array.astype(np.uint8 if array.dtype == bool else np.float32), grid)
@@ -179,8 +192,8 @@ def make_pair(
     return PhantomPair(
         moving=image(observed[0].image),
         fixed=image(observed[1].image),
-        moving_labels=labels[0],
-        fixed_labels=labels[1],
+        moving_labels=Image(labels[0], grid),
+        fixed_labels=Image(labels[1], grid),
         true_displacement=displacement,
         moving_noise_sd=image(observed[0].noise_sd),
         fixed_noise_sd=image(observed[1].noise_sd),

@@ -17,13 +17,15 @@ from heteroreg.data.image import Image, count_frames
 from heteroreg.data.io.frames import split_frame
 from heteroreg.data.io.reading import current
 from heteroreg.data.looks import is_padded
-from heteroreg.data.samples.intensity import Intensity
+from heteroreg.data.samples.intensity import Intensity, WorkingSpacing
 from heteroreg.system.errors import UserError
 from heteroreg.system.limits import max_voxels
 
 # Percentiles that are mapped to 0 and 1.
 PERCENTILES: dict[str, tuple[float, float]] = {"minmax": (0, 100), "percentile": (0.5, 99.5)}
 SMALLEST_AXIS = 16  # voxels that a network needs along each axis
+# With `spacing: image`, an image with more voxels along an axis is coarsened to so many.
+LONGEST_WORKING = {2: 512, 3: 160}
 # Spacings with a smaller relative difference are treated as equal: resampling would only blur.
 SAME_SPACING = 0.02
 # With so many times fewer voxels than the image has, and too few, a network sees another thing than it learned.
@@ -38,14 +40,15 @@ class Preparation:
 
     Attributes:
         dims: 2 treats every slice along the last axis of a 3D image as an image; 3 uses the volume.
-        spacing: Working spacing in mm along the first `dims` axes; None keeps that of the fixed image.
+        spacing: Working spacing in mm along the first `dims` axes; None keeps that of the fixed image; so
+            does `image`, but a large image is coarsened to `LONGEST_WORKING` voxels.
         intensity: `minmax` maps minimum and maximum to 0 and 1, as in the paper. `percentile` maps the 0.5th and
             99.5th percentile and clips, so that a few bright voxels do not determine the scale.
         initial: How moving is brought to fixed first, see `alignment.initial_affine`; a pair's file comes first.
     """
 
     dims: int
-    spacing: tuple[float, ...] | None = None
+    spacing: WorkingSpacing = None
     intensity: Intensity = "percentile"
     initial: str = "grid"
 
@@ -62,7 +65,7 @@ class Preparation:
         """
         if self.spacing is None:
             return fixed
-        spacing = [*self.spacing, *fixed.spacing[self.dims :]]
+        spacing = self._spacing(fixed)
         close = np.allclose(spacing, fixed.spacing, rtol=SAME_SPACING, atol=0)
         if close:
             return fixed
@@ -80,6 +83,14 @@ class Preparation:
                 f"{' x '.join(map(str, working.shape))} voxels; is the spacing {fixed.spacing} in its header right?"
             )
         return working
+
+    def _spacing(self, fixed: Grid) -> list[float]:
+        """Return the working spacing along all axes of the fixed image."""
+        assert self.spacing is not None
+        if self.spacing == "image":
+            coarser = max(1.0, max(fixed.shape[: self.dims]) / LONGEST_WORKING[self.dims])
+            return [*(coarser * step for step in fixed.spacing[: self.dims]), *fixed.spacing[self.dims :]]
+        return [*self.spacing, *fixed.spacing[self.dims :]]
 
 
 def resample(image: Image, grid: Grid, *, labels: bool = False) -> Image:
