@@ -16,33 +16,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from tests.cli.conftest import Command, Outcome
 from tests.data import dicom_writer
 
-from heteroreg.cli.app import main
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, read_image, write_image
 from heteroreg.data.io.displacement import write_displacement
 from heteroreg.data.phantom import write_phantom
 from heteroreg.training import train
-
-Outcome = tuple[int, str, str]
-Command = Callable[..., Outcome]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs `heteroreg …` and gives its exit code, stdout and stderr."""
-
-    def run(*arguments: str | Path) -> Outcome:
-        monkeypatch.setattr("sys.argv", ["heteroreg", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        code = stop.value.code
-        return int(code) if isinstance(code, int) else 0, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -83,6 +83,17 @@ class TestElastix:
         both = compose(*(torch.from_numpy(f)[None] for f in (result.displacement, result.inverse_displacement)))
         assert float(both.abs().max()) < 0.05
 
+    def test_a_volume_of_one_slice_is_registered_in_its_plane(self):
+        """Pixels of 1 mm in slices of 1 mm: not a stack of thick slices by its spacing."""
+        fixed, moving = (
+            Image.from_array(heart((32, 30, 1), shift, size), 1.0)
+            for shift, size in (((0, 0), 7.0), ((1, -1), 9.0))
+        )
+        result = Elastix(settings=QUICK).register(moving, fixed)
+        assert result.displacement.shape == (3, 32, 30, 1)
+        assert not result.displacement[2].any()
+        assert np.abs(result.moved.array - fixed.array).mean() < 0.25 * np.abs(moving.array - fixed.array).mean()
+
     def test_a_volume_moves_along_every_axis(self):
         x = np.indices((24, 22, 18)) - np.reshape([11.5, 10.5, 8.5], (3, 1, 1, 1))
         fixed, moving = (
