@@ -109,6 +109,34 @@ def test_a_perfect_registration_scores_perfectly(make):
     assert "seconds" not in scores.summary["info"]
 
 
+def test_the_summary_has_the_dice_of_no_registration(make):
+    scores = evaluate(Shift(), make())
+    # As below: 3/5 and 1/3 overlap before the registration.
+    before = {name: entry["mean"] for name, entry in scores.summary["undeformed"].items()}
+    assert before == pytest.approx({"dice_1": 3 / 5, "dice_2": 1 / 3})
+    assert scores.dice_in_words() == "dice_1 1.0000 (undeformed 0.6000), dice_2 1.0000 (undeformed 0.3333)"
+
+
+@pytest.mark.parametrize("mode", ["standard", "reference"])
+def test_a_registrar_that_does_not_beat_the_identity_is_warned_of(make, mode):
+    # Moved the wrong way: label 1 overlaps in 1 of 5 columns, label 2 not at all.
+    with pytest.warns(UserWarning, match=r"shift does not beat no registration.*undeformed 0\.467"):
+        evaluate(Shift(-SHIFT), make(), metrics=mode)
+
+
+def test_the_identity_itself_is_not_warned_of(make, recwarn):
+    evaluate(Undeformed(), make(count=1))
+    evaluate(Shift(), make(count=1))
+    assert not [one for one in recwarn if "does not beat" in str(one.message)]
+
+
+def test_pairs_without_labels_have_no_dice_of_no_registration(make):
+    pairs = tuple(replace(pair, moving_labels=None, fixed_labels=None) for pair in make(count=1))
+    scores = evaluate(Shift(), Cohort(pairs, "pairs.csv"))
+    assert scores.summary["undeformed"] == {}
+    assert scores.dice_in_words() == ""
+
+
 def test_the_identity_scores_what_the_shift_leaves(make):
     table = evaluate(Undeformed(), make(count=1)).table
     # Label 1 is 5 × 5 and shifted by 2 along x: 3 of 5 columns overlap. Label 2 is 3 × 2: 1 of 3.

@@ -623,9 +623,7 @@ def evaluate(
     scores = run(
         registrar, pairs, metrics=cast(Any, metrics), out=out, slicewise=slicewise, initial=initial, show=is_shown()
     )
-    means = {name: value["mean"] for name, value in scores.summary["metrics"].items()}
-    dice = [f"{name} {mean:.4f}" for name, mean in means.items() if name.startswith("dice_") and mean is not None]
-    say(f"wrote {out}: {', '.join(dice) or 'no labels to score'}")
+    say(f"wrote {out}: {scores.dice_in_words() or 'no labels to score'}")
 
 
 @command(app)

@@ -19,14 +19,16 @@ from heteroreg.evaluation.scores import Scores
 from heteroreg.evaluation.scoring import ScoringMode
 from heteroreg.evaluation.sizes import size_summary, size_table, sizes_of
 from heteroreg.evaluation.stack import MOST_STACKS, STACK_VOXELS, Stack
-from heteroreg.evaluation.summary import Rows, evaluation_summary, mean_curves, score_table
+from heteroreg.evaluation.summary import Rows, evaluation_summary, mean_curves, mean_dice, score_table
 from heteroreg.registration.alignment import Initial, aligned
+from heteroreg.registration.classical import Undeformed
 from heteroreg.registration.load import Loadable, as_registrar
 from heteroreg.registration.maps import Maps
 from heteroreg.registration.result import Registrar
 from heteroreg.system.errors import UserError
 from heteroreg.system.outputs import require_output
 from heteroreg.system.progress import progress, reported
+from heteroreg.system.warn import warn_user
 
 
 def evaluate(
@@ -105,6 +107,7 @@ def evaluate(
     by_label = size_table(sizes)
     if by_label is not None:
         summary["sizes"] = size_summary(by_label)
+    _warn_if_useless(summary)
     scores = Scores(table, summary, mean_curves(rows), tuple(cases), tuple(kept), by_label)
     if out is not None:
         scores.save(out)
@@ -183,6 +186,17 @@ def _require_volume(pair: Pair, maps: Maps) -> None:
             f"metrics: those of Learn2Reg need volumes of 5 or more voxels along each axis, and pair {pair.id} has "
             f"{shape}; choose standard",
             argument="metrics",
+        )
+
+
+def _warn_if_useless(summary: Mapping[str, Any]) -> None:
+    """Warn of a registrar that is no better than no registration."""
+    reached, before = (mean_dice(summary[name]) for name in ("metrics", "undeformed"))
+    if summary["registrar"] != Undeformed.name and reached is not None and before is not None and reached <= before:
+        warn_user(
+            f"{summary['registrar']} does not beat no registration: mean Dice {reached:.3f}, undeformed "
+            f"{before:.3f}. Train on images like these, with more `steps`, a lower `smoothness` or another "
+            "`learning_rate`; where the pairs start far apart, begin with an `initial` alignment"
         )
 
 

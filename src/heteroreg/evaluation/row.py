@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from heteroreg.evaluation import learn2reg
 from heteroreg.evaluation.metrics import IMAGE_METRICS, LABEL_METRICS, TRUTH_PER_LABEL, Metric
+from heteroreg.evaluation.overlap import dice
 from heteroreg.evaluation.scoring import ImageScoring, LabelScoring, ScoringMode
 from heteroreg.evaluation.uncertainty import Sparsification
 from heteroreg.registration.maps import Maps
@@ -24,6 +25,7 @@ class RowScores:
         present: Labels of both label maps.
         missed: Labels of both maps that the warp lost: Dice 0, no distance.
         one_sided: Labels of the moving or the fixed label map only: no score.
+        undeformed: Dice of each present label without a registration.
         curve: Sparsification over all pixels; None without a noise map.
         curve_foreground: Sparsification over the foreground.
     """
@@ -32,6 +34,7 @@ class RowScores:
     present: frozenset[int]
     missed: frozenset[int]
     one_sided: frozenset[int]
+    undeformed: Mapping[int, float] = field(default_factory=dict)
     curve: Sparsification | None = None
     curve_foreground: Sparsification | None = None
 
@@ -75,6 +78,10 @@ def score(
         frozenset(present),
         frozenset(missed),
         frozenset(in_moving ^ in_fixed),
+        {
+            label: dice(np.asarray(maps.moving_labels == label), np.asarray(maps.fixed_labels == label))
+            for label in present
+        },
         image.curve,
         image.curve_foreground,
     )

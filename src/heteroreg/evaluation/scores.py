@@ -105,6 +105,20 @@ class Scores:
         """Return for each patient (index) the mean of each metric over the rows that have it."""
         return self.table.groupby("patient")[self.metrics].mean()
 
+    def dice_in_words(self) -> str:
+        """Return the mean Dice of each label beside that of no registration; empty without labels.
+
+        For example `dice_1 0.8644 (undeformed 0.5960), dice_2 0.8180 (undeformed 0.5213)`.
+        """
+        before = self.summary.get("undeformed", {})
+        parts = []
+        for name, entry in self.summary["metrics"].items():
+            if name.startswith("dice_") and entry["mean"] is not None:
+                still = before.get(name, {}).get("mean")
+                beside = "" if still is None else f" (undeformed {still:.4f})"
+                parts.append(f"{name} {entry['mean']:.4f}{beside}")
+        return ", ".join(parts)
+
     def save(self, folder: str | Path) -> None:
         """Write the evaluation as a folder, whole or not at all.
 

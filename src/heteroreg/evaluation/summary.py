@@ -84,7 +84,22 @@ def evaluation_summary(
         },
         "labels": {str(label): _label_counts(label, rows) for label in labels},
         "metrics": over_patients(table, [str(column) for column in table if is_metric(str(column))]),
+        "undeformed": over_patients(*_undeformed(rows)),
     }
+
+
+def _undeformed(rows: Rows) -> tuple[pd.DataFrame, list[str]]:
+    """Return the Dice of every row without a registration as a table, and the columns that are scores."""
+    values = [{f"dice_{label}": value for label, value in row.undeformed.items()} for _, row in rows]
+    table = pd.DataFrame([{"patient": cells["patient"]} for cells, _ in rows]).join(pd.DataFrame(values))
+    return table, ordered({name for one in values for name in one})
+
+
+def mean_dice(metrics: Mapping[str, Any]) -> float | None:
+    """Return the mean over labels of Dice, from `metrics` or `undeformed` of a summary; None without labels."""
+    found = [entry["mean"] for name, entry in metrics.items() if name.startswith("dice_")]
+    known = [value for value in found if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _label_counts(label: int, rows: Rows) -> dict[str, int]:
