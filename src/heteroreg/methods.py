@@ -73,6 +73,11 @@ class Method:
         return self.uncertainty is not None
 
     @property
+    def takes_alpha(self) -> bool:
+        """True if the regulariser of the displacement's uncertainty takes α."""
+        return self.uncertainty is not None and takes(_resolved(self.uncertainty), "alpha")
+
+    @property
     def parameters(self) -> Mapping[str, Parameter]:
         """Arguments of the objective that may vary, by name."""
         made = _resolved(self.objective)

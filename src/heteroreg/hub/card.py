@@ -116,7 +116,11 @@ def card_settings(config: Config) -> list[tuple[str, Any]]:
     """Return the settings that matter most, with their symbols."""
     names = (*CARD_SETTINGS, "alpha", "correlation") if METHODS[config.method].uncertain else CARD_SETTINGS
     known = config.model_dump(mode="json")
-    return [(f"{name} ({SYMBOLS[name]})" if name in SYMBOLS else name, known[name]) for name in names]
+    return [
+        (f"{name} ({SYMBOLS[name]})" if name in SYMBOLS else name, known[name])
+        for name in names
+        if known[name] is not None
+    ]
 
 
 def hours(run: Run) -> float | None:

@@ -93,8 +93,12 @@ class Config(Section):
     smoothness: float = Field(0.01, ge=0, description="λ, the weight of ‖∇v‖²")
     gamma: float = Field(0.5, ge=0, description="γ, the confidence in the noise estimate")
     beta: float = Field(0.5, ge=0, le=1, description="β of the variance loss")
-    # Chosen on a phantom: the largest that costs no accuracy, see benchmarks/log.md.
-    alpha: float = Field(1e-3, gt=0, description="α, the weight of the uncertainty penalty (hetero-z, sigma-z)")
+    alpha: float | None = Field(
+        None,
+        gt=0,
+        description="α, the weight of the uncertainty penalty (hetero-z, sigma-z); by default 0.5 % of the data "
+        "term of the images as they are",
+    )
     correlation: float = Field(
         0.0,
         ge=0,

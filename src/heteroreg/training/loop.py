@@ -29,6 +29,7 @@ from heteroreg.system.processes import require_places, start, together
 from heteroreg.system.progress import progress
 from heteroreg.system.run_files import CONFIG, has_last_checkpoint
 from heteroreg.training import checkpoint
+from heteroreg.training.alpha import with_alpha
 from heteroreg.training.begin import begin
 from heteroreg.training.config import Config
 from heteroreg.training.finite import FiniteCheck
@@ -115,6 +116,7 @@ def train(
             if fabric.is_global_zero:
                 held.enter_context(growing_folder(out, "run", [learn.name], is_former_run))
             samples, held_out = _prepare(fabric, opened.run.config, learn, check, cache, show)
+            opened = opened.with_parts(with_alpha(opened.parts, samples))
             if fabric.is_global_zero:
                 _tidy(opened.run, new=opened.new)
         with lost_process(opened.run.folder, fabric):

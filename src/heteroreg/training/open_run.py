@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,10 @@ class OpenedRun:
     run: Run
     parts: Parts
     new: bool
+
+    def with_parts(self, parts: Parts) -> OpenedRun:
+        """Return the run with other parts and their configuration."""
+        return replace(self, run=replace(self.run, config=parts.config), parts=parts)
 
 
 def open_run(

@@ -70,7 +70,7 @@ class Parts:
     def total_loss(self) -> TotalLoss:
         """Return the total loss."""
         assert self.config.dims is not None
-        return self.method.total_loss(self.config.dims, self.config.smoothness, self.config.alpha)
+        return self.method.total_loss(self.config.dims, self.config.smoothness, self.config.alpha or 0.0)
 
 
 def _matching(argument: str, recorded: str, given: AnyRow | None, where: Path | str) -> AnyRow | None:
