@@ -69,6 +69,12 @@ class Pair:
         """True if both images have label maps."""
         return self.moving_labels is not None and self.fixed_labels is not None
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The images and the label maps that there are."""
+        paths = (self.moving, self.fixed, self.moving_labels, self.fixed_labels)
+        return tuple(path for path in paths if path is not None)
+
 
 @dataclass(frozen=True, repr=False)
 class Cohort:

@@ -26,9 +26,8 @@ def leaks(cohort: Cohort) -> Iterator[tuple[bool, str]]:
     for pair in cohort:
         if pair.split:
             splits[pair.patient].add(pair.split)
-            for path in (pair.moving, pair.fixed, pair.moving_labels, pair.fixed_labels):
-                if path is not None:
-                    files[split_frame(path)[0].resolve()].add(pair.split)
+            for path in pair.files:
+                files[split_frame(path)[0].resolve()].add(pair.split)
     for patient, found in sorted(splits.items()):
         if len(found) > 1:
             yield (

@@ -6,6 +6,7 @@ import pytest
 from heteroreg.data.image import read_image, read_labels
 from heteroreg.data.importing import import_cohort
 from heteroreg.data.phantom import make_pair, write_phantom
+from heteroreg.data.readers._left_out import LeftOut
 from heteroreg.data.readers.acdc import read_acdc
 from heteroreg.system.errors import UserError
 
@@ -83,3 +84,23 @@ def test_missing_pieces(acdc, tmp_path):
     with pytest.raises(UserError, match=r"patient001/Info.cfg: is missing"):
         import_cohort("acdc", acdc, tmp_path / "cohort")
     assert not (tmp_path / "cohort").exists()
+
+
+def test_what_is_left_out_is_counted(acdc):
+    left_out = LeftOut()
+    read_acdc(acdc, left_out=left_out)
+    assert left_out.by_reason == {}
+    folder = acdc / "training" / "patient001"
+    for name in ("patient001_4d", "patient001_frame07", "patient001_frame07_gt"):
+        (folder / f"{name}.nii.gz").touch()
+    (acdc / "other").mkdir()
+    (acdc / "other" / "p9_frame01.nii.gz").touch()
+    read_acdc(acdc, left_out=left_out)
+    assert left_out.by_reason == {
+        "whole cines, whose ED and ES frames are files of their own": [folder / "patient001_4d.nii.gz"],
+        "images that are no patient's ED or ES frame": [
+            acdc / "other" / "p9_frame01.nii.gz",
+            folder / "patient001_frame07.nii.gz",
+            folder / "patient001_frame07_gt.nii.gz",
+        ],
+    }

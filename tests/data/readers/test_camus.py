@@ -7,6 +7,7 @@ from tests.data.layouts import write_older_camus
 from heteroreg.data.image import read_image, read_labels
 from heteroreg.data.importing import import_cohort
 from heteroreg.data.phantom import make_pair, write_phantom
+from heteroreg.data.readers._left_out import LeftOut
 from heteroreg.data.readers.camus import read_camus
 from heteroreg.system.errors import UserError
 
@@ -100,3 +101,17 @@ def test_missing_pieces(nifti, tmp_path):
 def test_both_releases_at_once(nifti, older):
     with pytest.raises(UserError, match="name one release"):
         read_camus(nifti.parent)
+
+
+def test_what_is_left_out_is_counted(nifti):
+    left_out = LeftOut()
+    read_camus(nifti, left_out=left_out)
+    assert left_out.by_reason == {}
+    folder = next(path for path in nifti.rglob("patient0001") if path.is_dir())
+    for name in ("2CH_half_sequence", "2CH_half_sequence_gt", "4CH_sequence", "3CH_ED"):
+        (folder / f"patient0001_{name}.nii.gz").touch()
+    read_camus(nifti, left_out=left_out)
+    assert {reason: len(paths) for reason, paths in left_out.by_reason.items()} == {
+        "sequences, whose ED and ES frames are files of their own": 3,
+        "images that are no patient's ED or ES frame": 1,
+    }

@@ -203,8 +203,12 @@ def test_other_mistakes(exams: Path, tmp_path: Path) -> None:
 
 def test_what_is_left_out_is_counted(exams: Path) -> None:
     left_out = LeftOut()
+    (exams / "p3" / "scout.png").touch()
     read_dicom(exams, frames="0,1", left_out=left_out)
-    assert left_out.lines() == [f"left out 1: still images, such as {exams / 'p3' / 'echo' / 'still.dcm'}"]
+    assert left_out.lines() == [
+        f"left out 1: still images, such as {exams / 'p3' / 'echo' / 'still.dcm'}",
+        f"left out 1: images that are not DICOM, such as {exams / 'p3' / 'scout.png'}",
+    ]
 
 
 def test_the_first_frame_with_each_other(exams: Path) -> None:

@@ -179,12 +179,13 @@ def test_visits_of_a_patient_stay_in_one_split_by_a_pattern(tmp_path):
 
 
 def test_what_is_left_out_is_counted(tmp_path):
-    touch(tmp_path, "p1_ED.nii", "p1_ES.nii", "atlas.nii.gz", "notes.txt")
+    touch(tmp_path, "p1_ED.nii", "p1_ES.nii", "atlas.nii.gz", "notes.txt", "README", "p2_ED.hdr", "p2_ED.img")
     for name in ("mean", "sd"):
         write_image(Image.from_array(np.ones((8, 8))), tmp_path / f"{name}.nii.gz")
     left_out = LeftOut()
     read_folder(tmp_path, left_out=left_out)
     assert [line.split(", such as ")[0] for line in left_out.lines()] == [
+        "left out 2: files of other formats than .nii.gz, .nii, .mha, .mhd, .nrrd, .png",
         "left out 1: files that cannot be read",
         "left out 2: names that do not end in _moving, _fixed, _ED or _ES",
     ]

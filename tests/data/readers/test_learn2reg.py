@@ -7,6 +7,7 @@ import pytest
 from tests.data.layouts import write_learn2reg_task
 
 from heteroreg.data.importing import import_cohort
+from heteroreg.data.readers._left_out import LeftOut
 from heteroreg.registration.classical import Undeformed
 from heteroreg.registration.cohort import register_cohort
 from heteroreg.registration.submission import write_submission
@@ -135,3 +136,23 @@ class TestSubmission:
             with pytest.raises(UserError, match=message):
                 write_submission(registered, tmp_path / "out")
         assert not (tmp_path / "out").exists()
+
+
+def test_what_is_left_out_is_counted(task, tmp_path):
+    """Pair 2 trains with an image of val, the test images are kept back, and pair 3 is in no list."""
+    val = [pair((4, 0), (4, 1))]
+    change(
+        task,
+        training=[],
+        training_paired_images=[pair((1, 0), (1, 1)), pair((2, 0), (4, 1))],
+        registration_val=val,
+        registration_test=[pair((8, 0), (8, 1)), pair((9, 0), (9, 1))],
+    )
+    left_out = LeftOut()
+    cohort = import_cohort("learn2reg", task, tmp_path / "cohort", left_out=left_out)
+    assert len(cohort) == 2
+    assert {reason: len(paths) for reason, paths in left_out.by_reason.items()} == {
+        "training pairs with an image of val or test": 1,
+        "test pairs whose images are not there": 2,
+        "images of no pair": 8,  # 2 pairs, with their label maps
+    }

@@ -1,4 +1,5 @@
 from collections import Counter
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from heteroreg.data.image import read_image, read_labels
 from heteroreg.data.importing import import_cohort
 from heteroreg.data.phantom import make_pair, write_phantom
+from heteroreg.data.readers._left_out import LeftOut
 from heteroreg.system.errors import UserError
 
 
@@ -116,3 +118,19 @@ def test_labels_are_never_cast(mnms, tmp_path, values, message):
         return
     pair = next(p for p in import_cohort("mnms", mnms, tmp_path / "cohort") if p.id == "A0P0T0")
     assert set(np.unique(nib.load(pair.moving_labels).dataobj)) == set(np.round(values))
+
+
+def test_what_is_left_out_is_counted(mnms, tmp_path):
+    table = table_of(mnms)
+    lines = table.read_text().splitlines()
+    lines[2] = lines[2].replace(",0,9,", ",,,")  # B1P0T0: not known
+    lines.append(lines[1].replace("A0P0T0", "Z9P0T0"))
+    table.write_text("\n".join(lines) + "\n")
+    (mnms / "A0P0T0_la.nii.gz").touch()
+    left_out = LeftOut()
+    import_cohort("mnms", mnms, tmp_path / "cohort", left_out=left_out)
+    assert left_out.by_reason == {
+        "series without ED and ES frames in the table": [next(mnms.rglob("B1P0T0_sa.nii.gz"))],
+        f"lines of {table.name} without their series": [Path("Z9P0T0_sa.nii.gz")],
+        "images that are no series CODE_sa.nii.gz": [mnms / "A0P0T0_la.nii.gz"],
+    }

@@ -12,15 +12,20 @@ from pathlib import Path
 
 from heteroreg.data.cohort import Pair
 from heteroreg.data.readers._files import folders_named, image_file, read_info
+from heteroreg.data.readers._left_out import LeftOut
 from heteroreg.data.splits import part_of
 from heteroreg.system.errors import UserError
 
+# Of files by their names.
+UNUSED_OF_ACDC = {r".*_4d": "whole cines, whose ED and ES frames are files of their own"}
 
-def read_acdc(source: Path) -> list[Pair]:
+
+def read_acdc(source: Path, *, left_out: LeftOut | None = None) -> list[Pair]:
     """Find the pairs of ACDC: moving is end-diastole, fixed end-systole.
 
     Args:
         source: The folder with `training/` and `testing/`, another folder of patients, or a patient's folder.
+        left_out: Notes images that are not used.
 
     Returns:
         A pair for each patient, with the split of its folder and a column `group` (diagnosis).
@@ -32,7 +37,11 @@ def read_acdc(source: Path) -> list[Pair]:
     patients = folders_named(source, r"patient\d+")
     if not patients:
         raise UserError(f"{source}: contains no folders patient001, patient002, …; name the folder of ACDC")
-    return [_pair(folder, part_of(folder.relative_to(source))) for folder in patients]
+    pairs = [_pair(folder, part_of(folder.relative_to(source))) for folder in patients]
+    if left_out is not None:
+        used = [path for pair in pairs for path in pair.files]
+        left_out.add_unused(source, used, "images that are no patient's ED or ES frame", UNUSED_OF_ACDC)
+    return pairs
 
 
 def _pair(folder: Path, split: str | None) -> Pair:

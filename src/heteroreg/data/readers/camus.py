@@ -11,20 +11,24 @@ from pathlib import Path
 
 from heteroreg.data.cohort import Pair
 from heteroreg.data.readers._files import folders_named, image_file, read_info
+from heteroreg.data.readers._left_out import LeftOut
 from heteroreg.data.splits import SPLIT_OF_FOLDER, part_of
 from heteroreg.system.errors import UserError
 from heteroreg.system.text import read_text
 
 CAMUS_VIEWS = ("2CH", "4CH")
 CAMUS_ENDINGS = (".nii.gz", ".nii", ".mhd")
+# Of files by their names.
+UNUSED_OF_CAMUS = {r".*_(half_)?sequence(_gt)?": "sequences, whose ED and ES frames are files of their own"}
 
 
-def read_camus(source: Path) -> list[Pair]:
+def read_camus(source: Path, *, left_out: LeftOut | None = None) -> list[Pair]:
     """Find the pairs of CAMUS: moving is end-diastole, fixed end-systole, with one pair for each view.
 
     Args:
         source: The folder with `database_nifti/` and `database_split/`, or with `training/` and `testing/`, or
             another folder of patients.
+        left_out: Notes images that are not used.
 
     Returns:
         Two pairs for each patient, `patient0001_2CH` and `patient0001_4CH`, with the columns `view`, `quality`
@@ -49,6 +53,9 @@ def read_camus(source: Path) -> list[Pair]:
             if pair.id in pairs:
                 raise UserError(f"{folder}: {pair.id} is also in {pairs[pair.id].moving.parent}; name one release")
             pairs[pair.id] = pair
+    if left_out is not None:
+        used = [path for pair in pairs.values() for path in pair.files]
+        left_out.add_unused(source, used, "images that are no patient's ED or ES frame", UNUSED_OF_CAMUS)
     return list(pairs.values())
 
 

@@ -61,12 +61,15 @@ def read_dicom(
     if not source.exists():
         raise UserError(f"{source}: no such folder; name the folder with the series")
     check_pairing(pairs, frames)
-    cines = list(_cines(source, LeftOut() if left_out is None else left_out, show))
+    left_out = LeftOut() if left_out is None else left_out
+    cines = list(_cines(source, left_out, show))
     if not cines:
         raise UserError(f"{source}: contains no DICOM series of several frames")
     require_unique(cines)
     table = ChosenFrames.read(frames)
-    return [pair for cine in cines for pair in pairs_of(source, cine, table, label, pairs)]
+    found = [pair for cine in cines for pair in pairs_of(source, cine, table, label, pairs)]
+    left_out.add_unused(source, [path for pair in found for path in pair.files], "images that are not DICOM")
+    return found
 
 
 def _cines(source: Path, left_out: LeftOut, show: bool) -> Iterator[Cine]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from heteroreg.data.cohort import Pair
 from heteroreg.data.image import shape_of
+from heteroreg.data.io.dicom import is_dicom
 from heteroreg.data.patients import guess_patients
 from heteroreg.data.readers._cines import (
     ChosenFrames,
@@ -42,6 +43,11 @@ IMAGES_FOLDER = re.compile(
     r"(images?|imgs?|scans?|volumes?|data)[_-]?(?P<part>tr|ts|va|train|training|val|test|testing)?", re.IGNORECASE
 )
 SPLIT_OF_PART = {"tr": "train", "va": "val", "ts": "test", **SPLIT_OF_FOLDER}
+# Endings of files that lie beside images, such as the voxels of an .mhd file.
+NO_IMAGES = {
+    ".raw", ".zraw", ".bval", ".bvec", ".txt", ".csv", ".tsv", ".json", ".yaml", ".yml", ".cfg", ".ini", ".toml",
+    ".md", ".rst", ".xml", ".html", ".pdf", ".doc", ".docx", ".xls", ".xlsx", ".log", ".py", ".ipynb", ".sh", ".m",
+}  # fmt: skip
 LOOKED_FOR = (
     "ID_moving and ID_fixed, or ID_ED and ID_ES, with _labels, _gt or _seg for label maps, "
     f"ending in {', '.join(IMAGE_ENDINGS)}"
@@ -109,6 +115,8 @@ def read_folder(
         raise UserError(f"{source}: no such folder; name the folder with the images")
     check_pairing(pairs, frames)
     left_out = LeftOut() if left_out is None else left_out
+    for path in _of_other_formats(source):
+        left_out.add(f"files of other formats than {', '.join(IMAGE_ENDINGS)}", path)
     others: list[Path] = []
     groups = list(_groups(source, others).values())
     cines = list(_cines(source, others, left_out, given=not (pairs is None and frames is None)))
@@ -149,6 +157,15 @@ def _cines(source: Path, files: Sequence[Path], left_out: LeftOut, *, given: boo
                 left_out.add("series in time without label maps, which `frames` or `pairs` make pairs of", path)
         else:
             left_out.add("names that do not end in _moving, _fixed, _ED or _ES", path)
+
+
+def _of_other_formats(source: Path) -> Iterator[Path]:
+    """Yield the files that may be images, but of a format that is not looked for."""
+    for path in sorted(source.rglob("*")):
+        if stem_of(path) is None and not path.name.startswith(".") and path.is_file():
+            ending = path.suffix.lower()
+            if ending not in NO_IMAGES and (ending or is_dicom(path)):
+                yield path
 
 
 def _groups(source: Path, others: list[Path]) -> Mapping[object, _Group]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from heteroreg.data.cohort import Pair
+from heteroreg.data.readers._left_out import LeftOut
 from heteroreg.system.errors import UserError
 from heteroreg.system.text import read_json
 
@@ -32,7 +33,7 @@ class _Scan:
     modality: str
 
 
-def read_learn2reg(source: Path) -> list[Pair]:
+def read_learn2reg(source: Path, *, left_out: LeftOut | None = None) -> list[Pair]:
     """Find the pairs of a task.
 
     The list `training_paired_images` is the split train, `registration_val` is val, `registration_test` is test.
@@ -44,6 +45,7 @@ def read_learn2reg(source: Path) -> list[Pair]:
 
     Args:
         source: The folder of the task, or its `<task>_dataset.json`.
+        left_out: Notes pairs and images that are not used.
 
     Returns:
         The pairs, with the subject of the fixed image as the patient.
@@ -64,12 +66,18 @@ def read_learn2reg(source: Path) -> list[Pair]:
     if not held["train"]:
         free = [image for image in dict.fromkeys(single) if image not in kept]
         held["train"] = list(zip(free, free[1:] + free[:1], strict=True)) if len(free) > 1 else []
+    left_out = LeftOut() if left_out is None else left_out
+    for pair in held["train"]:
+        if kept & set(pair):
+            left_out.add("training pairs with an image of val or test", listing.parent / pair[0])
     held["train"] = [pair for pair in held["train"] if not kept & set(pair)]
     scans: dict[str, _Scan] = {}
     pairs = []
     for part, named in held.items():
         if part == "test" and not any((listing.parent / image).is_file() for pair in named for image in pair):
-            continue  # organisers often keep the test images
+            for fixed, _ in named:  # organisers often keep the test images
+                left_out.add("test pairs whose images are not there", listing.parent / fixed)
+            continue
         for fixed, moving in named:
             for image in (fixed, moving):
                 if image not in scans:
@@ -77,6 +85,7 @@ def read_learn2reg(source: Path) -> list[Pair]:
             pairs.append(_pair(scans[moving], scans[fixed], part))
     if not pairs:
         raise UserError(f"{listing}: lists no pairs; name the folder of a Learn2Reg task")
+    left_out.add_unused(listing.parent, [path for pair in pairs for path in pair.files], "images of no pair")
     return pairs
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from heteroreg.data.cohort import Pair
 from heteroreg.data.image import whole_labels
 from heteroreg.data.io.nifti import read_nifti_header, read_nifti_voxels
+from heteroreg.data.readers._left_out import LeftOut
 from heteroreg.data.splits import part_of
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_file
@@ -30,13 +31,14 @@ MNMS_COLUMNS = ("external code", "ed", "es")
 MNMS_EXTRA_COLUMNS = ("vendor", "centre", "pathology")
 
 
-def read_mnms(source: Path, *, folder: Path) -> list[Pair]:
+def read_mnms(source: Path, *, folder: Path, left_out: LeftOut | None = None) -> list[Pair]:
     """Find the pairs of M&Ms and write their frames: moving is end-diastole, fixed end-systole.
 
     Args:
         source: The folder with `Training/`, `Validation/`, `Testing/` and the table.
         folder: The folder for the frames as 3D files. Reading one frame of a compressed 4D file would mean
             decompressing all of them.
+        left_out: Notes series and images that are not used, and lines of the table without a series.
 
     Returns:
         A pair for each series with frames in the table, with the split of its folder and the columns `vendor`,
@@ -54,6 +56,7 @@ def read_mnms(source: Path, *, folder: Path) -> list[Pair]:
             f"{source}: contains no series CODE_sa.nii.gz; name the folder of M&Ms as it was downloaded"
         )
     file, table = _read_table(source)
+    left_out = LeftOut() if left_out is None else left_out
     pairs = []
     with progress("extracting the frames", len(series)) as report:
         for done, path in enumerate(series):
@@ -63,11 +66,17 @@ def read_mnms(source: Path, *, folder: Path) -> list[Pair]:
                 raise UserError(f"{file}: has no line for '{code}' ({path}); add it")
             row = table[code]
             if not (row["ed"] and row["es"]):
-                continue  # an unlabelled series, without known ED and ES frames
+                left_out.add("series without ED and ES frames in the table", path)
+                continue
             pairs.append(_pair(path, code, row, part_of(path.relative_to(source)), folder, file))
         report(len(series))
     if not pairs:
         raise UserError(f"{file}: gives no ED and ES frame for any series; is it the table of the labelled data?")
+    found = {path.name.removesuffix("_sa.nii.gz"): path for path in series}
+    for code in sorted(table.keys() - found.keys()):
+        left_out.add(f"lines of {file.name} without their series", Path(f"{code}_sa.nii.gz"))
+    beside = [path.with_name(f"{code}_sa_gt.nii.gz") for code, path in found.items()]
+    left_out.add_unused(source, [*series, *beside], "images that are no series CODE_sa.nii.gz")
     return pairs
 
 
