@@ -14,6 +14,7 @@ from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, read_image, write_image
 from heteroreg.data.io.displacement import write_displacement
 from heteroreg.evaluation import Scores, evaluate
+from heteroreg.evaluation.inputs import intensity_map
 from heteroreg.registration.classical import Undeformed
 from heteroreg.registration.load import load
 from heteroreg.registration.result import Registration
@@ -421,3 +422,37 @@ def test_an_added_constant_changes_no_score_of_the_noise_map(cohort_2d, run_2d, 
         if metric in tables[0]:
             np.testing.assert_allclose(tables[0][metric], tables[1][metric], rtol=1e-3, err_msg=metric)
     assert "ause_foreground" in tables[0]
+
+
+def rescaled(cohort, folder, factor, offset):
+    """The cohort with moving images of another intensity scale."""
+    pairs = []
+    for pair in cohort:
+        image = read_image(pair.moving)
+        path = folder / f"{pair.id}_other.nii.gz"
+        write_image(image.with_array(image.array * np.float32(factor) + np.float32(offset)), path)
+        pairs.append(replace(pair, moving=path))
+    return Cohort(tuple(pairs), "pairs.csv")
+
+
+def test_another_intensity_scale_of_moving_changes_no_score_of_the_noise_map(cohort_2d, run_2d, tmp_path):
+    registrar, pairs = load(run_2d.folder, device="cpu"), Cohort(cohort_2d.split("test").pairs[:1], "pairs.csv")
+    # Moving first with exactly the percentiles of fixed, so that only the scale differs between the two.
+    image, other = (read_image(path) for path in (pairs[0].moving, pairs[0].fixed))
+    low, high = np.percentile(image.array, (0.5, 99.5))
+    factor = np.ptp(np.percentile(other.array, (0.5, 99.5))) / (high - low)
+    same = rescaled(pairs, tmp_path, factor, np.percentile(other.array, 0.5) - factor * low)
+    before = evaluate(registrar, same).table
+    after = evaluate(registrar, rescaled(same, tmp_path, 7000.0, -50.0)).table
+    for name in ("ause", "aurg", "ause_foreground", "ece", "nll", "coverage_95"):
+        np.testing.assert_allclose(after[name], before[name], rtol=1e-3, err_msg=name)
+
+
+def test_images_of_one_scale_are_compared_as_they_are():
+    random = np.random.default_rng(0)
+    moving = Image(random.random((20, 20)).astype(np.float32), Grid.of_shape((20, 20)))
+    assert intensity_map(moving, moving.with_array(moving.array * np.float32(1.9))) is None
+    # Both percentiles of 3·m + 1 are three times those of m, plus 1.
+    found = intensity_map(moving, moving.with_array(moving.array * np.float32(3) + 1))
+    assert (found.factor, found.offset) == pytest.approx((3, 1), abs=1e-5)
+    assert intensity_map(moving, moving.with_array(np.zeros((20, 20), np.float32))) is None

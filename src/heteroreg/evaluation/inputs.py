@@ -13,13 +13,14 @@ from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
 from heteroreg.data.io.displacement import read_displacement
 from heteroreg.data.samples.dataset import ImageCache
-from heteroreg.data.samples.preparation import check_labels, check_pair, resample
+from heteroreg.data.samples.preparation import check_labels, check_pair, resample, scale_of
 from heteroreg.evaluation.truth import end_point_error, expected_noise_sd
 from heteroreg.registration.maps import Maps
 from heteroreg.registration.result import Registration
 from heteroreg.system.arrays import Array
 from heteroreg.system.errors import UserError
 
+LARGEST_RATIO = 2.0  # of the ranges of two images of one intensity scale
 SHARE_TOLERANCE = 1e-6  # of the share of a voxel that lies inside an image
 
 
@@ -75,12 +76,17 @@ def maps_of(registration: Registration, inputs: Inputs) -> Maps:
     """Return the arrays of a registration together with the fixed labels and the known truth of its pair.
 
     Outside the moving image `moved` has the smallest value of moving, so that scores do not depend on where 0 lies.
+    Where the two images have different intensity scales, moving and moved are brought to that of the fixed image, as
+    a model saw them: otherwise fixed - moved would be the difference of the scales.
     """
     if inputs.moving_labels is not None and registration.moved_labels is None:
         raise ValueError("the registrar was given labels and returned none")
     maps = registration.maps()
     if inputs.moving.array.min() != 0:  # 0 is what a registration fills in outside moving
         maps = replace(maps, moved=_with_minimum_outside(registration, inputs.moving))
+    to_fixed = intensity_map(inputs.moving, inputs.fixed)
+    if to_fixed is not None:
+        maps = replace(maps, moved=to_fixed(maps.moved), moving=to_fixed(maps.moving))
     return replace(
         maps,
         fixed_labels=_array(inputs.fixed_labels),
@@ -88,8 +94,41 @@ def maps_of(registration: Registration, inputs: Inputs) -> Maps:
         moving_labels=_array(_on(inputs.moving_labels, inputs.fixed.grid, labels=True)),
         end_point_error=_end_point_error(registration, inputs),
         true_error=_true_error(registration, inputs),
-        true_noise_sd=_true_noise(registration, inputs),
+        true_noise_sd=_true_noise(registration, inputs, 1.0 if to_fixed is None else to_fixed.factor),
     )
+
+
+@dataclass(frozen=True)
+class IntensityMap:
+    """A linear map of the moving image's intensities to the fixed image's scale.
+
+    Attributes:
+        factor: Ratio of the scales.
+        offset: Value that 0 is mapped to.
+    """
+
+    factor: float
+    offset: float
+
+    def __call__(self, array: Array) -> Array:
+        """Map an array."""
+        return np.asarray(array * np.float32(self.factor) + np.float32(self.offset))
+
+
+def intensity_map(moving: Image, fixed: Image) -> IntensityMap | None:
+    """Return the map that gives moving the percentiles of fixed; None for images of one scale.
+
+    Images have one scale if their ranges of percentiles differ by less than a factor of two, and their lower ends by
+    less than half a range. They are compared as they are: the percentiles of ED and ES differ by a few percent.
+    """
+    if min(np.ptp(moving.array), np.ptp(fixed.array)) == 0:  # a constant image has no scale
+        return None
+    own, other = scale_of(moving, "percentile"), scale_of(fixed, "percentile")
+    width = other.high - other.low
+    factor = width / (own.high - own.low)
+    if 1 / LARGEST_RATIO < factor < LARGEST_RATIO and abs(own.low - other.low) < width / LARGEST_RATIO:
+        return None
+    return IntensityMap(factor, other.low - own.low * factor)
 
 
 def _with_minimum_outside(registration: Registration, moving: Image) -> Array:
@@ -113,13 +152,14 @@ def _true_error(registration: Registration, inputs: Inputs) -> Array | None:
     return np.asarray((registration.displacement - inputs.true_displacement) * spacing, dtype=np.float32)
 
 
-def _true_noise(registration: Registration, inputs: Inputs) -> Array | None:
+def _true_noise(registration: Registration, inputs: Inputs, factor: float) -> Array | None:
     if inputs.fixed_noise_sd is None:
         return None
     # Where noise was laid over real images, the noise is known and the displacement is not.
     known = inputs.true_displacement
     displacement = registration.displacement if known is None else known
     moving_sd = _array(_on(inputs.moving_noise_sd, inputs.fixed.grid))
+    moving_sd = None if moving_sd is None else moving_sd * np.float32(factor)
     return expected_noise_sd(inputs.fixed_noise_sd.array, moving_sd, displacement)
 
 
