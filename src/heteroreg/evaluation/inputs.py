@@ -76,8 +76,8 @@ def maps_of(registration: Registration, inputs: Inputs) -> Maps:
     """Return the arrays of a registration together with the fixed labels and the known truth of its pair.
 
     Outside the moving image `moved` has the smallest value of moving, so that scores do not depend on where 0 lies.
-    Where the two images have different intensity scales, moving and moved are brought to that of the fixed image, as
-    a model saw them: otherwise fixed - moved would be the difference of the scales.
+    Where the two images have different intensity scales, moving and moved are brought to that of the fixed image,
+    as a model saw them: otherwise fixed - moved would be the difference of the scales.
     """
     if inputs.moving_labels is not None and registration.moved_labels is None:
         raise ValueError("the registrar was given labels and returned none")
@@ -118,8 +118,8 @@ class IntensityMap:
 def intensity_map(moving: Image, fixed: Image) -> IntensityMap | None:
     """Return the map that gives moving the percentiles of fixed; None for images of one scale.
 
-    Images have one scale if their ranges of percentiles differ by less than a factor of two, and their lower ends by
-    less than half a range. They are compared as they are: the percentiles of ED and ES differ by a few percent.
+    Images have one scale if their ranges of percentiles differ by less than a factor of two, and their lower ends
+    by less than half a range. They are compared as they are: the percentiles of ED and ES differ by a few percent.
     """
     if min(np.ptp(moving.array), np.ptp(fixed.array)) == 0:  # a constant image has no scale
         return None
