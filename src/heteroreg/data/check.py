@@ -14,6 +14,7 @@ from heteroreg.data.cohort import Cohort, Pair, as_cohort
 from heteroreg.data.findings import Finding
 from heteroreg.data.image import Image, note_of_place
 from heteroreg.data.io.affine import Affine, read_affine
+from heteroreg.data.landmarks import read_landmarks
 from heteroreg.data.leaks import Contents, leaks
 from heteroreg.data.looks import is_padded, label_values
 from heteroreg.data.samples.dataset import ImageCache
@@ -152,6 +153,10 @@ def _pair(pair: Pair, cache: ImageCache, starts: list[Start], contents: Contents
     if abs(means[0] - means[1]) > UNLIKE_MEANS * max(means):
         text = f"the scaled images have means {means[0]:.2f} and {means[1]:.2f}: do they have the same contrast?"
         yield Finding("note", pair.id, text)
+    try:
+        read_landmarks(pair, moving.grid, fixed.grid)
+    except UserError as error:
+        yield Finding("problem", pair.id, str(error))
     yield from _labels(pair, moving, fixed, cache, starts)
 
 

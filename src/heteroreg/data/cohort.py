@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from heteroreg.data.confine import TRANSFORMS, require_inside
+from heteroreg.data.io.points import POINT_ENDINGS
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import write_text
 from heteroreg.system.text import csv_text, has_controls, read_table
@@ -17,10 +18,13 @@ from heteroreg.system.text import csv_text, has_controls, read_table
 REQUIRED_COLUMNS = ("id", "moving", "fixed")
 LABEL_COLUMNS = ("moving_labels", "fixed_labels")
 TRUTH_COLUMNS = ("true_displacement", "moving_noise_sd", "fixed_noise_sd")
+POINT_COLUMNS = ("moving_points", "fixed_points")
 INITIAL_COLUMN = "initial"
-FILE_COLUMNS = ("moving", "fixed", *LABEL_COLUMNS, INITIAL_COLUMN, *TRUTH_COLUMNS)
+FILE_COLUMNS = ("moving", "fixed", *LABEL_COLUMNS, *POINT_COLUMNS, INITIAL_COLUMN, *TRUTH_COLUMNS)
 NAME_COLUMNS = ("id", "split", "patient")
 SPLITS = ("train", "val", "test")
+# Endings of the files that are no images and that a confined cohort may name, by column.
+ENDINGS = {INITIAL_COLUMN: TRANSFORMS, **dict.fromkeys(POINT_COLUMNS, POINT_ENDINGS)}
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,6 +42,8 @@ class Pair:
         truth: Files of the ground truth, by column (`true_displacement`, `moving_noise_sd`, …).
         extra: Values of the cohort's further columns.
         initial: An affine alignment to begin with, the file of an ITK transform from points of fixed to moving.
+        moving_points: Landmarks in the moving image.
+        fixed_points: The same landmarks in the fixed image.
 
     Examples:
         >>> pair = Pair("p1", Path("p1_ED.nii.gz"), Path("p1_ES.nii.gz"), split="train")
@@ -55,6 +61,8 @@ class Pair:
     truth: Mapping[str, Path] = field(default_factory=dict)
     extra: Mapping[str, str] = field(default_factory=dict)
     initial: Path | None = None
+    moving_points: Path | None = None
+    fixed_points: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.patient:
@@ -162,7 +170,7 @@ class Cohort:
                 for column in FILE_COLUMNS:
                     if row.get(column):
                         where = f"{path}: line {number}, {column}"
-                        kinds = {"endings": TRANSFORMS} if column == INITIAL_COLUMN else {}
+                        kinds = {"endings": ENDINGS[column]} if column in ENDINGS else {}
                         require_inside(path.parent, row[column], where, **kinds)
         return cls(tuple(_pair(path, row) for _, row in rows), str(path))
 
@@ -215,6 +223,8 @@ def _pair(path: Path, row: Mapping[str, str]) -> Pair:
         moving_labels=files.get("moving_labels"),
         fixed_labels=files.get("fixed_labels"),
         initial=files.get(INITIAL_COLUMN),
+        moving_points=files.get("moving_points"),
+        fixed_points=files.get("fixed_points"),
         split=row.get("split") or None,
         patient=row.get("patient", ""),
         truth={column: files[column] for column in TRUTH_COLUMNS if column in files},
@@ -237,6 +247,7 @@ def _row(pair: Pair, folder: Path, home: Path) -> dict[str, str]:
         "fixed": relative(pair.fixed),
         "moving_labels": relative(pair.moving_labels),
         "fixed_labels": relative(pair.fixed_labels),
+        **{name: relative(getattr(pair, name)) for name in POINT_COLUMNS},
         INITIAL_COLUMN: relative(pair.initial),
         **{column: relative(pair.truth.get(column)) for column in TRUTH_COLUMNS},
         **pair.extra,

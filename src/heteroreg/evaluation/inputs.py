@@ -12,9 +12,11 @@ from heteroreg.data.cohort import Pair
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
 from heteroreg.data.io.displacement import read_displacement
+from heteroreg.data.landmarks import Landmarks, read_landmarks
 from heteroreg.data.samples.dataset import ImageCache
 from heteroreg.data.samples.preparation import check_labels, check_pair, resample, scale_of
 from heteroreg.evaluation.truth import end_point_error, expected_noise_sd
+from heteroreg.registration.landmarks import landmark_errors
 from heteroreg.registration.maps import Maps
 from heteroreg.registration.result import Registration
 from heteroreg.system.arrays import Array
@@ -36,6 +38,7 @@ class Inputs:
         true_displacement: (d, *shape) in voxels of the fixed grid; None where it is unknown, as the two below.
         moving_noise_sd: True noise sd of the moving image, on its own grid.
         fixed_noise_sd: True noise sd of the fixed image.
+        landmarks: Points of both images; None without any.
     """
 
     fixed: Image
@@ -45,6 +48,7 @@ class Inputs:
     true_displacement: Array | None = None
     moving_noise_sd: Image | None = None
     fixed_noise_sd: Image | None = None
+    landmarks: Landmarks | None = None
 
     @classmethod
     def read(cls, pair: Pair, cache: ImageCache) -> Inputs:
@@ -69,6 +73,7 @@ class Inputs:
             _read_truth(pair.truth, fixed.grid),
             _read_sd(pair.truth.get("moving_noise_sd"), moving, cache),
             _read_sd(pair.truth.get("fixed_noise_sd"), fixed, cache),
+            read_landmarks(pair, moving.grid, fixed.grid),
         )
 
 
@@ -94,6 +99,7 @@ def maps_of(registration: Registration, inputs: Inputs) -> Maps:
         moving_labels=_array(_on(inputs.moving_labels, inputs.fixed.grid, labels=True)),
         end_point_error=_end_point_error(registration, inputs),
         true_error=_true_error(registration, inputs),
+        landmarks=None if inputs.landmarks is None else landmark_errors(registration, inputs.landmarks),
         true_noise_sd=_true_noise(registration, inputs, 1.0 if to_fixed is None else to_fixed.factor),
     )
 

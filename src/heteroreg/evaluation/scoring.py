@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from heteroreg.evaluation import learn2reg
 from heteroreg.evaluation.error import error_scores
@@ -118,6 +119,27 @@ class ImageScoring:
         errors = maps.true_error[moving][:, self.foreground]
         half = np.broadcast_to(maps.error_95[self.foreground], errors.shape)
         return error_scores(errors.ravel(), half.ravel(), maps.error_scales["all"])
+
+    @cached_property
+    def landmark_distances(self) -> tuple[Doubles, Doubles] | None:
+        """Target registration error of each landmark in mm, and its distance before; None without landmarks."""
+        found = self.maps.landmarks
+        if found is None or not len(found.places):
+            return None
+        return np.linalg.norm(found.errors, axis=1), np.linalg.norm(found.before, axis=1)
+
+    @cached_property
+    def landmarks(self) -> dict[str, float]:
+        """Scores of the intervals of the error at landmarks; empty without landmarks or a calibration.
+
+        Each component along an axis that the registration moves along counts.
+        """
+        maps, found = self.maps, self.maps.landmarks
+        if found is None or not len(found.places) or maps.error_95 is None or maps.error_scales is None:
+            return {}
+        errors = found.errors[:, : found.moving]
+        half = ndimage.map_coordinates(maps.error_95, found.places.T, order=1, mode="nearest")
+        return error_scores(errors.ravel(), np.repeat(half, errors.shape[1]), maps.error_scales["all"])
 
 
 @dataclass(frozen=True)

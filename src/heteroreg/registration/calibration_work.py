@@ -15,6 +15,7 @@ from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, read_grid, read_image, read_labels
 from heteroreg.data.io.affine import Affine
+from heteroreg.data.landmarks import Landmarks, read_landmarks
 from heteroreg.data.samples.intensity import Intensity, WorkingSpacing
 from heteroreg.data.samples.preparation import (
     centre_crop,
@@ -29,6 +30,7 @@ from heteroreg.registration.alignment import aligned
 from heteroreg.registration.base import BaseRegistrar
 from heteroreg.registration.calibrated import working_grid
 from heteroreg.registration.features import features_of
+from heteroreg.registration.landmarks import landmark_errors
 from heteroreg.registration.model import ModelRegistrar
 from heteroreg.registration.result import Registration
 from heteroreg.registration.scaling import Registered
@@ -99,11 +101,14 @@ class Work:
         assert size is not None
         again = isinstance(inner, ModelRegistrar)
         preparation = config.preparation
-        plan = {
+        plan: dict[str, Any] = {
             "registrar": registrar.fingerprint(), "seed": seed, "again": again, "dims": dims, "size": size,
             "spacing": preparation.spacing,
             "pairs": [[str(path) for path in (pair.moving, pair.fixed, pair.fixed_labels)] for pair in pairs],
         }  # fmt: skip
+        points = [[str(path) for path in (pair.moving_points, pair.fixed_points)] for pair in pairs]
+        if any(pair.moving_points for pair in pairs):
+            plan["points"] = points
         steps = STEPS[dims] if steps is None else steps
         bank = Bank(out / PAIRS, plan)
         return cls(
@@ -159,6 +164,9 @@ class Work:
             "residual": crop(features.fixed - features.moved),
             "u": np.stack([crop(u[:, axis]) for axis in range(self.dims)], axis=1),
         }
+        landmarks = read_landmarks(pair, moving.grid, fixed.grid)
+        if landmarks is not None:
+            arrays |= self._landmarks(registration, landmarks)
         if truth is not None and registration.moved_labels is not None:
             arrays |= self._contours(registration.moved_labels, truth, moving_labels=labels)
         self.bank.put(f"real-{number}", arrays)
@@ -217,6 +225,19 @@ class Work:
         arrays["shape"] = np.array(moved_slices.shape)
         arrays["spacing"] = np.array(grid.spacing)
         return arrays
+
+    def _landmarks(self, registration: Registration, landmarks: Landmarks) -> dict[str, Array]:
+        """Return the error at each landmark, and the voxel of the working grid that is nearest to it."""
+        grid = registration.grid
+        whole = working_grid(grid, self.dims, self.spacing)
+        shape = slices_of(np.empty(whole.shape, np.uint8), self.dims).shape
+        found = landmark_errors(registration, landmarks)
+        slices = found.places[:, -1:] if grid.dims > self.dims else np.zeros((len(found.places), 1))
+        middle = np.concatenate([slices, found.places[:, : self.dims]], axis=1)
+        return {
+            "landmark.place": _on_working(middle, grid, whole, self.dims, shape),
+            "landmark.error": found.errors[:, : self.dims].astype(np.float32),
+        }
 
     def warp(self, index: int, draw: int) -> None:
         """Register a known warp of a pair, and keep its features and its error."""

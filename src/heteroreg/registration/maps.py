@@ -15,6 +15,30 @@ LABEL_MAPS = ("fixed_labels", "moving_labels", "moved_labels")
 SCALAR_MAPS = ("noise_sd", "true_noise_sd", "weight", "displacement_sd", "error_95", "end_point_error")
 
 
+@dataclass(frozen=True)
+class LandmarkErrors:
+    """Error of the displacement at the landmarks of the fixed image.
+
+    Attributes:
+        places: Index of each landmark on the fixed grid (n, d).
+        errors: û - u* in mm along the axes of the grid (n, d).
+        before: The same without a displacement (n, d).
+        moving: Axes along which the registration moves: 2 for one that is slice by slice.
+    """
+
+    places: Array
+    errors: Array
+    before: Array
+    moving: int
+
+    def at(self, index: int) -> Self:
+        """Return those that are nearest to a slice along the last axis."""
+        inside = np.rint(self.places[:, -1]) == index
+        return replace(
+            self, places=self.places[inside, :-1], errors=self.errors[inside], before=self.before[inside]
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Maps:
     """The arrays of one registration on the fixed grid, of shape (*shape) unless said otherwise.
@@ -37,6 +61,7 @@ class Maps:
         error_scales: By label, and `all`: the half-width of each level in units of `error_95`.
         true_error: û - u* (d, *shape) in mm; None where the truth is unknown.
         end_point_error: Its length in mm.
+        landmarks: Errors at landmarks; None without any.
     """
 
     spacing: tuple[float, ...]
@@ -55,6 +80,7 @@ class Maps:
     error_scales: Mapping[str, Mapping[int, float]] | None = None
     end_point_error: Array | None = None
     true_error: Array | None = None
+    landmarks: LandmarkErrors | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -72,4 +98,5 @@ class Maps:
         for name in ("displacement", "true_error"):
             if name in slices:
                 slices[name] = slices[name][:2]
-        return replace(self, spacing=self.spacing[:2], **slices)
+        landmarks = None if self.landmarks is None else self.landmarks.at(index)
+        return replace(self, spacing=self.spacing[:2], landmarks=landmarks, **slices)

@@ -55,6 +55,11 @@ class Registered:
         return "contour.label" in self.arrays
 
     @property
+    def marked(self) -> bool:
+        """True if there are landmarks."""
+        return "landmark.place" in self.arrays
+
+    @property
     def maps(self) -> tuple[str, ...]:
         """Names of the scalar maps, which are the last channels."""
         return tuple(json.loads(self.arrays["maps"].tobytes()))
@@ -89,13 +94,13 @@ class Evidence:
 
 @dataclass(frozen=True)
 class ScoredPoints:
-    """Points of contours, or of known warps.
+    """Points of contours, landmarks, or known warps.
 
     Attributes:
         maps: Logarithms of the maps (M, K).
         error: Error in mm (M,).
         patient: The patient of each (M,).
-        label: The label of each; 0 for a known warp.
+        label: The label of each; 0 for a landmark or a known warp.
     """
 
     maps: Doubles
@@ -125,9 +130,13 @@ def scaled(
     found = [pair for pair in pairs if pair.labelled]
     labelled = len({pair.patient for pair in found})
     contours = points_of_contours(pairs, learned, names) if labelled >= FEWEST_PATIENTS else None
+    labelled = 0 if contours is None or not len(contours.error) else labelled
+    marked = 0 if labelled else len({pair.patient for pair in pairs if pair.marked})
     combination = None
-    if contours is None or not len(contours.error):
-        labelled = 0
+    if contours is None or not labelled:
+        contours = points_of_landmarks(pairs, learned, names) if marked >= FEWEST_PATIENTS else None
+        marked = 0 if contours is None else marked
+    if contours is None:
         points = _of_known(known, estimator, patients)
         sd = np.exp(points.maps[:, 0])
     else:
@@ -162,9 +171,10 @@ def scaled(
         patients=len(set(patients)),
         pairs=len(pairs),
         labelled=labelled,
+        marked=marked,
         held=held,
     )
-    if combination is not None:
+    if labelled:
         calibration = _with_sizes(calibration, pairs, learned)
     return calibration, Evidence(sd, points.error, points.patient)
 
@@ -195,6 +205,22 @@ def points_of_contours(
             column.append(part)
     maps, errors, patients, labels = (np.concatenate(column) for column in columns)
     return ScoredPoints(maps, errors.astype(np.float64), patients, labels)
+
+
+def points_of_landmarks(
+    pairs: Sequence[Registered], learned: Sequence[Floats], names: Sequence[str]
+) -> ScoredPoints:
+    """Return a point for each landmark and axis that the registration moves along, as `points_of_contours`."""
+    maps, errors, owners = [], [], []
+    for pair, sd in zip(pairs, learned, strict=True):
+        if pair.marked:
+            error = pair.arrays["landmark.error"].astype(np.float64)
+            axes = error.shape[1]
+            maps.append(np.repeat(_maps_at(pair, sd, names, pair.arrays["landmark.place"]), axes, axis=0))
+            errors.append(error.ravel())
+            owners.append(np.full(error.size, pair.patient))
+    error = np.concatenate(errors)
+    return ScoredPoints(np.concatenate(maps), error, np.concatenate(owners), np.zeros(len(error), dtype=int))
 
 
 def _maps_at(pair: Registered, sd: Floats, names: Sequence[str], place: NDArray[Any]) -> Doubles:

@@ -247,8 +247,9 @@ class Calibration:
         statistics: Statistics of the calibration's pairs.
         patients: Number of patients.
         pairs: Number of pairs.
-        labelled: Number of patients with labels; 0: the scale comes from known warps alone.
+        labelled: Number of patients with labels; 0: the scale comes from landmarks, or from known warps alone.
         held: By label, and `all`: what held in cross-validation.
+        marked: Number of patients whose landmarks gave the scale; 0 where labels or known warps did.
     """
 
     registrar: str
@@ -268,6 +269,12 @@ class Calibration:
     pairs: int
     labelled: int
     held: Mapping[str, Held]
+    marked: int = 0
+
+    @property
+    def truth(self) -> int:
+        """Number of patients that the scale comes from."""
+        return self.labelled or self.marked or self.patients
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -311,7 +318,9 @@ class Calibration:
 
     def in_words(self) -> str:
         """Return a line on what the calibration was made of, and what held."""
-        by = f"the labels of {self.labelled} patients" if self.labelled else "known warps alone, without labels"
+        by = "known warps alone, without labels"
+        if self.labelled or self.marked:
+            by = f"the {'labels' if self.labelled else 'landmarks'} of {self.truth} patients"
         parts = [f"calibrated on {self.patients} patients by {by}"]
         for label, held in self.held.items():
             shown = ", ".join(f"{level} %: {100 * share:.1f} %" for level, share in held.coverage.items())
@@ -319,7 +328,7 @@ class Calibration:
                 wide = "" if held.width is None else f", ± {held.width:.1f} mm wide"
                 parts.append(f"on patients left out the intervals held: {shown}{wide}")
         if self.level < CALIBRATION_LEVELS[-1]:
-            most = 100 * largest_level(self.labelled or self.patients)
+            most = 100 * largest_level(self.truth)
             parts.append(f"so few patients give at most {most:.0f} %: the largest level is {self.level} %")
         return "; ".join(parts)
 

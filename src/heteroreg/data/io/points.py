@@ -164,17 +164,18 @@ def _from_markups(path: Path) -> Points:
 _READERS: dict[str, Callable[[Path], Points]] = {
     ".csv": _from_csv, ".fcsv": _from_fcsv, ".mrk.json": _from_markups,
 }  # fmt: skip
+POINT_ENDINGS = tuple(_READERS)
 
 
 def _ending(path: Path) -> str | None:
-    return next((ending for ending in _READERS if path.name.lower().endswith(ending)), None)
+    return next((ending for ending in POINT_ENDINGS if path.name.lower().endswith(ending)), None)
 
 
 def _kind(path: Path) -> str:
     ending = _ending(path)
     if ending is None:
         raise UserError(
-            f"{path}: does not have the ending of a file of points, which is one of {', '.join(_READERS)}"
+            f"{path}: does not have the ending of a file of points, which is one of {', '.join(POINT_ENDINGS)}"
         )
     return ending
 
