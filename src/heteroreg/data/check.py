@@ -16,7 +16,7 @@ from heteroreg.data.image import Image, note_of_place
 from heteroreg.data.io.affine import Affine, read_affine
 from heteroreg.data.landmarks import read_landmarks
 from heteroreg.data.leaks import Contents, leaks
-from heteroreg.data.looks import is_padded, label_values
+from heteroreg.data.looks import is_padded, label_values, note_of_time
 from heteroreg.data.samples.dataset import ImageCache
 from heteroreg.data.samples.preparation import SMALLEST_AXIS, check_labels, check_pair, require_overlap, scale_of
 from heteroreg.system.errors import UserError
@@ -136,8 +136,8 @@ def _pair(pair: Pair, cache: ImageCache, starts: list[Start], contents: Contents
         return
     yield from _images(pair, moving, fixed, start)
     for path, image in ((pair.moving, moving), (pair.fixed, fixed)):
-        if place := note_of_place(path):
-            yield Finding("note", pair.id, place)
+        for note in filter(None, (note_of_place(path), note_of_time(image, path))):
+            yield Finding("note", pair.id, note)
         if repeated := contents.repeated(pair.id, pair.split, path, image):
             yield Finding(_level(repeated[0]), pair.id, repeated[1])
         if is_padded(image.array):

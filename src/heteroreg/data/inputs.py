@@ -20,6 +20,7 @@ from heteroreg.data.image import (
     whole_labels,
     without_trailing_axes,
 )
+from heteroreg.data.looks import note_of_time
 from heteroreg.data.samples.preparation import check_labels, check_pair
 from heteroreg.system.arrays import Array
 from heteroreg.system.errors import UserError
@@ -87,6 +88,9 @@ def as_pair(
     check_pair(*images, dims)
     for path in dict.fromkeys(value for value in (moving, fixed) if isinstance(value, str | Path)):
         if note := note_of_place(path):
+            warn_user(note)
+    for image, value in zip(images, (moving, fixed), strict=True):
+        if note := note_of_time(image, value if isinstance(value, str | Path) else None):
             warn_user(note)
     if labels is not None:
         labels = check_labels(labels, images[0])

@@ -86,6 +86,12 @@ def read_nifti_header(path: Path) -> Any:
     return _header(start)
 
 
+def has_time_unit_alone(path: Path) -> bool:
+    """Return True for a NIfTI file whose header has a unit of time and none of space."""
+    units = int(read_nifti_header(path)["xyzt_units"])
+    return units & 0b111 == 0 and units & 0b111000 in (8, 16, 24)  # s, ms, us
+
+
 def check_nifti_header(path: Path) -> None:
     """Check the size, type and position that a NIfTI header declares.
 
