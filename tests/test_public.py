@@ -148,10 +148,15 @@ def test_a_registration_as_a_field(pair, tmp_path: Path) -> None:
     np.testing.assert_allclose(warped, found.moved, atol=1e-3 * span)
 
 
-def test_whatever_a_notebook_shows_is_one_line(pair, cohort_2d: hr.Cohort, run_2d: hr.Run) -> None:
+def test_whatever_a_notebook_shows_is_one_line(pair, cohort_2d: hr.Cohort, run_2d: hr.Run, tmp_path: Path) -> None:
     registration = hr.register(pair.moving, pair.fixed, device="cpu")
     registrar = hr.load(run_2d, device="cpu")
+    for name in ("a", "b"):
+        hr.evaluate("undeformed", cohort_2d, out=tmp_path / name)
+    comparison = hr.compare([tmp_path / "a", tmp_path / "b"])
+    calibration = hr.calibrate("undeformed", cohort_2d, out=tmp_path / "calibration", split=("all",), steps=1)
     shown = [
+        comparison, calibration,
         registration, registration.field, registration.fixed, registration.grid, registrar, run_2d, cohort_2d,
         cohort_2d[0], hr.load("undeformed"), hr.evaluate("undeformed", cohort_2d.split("test")),
     ]  # fmt: skip
@@ -162,6 +167,8 @@ def test_whatever_a_notebook_shows_is_one_line(pair, cohort_2d: hr.Cohort, run_2
         assert "array(" not in line, line
     assert repr(registration.grid) == "Grid(40×36 voxels, 1.5×1.5 mm)"
     assert repr(registration) == "Registration('image' to 'image', 40×36 voxels, 1.5×1.5 mm, by hetero)"
+    assert repr(comparison).startswith("Comparison('a', 'b'; ")
+    assert repr(calibration) == "Calibration('undeformed', on 8 patients, intervals of 50 %, 68 %)"
     assert f"Cohort('{cohort_2d.name}', 8 pairs: 5 train, 1 val, 2 test)" == repr(cohort_2d)
     assert repr(registrar).startswith(
         f"ModelRegistrar({registrar.name!r}, method 'hetero', network 'voxelmorph', 2D, "

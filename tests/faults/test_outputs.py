@@ -27,6 +27,8 @@ from checks import files_of
 from heteroreg import evaluate, train
 from heteroreg.system.locks import LOCK_FILE
 from heteroreg.system.outputs import MARKER_FILE, STAGE, read_marker, recover
+from heteroreg.uncertainty.calibration_file import FILE as CALIBRATION
+from heteroreg.uncertainty.calibration_file import read_calibration
 
 CASES = max(6, int(os.environ.get("HETEROREG_FAULTS", "32")) // 4)
 SEED = int(os.environ.get("HETEROREG_FAULTS_SEED", "0"))
@@ -52,6 +54,10 @@ def commands(cohort_2d, tmp_path_factory) -> dict[str, list[list[str]]]:
         "register": [["register", moving, fixed, "--model", name] for name in (str(folder / "run"), "undeformed")],
         "compare": [["compare", str(folder / "a")], ["compare", str(folder / "a"), str(folder / "b")]],
         "phantom": [["phantom", "--pairs", "2", "--size", "32", "--seed", seed] for seed in ("0", "1")],
+        "calibrate": [
+            ["calibrate", cohort, "--model", "undeformed", "--split", "all", "--steps", "2", "--seed", seed]
+            for seed in ("0", "1")
+        ],
     }
 
 
@@ -118,9 +124,16 @@ def mounted(folder: Path, point: Path) -> Iterator[bool]:
 class Case:
     """A command, the place of its output, and the moment at which it dies."""
 
-    def __init__(self, commands: dict[str, list[list[str]]], place: str, number: int, folder: Path) -> None:
+    def __init__(
+        self,
+        commands: dict[str, list[list[str]]],
+        place: str,
+        number: int,
+        folder: Path,
+        name: str | None = None,
+    ) -> None:
         self.generator = random.Random(SEED * 100_003 + number)
-        self.name = self.generator.choice(list(commands))
+        self.name = self.generator.choice(list(commands)) if name is None else name
         self.first, self.second = commands[self.name]
         self.place, self.earlier = place, self.generator.random() < 0.6
         self.systems = self.generator.random() < 0.5
@@ -159,14 +172,22 @@ class Case:
             recover(self.out)
         left = self.files() if self.out.exists() else {}
         left = {key: text for key, text in left.items() if STAGE not in key and Path(key).name != LOCK_FILE}
-        assert left in (old_output if self.earlier else {}, new_output), where
+        assert self.whole(left) in (self.whole(old_output) if self.earlier else {}, self.whole(new_output)), where
+        if self.name == "calibrate" and left.get(CALIBRATION):
+            read_calibration(self.out)
 
         run(self.second, given, self.here)
         assert self.files() == new_output, where
         marker = read_marker(self.out)
         assert marker is not None
-        assert set(marker["files"]) | {MARKER_FILE} == set(new_output), where
+        assert self.name == "calibrate" or set(marker["files"]) | {MARKER_FILE} == set(new_output), where
         assert [path.read_text() for path in theirs] == ["theirs"] * len(theirs), where
+
+    def whole(self, files: dict[str, bytes]) -> dict[str, bytes]:
+        """Return what is old or new after a kill: all files; of a folder that grows, the file that completes it."""
+        if self.name != "calibrate":
+            return files
+        return {name: text for name, text in files.items() if name == CALIBRATION}
 
     def files(self) -> dict[str, bytes]:
         """Return the files of the output, without those of the system."""
@@ -191,6 +212,11 @@ def undisturbed(commands, tmp_path_factory):
 def test_a_killed_command_leaves_the_old_output_or_the_new_one(commands, undisturbed, tmp_path, number, place):
     case = Case(commands, place, number, tmp_path)
     case.hit(undisturbed(case.name))
+
+
+@pytest.mark.slow
+def test_a_killed_calibration_goes_on(commands, undisturbed, tmp_path):
+    Case(commands, "new", 2, tmp_path, "calibrate").hit(undisturbed("calibrate"))
 
 
 @pytest.mark.long
@@ -228,7 +254,7 @@ def test_a_mount_point_takes_an_output(cohort_2d, tmp_path):
     assert list((tmp_path / "point").iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["evaluate", "register", "compare", "phantom"])
+@pytest.mark.parametrize("name", ["evaluate", "register", "compare", "phantom", "calibrate"])
 def test_a_users_file_in_the_way_ends_every_command_before_its_work(commands, tmp_path, name):
     out = tmp_path / "out"
     out.mkdir()

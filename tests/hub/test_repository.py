@@ -211,3 +211,4 @@ def test_no_connection_is_one_line(command: Command, tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         line = command(f"http://127.0.0.1:{free.getsockname()[1]}", "pull", "me/x", tmp_path / "model")
     assert line.startswith("me/x: no connection to Hugging Face")
+    assert "cache" not in line  # a word of huggingface_hub, whose remedies are arguments of its own

@@ -12,7 +12,7 @@ from heteroreg.registration.alignment import Aligned
 from heteroreg.registration.calibrated import Calibrated, with_calibration
 from heteroreg.registration.features import displacements, features_of, flips
 from heteroreg.system.errors import UserError
-from heteroreg.uncertainty.calibration_file import ESTIMATOR, FILE, read_calibration
+from heteroreg.uncertainty.calibration_file import ESTIMATOR, FILE, read_calibration, save_calibration
 from heteroreg.uncertainty.known_warps import known_pair, random_displacement
 
 STEPS = 40
@@ -51,12 +51,19 @@ def registration(registrar, cohort):
     return registrar.register(pair.moving, pair.fixed, pair.moving_labels)
 
 
+def estimator_of(folder):
+    """Return the one file of the estimator."""
+    (path,) = (path for path in folder.iterdir() if ESTIMATOR.fullmatch(path.name))
+    return path
+
+
 def test_it_gives_the_levels_of_24_patients_and_leaves_no_work_behind(folder):
     calibration, _ = read_calibration(folder)
     assert calibration.levels == (50, 68, 90, 95)
     assert (calibration.patients, calibration.labelled) == (24, 24)
     assert set(calibration.scales) == {"all", "1", "2", "3"} == set(calibration.held)
-    assert {path.name for path in folder.iterdir()} >= {FILE, ESTIMATOR, "calibration.png"}
+    names = {path.name for path in folder.iterdir()}
+    assert names == {FILE, estimator_of(folder).name, "calibration.png", "heteroreg.json"}
     assert not (folder / "pairs").exists()
     assert (folder / "calibration.png").read_bytes()[:4] == b"\x89PNG"
 
@@ -160,14 +167,17 @@ def test_it_belongs_to_one_model(folder):
     [
         lambda folder: (folder / FILE).write_text("{}"),
         lambda folder: (folder / FILE).write_text((folder / FILE).read_text().replace('"50"', '"51"')),
-        lambda folder: (folder / ESTIMATOR).unlink(),
-        lambda folder: (folder / ESTIMATOR).write_bytes((folder / ESTIMATOR).read_bytes()[:-8]),
+        lambda folder: estimator_of(folder).unlink(),
+        lambda folder: estimator_of(folder).write_bytes(estimator_of(folder).read_bytes()[:-8]),
         lambda folder: save_file(
-            {name: np.full_like(array, np.nan) for name, array in load_file(folder / ESTIMATOR).items()},
-            folder / ESTIMATOR,
+            {name: np.full_like(array, np.nan) for name, array in load_file(estimator_of(folder)).items()},
+            estimator_of(folder),
+        ),
+        lambda folder: (folder / FILE).write_text(
+            (folder / FILE).read_text().replace('"estimator-', '"../estimator-')
         ),
     ],
-    ids=["empty", "level", "no estimator", "cut", "nan"],
+    ids=["empty", "level", "no estimator", "cut", "nan", "out of the folder"],
 )
 def test_a_damaged_calibration_is_one_line(folder, tmp_path, spoil):
     import shutil
@@ -177,6 +187,37 @@ def test_a_damaged_calibration_is_one_line(folder, tmp_path, spoil):
     spoil(copy)
     with pytest.raises(UserError, match=r"the calibration is damaged .*; calibrate again"):
         hr.load("phantom", device="cpu", calibration=copy)
+
+
+def test_an_estimator_without_a_digest_in_its_name_is_read(folder, tmp_path):
+    """As the first calibrations were written."""
+    found = json.loads((folder / FILE).read_text())
+    (tmp_path / FILE).write_text(json.dumps({key: value for key, value in found.items() if key != "estimator"}))
+    (tmp_path / "estimator.safetensors").write_bytes(estimator_of(folder).read_bytes())
+    calibration, estimator = read_calibration(tmp_path)
+    assert calibration == read_calibration(folder)[0]
+    save_calibration(tmp_path, calibration, estimator)
+    assert {path.name for path in tmp_path.iterdir()} == {FILE, estimator_of(folder).name}
+
+
+def test_a_stopped_one_leaves_the_earlier_one_and_the_users_files(cohort, tmp_path, monkeypatch):
+    pairs = hr.Cohort(cohort.pairs[:6], cohort.name)
+    options = {"out": tmp_path / "out", "split": ("all",), "steps": 2}
+    first = hr.calibrate("undeformed", pairs, seed=1, **options)
+    (tmp_path / "out" / "pairs").mkdir()
+    (tmp_path / "out" / "pairs" / "thesis.txt").write_text("mine")
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("heteroreg.registration.calibrate.save_calibration", stop)
+        with pytest.raises(KeyboardInterrupt):
+            hr.calibrate("undeformed", pairs, seed=2, **options)
+    assert read_calibration(tmp_path / "out")[0] == first
+    second = hr.calibrate("undeformed", pairs, seed=2, **options)
+    assert read_calibration(tmp_path / "out")[0] == second != first
+    assert [path.name for path in (tmp_path / "out" / "pairs").iterdir()] == ["thesis.txt"]
 
 
 def test_a_newer_calibration_is_refused(folder, tmp_path):

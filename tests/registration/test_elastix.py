@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
@@ -86,6 +87,27 @@ def test_the_moved_image_is_that_of_elastix_on_an_oblique_anisotropic_grid() -> 
     index = np.array([12.0, 11.0, 7.0])
     there = grid.physical(index) + registration.displacement_mm[:, 12, 11, 7]
     np.testing.assert_allclose(grid.index(there) - index, registration.displacement[:, 12, 11, 7], atol=1e-6)
+
+
+def test_two_threads_find_what_one_finds_and_leave_itk_as_it_was() -> None:
+    """Beside PyTorch, which has threads of its own; with ITK's own default the process ended by SIGSEGV."""
+    import itk
+
+    fixed, moving = blob((32, 32), (15, 16), 4.0), blob((32, 32), (16.5, 15), 4.5)
+    torch.nn.functional.conv2d(torch.rand(2, 4, 64, 64), torch.rand(8, 4, 3, 3))
+    threads = itk.MultiThreaderBase
+    settings = (
+        threads.GetGlobalDefaultThreader,
+        threads.GetGlobalMaximumNumberOfThreads,
+        threads.GetGlobalDefaultNumberOfThreads,
+    )
+    before = [setting() for setting in settings]
+    one = align(moving, fixed, (1.0, 1.0), settings=QUICK)
+    for number in (2, 3):
+        found = align(moving, fixed, (1.0, 1.0), settings=QUICK, threads=number)
+        np.testing.assert_allclose(found, one, atol=1e-6)
+    assert np.abs(one).max() > 0.5
+    assert [setting() for setting in settings] == before
 
 
 def test_failures_are_told_with_the_reason_that_elastix_gives(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import math
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from heteroreg.networks import VoxelMorph
 from heteroreg.registration.load import load
 from heteroreg.registration.register import register
 from heteroreg.system.errors import UserError
+from heteroreg.system.locks import only_writer
 from heteroreg.training import Run, checkpoint, loop, train
 from heteroreg.training.state import State
 
@@ -256,6 +258,21 @@ def test_an_existing_run_is_not_written_over(cohort_2d, tmp_path):
         train(cohort_2d, tmp_path / "run", steps=1)
     after = tensors(Run.read(tmp_path / "run"))
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_that_is_being_written_is_refused_by_its_writer(cohort_2d, tmp_path, resume):
+    train(cohort_2d, tmp_path / "run", **SHORT)
+    with only_writer(tmp_path / "run"), pytest.raises(UserError, match=f"written by process {os.getpid()} on "):
+        train(cohort_2d, tmp_path / "run", resume=resume, **SHORT)
+
+
+def test_settings_that_are_none_are_refused(cohort_2d, tmp_path):
+    for config in (3, "mse.yaml"):
+        with pytest.raises(UserError, match=r"^config: (int|str) holds no settings; give a mapping or a Config"):
+            train(cohort_2d, tmp_path / "run", config=config)
+    with pytest.raises(UserError, match=r"^configuration: method_options: size: is no option of mse"):
+        train(cohort_2d, tmp_path / "run", config={"method": "mse", "method_options": {"size": 1}})
 
 
 @pytest.mark.parametrize("resume", [False, True])

@@ -39,6 +39,9 @@ class ComparisonTable:
     baseline: str
     left_out: Mapping[str, int]
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self.rows))}; {len(self.metrics)} metrics)"
+
     @property
     def rows(self) -> list[str]:
         """The names of the rows, in order."""

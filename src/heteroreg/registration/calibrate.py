@@ -21,7 +21,7 @@ from heteroreg.system.outputs import growing_folder
 from heteroreg.system.progress import progress
 from heteroreg.system.run_files import BUNDLED
 from heteroreg.uncertainty.calibration import Calibration
-from heteroreg.uncertainty.calibration_file import FILE, FOLDER, save_calibration
+from heteroreg.uncertainty.calibration_file import FOLDER, save_calibration
 from heteroreg.uncertainty.error import learn
 
 FIGURE = "calibration.png"
@@ -92,7 +92,6 @@ def calibrate(
         with progress("calibrating", None, show=show):
             calibration, evidence = scaled(work.registered(), estimator, known, work.facts(cohort.name))
             _draw(calibration, evidence, place / FIGURE)
-        (place / FILE).unlink(missing_ok=True)
         save_calibration(place, calibration, estimator)
         work.bank.remove()
     if isinstance(given, BaseRegistrar):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,6 +28,7 @@ REQUIRED_PARAMETERS = {
     "MovingInternalImagePixelType": "float",
     "UseDirectionCosines": "true",
 }
+_pool_lock = threading.Lock()
 
 
 def require_elastix() -> str:
@@ -77,7 +81,7 @@ def align(
     method.SetParameterObject(_parameters(itk, parameters, {**(settings or {}), **REQUIRED_PARAMETERS}))
     method.SetNumberOfThreads(threads)
     method.SetLogToConsole(False)
-    with TemporaryDirectory() as folder:
+    with _thread_pool(itk), TemporaryDirectory() as folder:
         method.SetOutputDirectory(folder)
         method.SetLogToFile(True)
         method.SetLogFileName(LOG)
@@ -93,6 +97,25 @@ def align(
         field.UpdateLargestPossibleRegion()
     vectors = itk.array_from_image(field.GetOutputDeformationField()).astype(np.float64)
     return np.asarray(vectors.T / np.reshape(spacing, (-1, *[1] * fixed.ndim)), dtype=np.float64, order="C")
+
+
+@contextmanager
+def _thread_pool(itk: Any) -> Iterator[None]:
+    """Let ITK run threads in its own pool; afterwards its global settings are those from before.
+
+    With oneTBB, the default of its wheels, elastix ends in a segmentation fault for two threads or more: there it
+    adds to the derivative of a thread without a buffer (AdvancedMeanSquares, itk-elastix 0.25).
+    """
+    threads = itk.MultiThreaderBase
+    with _pool_lock:
+        names = ("GlobalDefaultThreader", "GlobalMaximumNumberOfThreads", "GlobalDefaultNumberOfThreads")
+        before = {name: getattr(threads, f"Get{name}")() for name in names}
+        threads.SetGlobalDefaultThreader(itk.MultiThreaderBaseEnums.Threader_Pool)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                getattr(threads, f"Set{name}")(value)
 
 
 def _image(itk: Any, array: Floats, spacing: Sequence[float]) -> Any:
@@ -125,3 +148,13 @@ def _last_words(text: str) -> str:
     """Return the last line of a message of ITK, without the address of the object."""
     line = (text.strip().splitlines() or ["it does not say why"])[-1]
     return re.sub(r"^(?:ITK ERROR: )?(?:\w+\(0x[0-9a-f]+\): )?", "", line).strip()
+
+
+def _after_fork() -> None:
+    """Renew the lock in a forked child: another thread of the parent may have held it."""
+    global _pool_lock
+    _pool_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

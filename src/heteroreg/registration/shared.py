@@ -199,6 +199,8 @@ def hub_errors(name: str) -> Iterator[None]:
         raise UserError(f"{name}: the server refused it ({error}); try again later") from error
     except errors.LocalTokenNotFoundError as error:
         raise UserError(f"{name}: nobody is logged in; use `hf auth login`, or set HF_TOKEN") from error
+    except errors.LocalEntryNotFoundError as error:  # its text speaks of a cache and of arguments of its own
+        raise UserError(f"{name}: no connection to Hugging Face; check the network") from error
     except _connection_errors() as error:
         raise UserError(f"{name}: no connection to Hugging Face ({error}); check the network") from error
 
@@ -208,4 +210,4 @@ def _connection_errors() -> tuple[type[Exception], ...]:
     from huggingface_hub import errors
 
     # The base class of its HTTP errors is that of the HTTP library in use, which differs between versions.
-    return ConnectionError, errors.LocalEntryNotFoundError, vars(errors)["HTTPError"]
+    return ConnectionError, vars(errors)["HTTPError"]

@@ -61,14 +61,32 @@ def only_writer(folder: Path) -> Iterator[None]:
 
 def is_written(folder: Path) -> bool:
     """True if a living process holds the folder."""
+    return _writer(folder) is not None
+
+
+def require_no_writer(folder: Path) -> None:
+    """Raise `UserError` if a living process holds the folder."""
+    owner = _writer(folder)
+    if owner is not None:
+        raise _is_held(folder, owner)
+
+
+def _writer(folder: Path) -> Mapping[str, Any] | None:
+    """Return who holds the folder; None if nobody does."""
     try:
         handle = os.open(folder / LOCK_FILE, os.O_RDWR)
     except OSError:
-        return False
+        return None
     try:
-        return not _take(handle) or _alive_elsewhere(handle, folder)
+        return _owner(handle) if not _take(handle) or _alive_elsewhere(handle, folder) else None
     finally:
         os.close(handle)
+
+
+def _is_held(folder: Path, owner: Mapping[str, Any]) -> UserError:
+    return UserError(
+        f"{folder}: is being written by {_who(owner)}; wait until it has finished, or choose another folder"
+    )
 
 
 def _acquire(folder: Path) -> int:
@@ -77,10 +95,7 @@ def _acquire(folder: Path) -> int:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
         try:
             if not _take(handle) or _alive_elsewhere(handle, folder):
-                raise UserError(
-                    f"{folder}: is being written by {_who(_owner(handle))}; wait until it has finished, "
-                    "or choose another folder"
-                )
+                raise _is_held(folder, _owner(handle))
             if not _is_still(handle, path):  # its former holder has removed it in the meantime
                 os.close(handle)
                 continue

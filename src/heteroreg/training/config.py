@@ -218,11 +218,11 @@ class Config(Section):
             return cls.model_validate(settings, context=context)
         except ValidationError as error:
             first = error.errors()[0]
-            key = ".".join(map(str, first["loc"])) or "settings"
-            problem = first["msg"].removeprefix("Value error, ").removeprefix(f"{key}: ")
+            key = f"{'.'.join(map(str, first['loc']))}: " if first["loc"] else ""
+            problem = first["msg"].removeprefix("Value error, ").removeprefix(key)
             if first["type"] == "extra_forbidden":
                 problem = f"is not a setting; the settings are {', '.join(cls.model_fields)}"
-            raise UserError(f"{where}: {key}: {problem}") from error
+            raise UserError(f"{where}: {key}{problem}") from error
 
     @classmethod
     def check_values(cls, settings: Mapping[str, Any], where: str) -> None:

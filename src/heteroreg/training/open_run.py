@@ -10,6 +10,7 @@ from typing import Any
 from heteroreg.data.cohort import Cohort
 from heteroreg.methods import find_method, find_network, from_outside
 from heteroreg.system.errors import UserError
+from heteroreg.system.locks import require_no_writer
 from heteroreg.system.outputs import require_growing
 from heteroreg.system.run_files import CONFIG
 from heteroreg.training.begin import initial_run, require_alike
@@ -86,8 +87,13 @@ def _new(
 ) -> OpenedRun:
     require_growing(folder, "run", [learn.name], is_former_run)
     if (folder / CONFIG).is_file():
+        require_no_writer(folder.resolve())
         raise UserError(f"resume: {folder} holds a run; resume it, or choose another folder", argument="resume")
     layer = config.model_dump(exclude_unset=True) if isinstance(config, Config) else config or {}
+    if not isinstance(layer, Mapping):
+        raise UserError(
+            f"config: {type(config).__name__} holds no settings; give a mapping or a Config", argument="config"
+        )
     given: dict[str, Any] = {}
     own = None if method is None else find_method(method)
     if own is not None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from heteroreg.system.arrays import Array
-from heteroreg.system.files import atomic_file, write_text
+from heteroreg.system.files import atomic_file, is_leftover, write_text
 
 PLAN, ENDING = "plan.json", ".safetensors"
 
@@ -32,7 +32,7 @@ class Bank:
         path = folder / PLAN
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             self.remove()
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
             write_text(path, text)
 
     def get(self, name: str) -> dict[str, Array] | None:
@@ -50,5 +50,9 @@ class Bank:
             temporary.write_bytes(content)
 
     def remove(self) -> None:
-        """Remove the folder with all entries."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove all entries, and the folder unless it holds other files."""
+        with suppress(OSError):
+            for path in self.folder.iterdir():
+                if path.name == PLAN or path.suffix == ENDING or is_leftover(path.name):
+                    path.unlink(missing_ok=True)
+            self.folder.rmdir()

@@ -271,6 +271,10 @@ class Calibration:
     held: Mapping[str, Held]
     marked: int = 0
 
+    def __repr__(self) -> str:
+        levels = ", ".join(f"{level} %" for level in self.levels)
+        return f"Calibration({self.registrar!r}, on {self.patients} patients, intervals of {levels})"
+
     @property
     def truth(self) -> int:
         """Number of patients that the scale comes from."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -27,21 +29,26 @@ from heteroreg.uncertainty.calibration import (
 from heteroreg.uncertainty.error import ErrorEstimator
 from heteroreg.uncertainty.slices import SlicePresence
 
-FOLDER, FILE, ESTIMATOR = "calibration", "calibration.json", "estimator.safetensors"
+FOLDER, FILE = "calibration", "calibration.json"
+ESTIMATOR = re.compile(r"estimator(-[0-9a-f]{16})?\.safetensors")  # of the first calibrations without a digest
 CALIBRATION_SCHEMA = 1
 
 
 def save_calibration(folder: Path, calibration: Calibration, estimator: ErrorEstimator) -> None:
-    """Write a calibration into a folder; `calibration.json` comes last and makes it whole.
+    """Write a calibration into a folder, atomically: `calibration.json` names the file of its estimator.
 
     Raises:
         OSError: It could not be written.
     """
     content = serialise({name: tensor.contiguous() for name, tensor in estimator.state_dict().items()})
-    with atomic_file(folder / ESTIMATOR) as temporary:
+    name = f"estimator-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
+    with atomic_file(folder / name) as temporary:
         temporary.write_bytes(content)
-    text = {"schema_version": CALIBRATION_SCHEMA, "inputs": estimator.inputs, **asdict(calibration)}
-    write_text(folder / FILE, json.dumps(text, indent=2) + "\n")
+    text = {"schema_version": CALIBRATION_SCHEMA, "inputs": estimator.inputs, "estimator": name}
+    write_text(folder / FILE, json.dumps({**text, **asdict(calibration)}, indent=2) + "\n")
+    for path in folder.iterdir():
+        if path.name != name and ESTIMATOR.fullmatch(path.name):
+            path.unlink()
 
 
 def read_calibration(folder: str | Path) -> tuple[Calibration, ErrorEstimator]:
@@ -59,11 +66,14 @@ def read_calibration(folder: str | Path) -> tuple[Calibration, ErrorEstimator]:
         if isinstance(version, int) and version > CALIBRATION_SCHEMA:
             raise UserError(f"{path}: was written by a newer heteroreg; update heteroreg")
         inputs = int(found.pop("inputs"))
+        file = found.pop("estimator", "estimator.safetensors")
+        if not ESTIMATOR.fullmatch(file):  # a folder may come from anyone: the name never points out of it
+            raise ValueError(f"estimator is {file!r}")
         calibration = _calibration(found)
         if not 3 <= inputs <= 64:
             raise ValueError(f"inputs is {inputs}")
         estimator = ErrorEstimator(calibration.dims, inputs)
-        tensors = load_file(path.parent / ESTIMATOR)
+        tensors = load_file(path.parent / file)
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise ValueError("the estimator holds NaN or infinite values")
         estimator.load_state_dict(tensors)
