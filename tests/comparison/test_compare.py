@@ -51,6 +51,24 @@ def line(comparison: Comparison, row: str, metric: str):
 BASE, OTHER, THIRD = [0.5, 0.6, 0.7, 0.8, 0.6], [0.55, 0.64, 0.76, 0.83, 0.66], [0.5, 0.61, 0.68, 0.82, 0.59]
 
 
+def test_names_of_labels(write):
+    text = to_markdown(compare([write("base", dice_1=BASE, dice_2=BASE)], label_names={"1": "LV"}))
+    assert "## LV\n" in text
+    assert "## Label 2\n" in text
+
+
+def test_the_orders_and_the_sizes_are_tables_of_their_own(write):
+    error = {"contour_mean_1": BASE, "contour_width_1": BASE, "contour_order_1": [0.3] * 5}
+    folder = write("base", dice_1=BASE, **error)
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["sizes"] = {"1": {"whole_dice": 0.625, "ratio": 1.25, "error": 3.0}}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    text = to_markdown(compare([folder], label_names={"1": "LV"}))
+    # The width is the error itself: its order over patients is 1.
+    assert "| base | contour of LV | 0.30 | – | 1.00 |" in text
+    assert "| base | LV | 62.50 | 1.25 | 3.0 |" in text
+
+
 def test_numbers_against_scipy(write):
     folders = [write("base", dice_1=BASE), write("other", dice_1=OTHER), write("third", dice_1=THIRD)]
     comparison = compare(folders)

@@ -198,6 +198,44 @@ def test_means_are_over_patients_not_over_rows(make):
     assert scores.per_patient()["dice_1"].tolist() == pytest.approx([0.8, 1.0])
 
 
+def stack(tmp_path):
+    """A stack of three slices: label 1 in slices 0 and 1 of moving, and in 1 and 2 of fixed."""
+    grid = Grid.of_shape((20, 20, 3), (1, 1, 10))
+    random = np.random.default_rng(0)
+    files = {}
+    for side, slices in (("moving", (0, 1)), ("fixed", (1, 2))):
+        labels = np.zeros((20, 20, 3), np.int32)
+        for k in slices:
+            labels[4:8, 4:9, k] = 1
+        for name, values in ((side, random.random((20, 20, 3)).astype(np.float32)), (f"{side}_labels", labels)):
+            files[name] = tmp_path / f"{name}.nii.gz"
+            write_image(Image(values, grid), files[name])
+    return Cohort((Pair("p", **files),), "pairs.csv")
+
+
+def test_the_dice_of_the_whole_stack_stands_beside_that_of_the_slices(tmp_path):
+    table = evaluate("undeformed", stack(tmp_path)).table
+    assert table["dice_1"].tolist()[1] == 1  # the slice that has it in both
+    assert table["dice_1"].isna().tolist() == [True, False, True]
+    # 20 of 40 + 40 pixels overlap, counted twice: 40/80.
+    assert table["whole_dice_1"].tolist() == [0.5] * 3
+
+
+def test_sizes_over_the_slices_that_have_the_label_in_both(tmp_path):
+    whole, both = (evaluate("undeformed", stack(tmp_path), sizes=which).sizes for which in ("whole", "both"))
+    # 4 x 5 pixels of 10 mm³ in each slice: 0.2 ml.
+    assert whole[["moving", "warped", "true"]].to_numpy().tolist() == [[0.4, 0.4, 0.4]]
+    assert both[["moving", "warped", "true"]].to_numpy().tolist() == [[0.2, 0.2, 0.2]]
+    with pytest.raises(UserError, match="sizes: 'some'"):
+        evaluate("undeformed", stack(tmp_path), sizes="some")
+
+
+def test_labels_are_called_by_their_names(make, tmp_path):
+    scores = evaluate(Shift(), make(), label_names={"1": "LV"}, out=tmp_path / "scores")
+    assert scores.dice_in_words().startswith("Dice of LV 1.0000 (undeformed 0.6000), dice_2 ")
+    assert Scores.read(tmp_path / "scores").label_names == {1: "LV"}
+
+
 def test_lost_labels_are_counted(make):
     scores = evaluate(Shift(lose=True), make())
     assert (scores.table["dice_1"] == 0).all()

@@ -19,6 +19,7 @@ from heteroreg.cli.options import (
     CohortPath,
     Confine,
     Initial,
+    LabelNames,
     Model,
     Out,
     OwnMethod,
@@ -319,9 +320,7 @@ def register(
     ] = None,
     refine: Refine = 0,
     calibration: CalibrationFolder = None,
-    label_names: Annotated[
-        str | None, typer.Option(metavar="1=LV,…", help="Names of labels, for the table and the screen.")
-    ] = None,
+    label_names: LabelNames = None,
     split: Annotated[
         str, typer.Option(help="For a cohort: train, val, test, or all.", autocompletion=completion.split_name)
     ] = "all",
@@ -339,7 +338,7 @@ def register(
     With a cohort, each pair gets its own folder in `--out`, and pairs that are there already are skipped:
     `heteroreg register cohorts/acdc --model runs/hetero --out registered --split test`
     """
-    from heteroreg.registration.cohort_table import parse_label_names
+    from heteroreg.data.label_names import parse_label_names
     from heteroreg.registration.load import load
     from heteroreg.system.processes import require_one_process
 
@@ -352,7 +351,7 @@ def register(
         "network": network,
         "calibration": True if calibration is None else calibration,
     }
-    names = None if label_names is None else parse_label_names(label_names)
+    names = parse_label_names(label_names)
     if fixed is None:
         if moving_labels is not None:
             raise UserError(
@@ -391,10 +390,10 @@ def _register_pair(
     summary = registration.summary()
     moved = summary["displacement_mm"]
     say(f"wrote {out}: displacement {moved['mean']:.1f} mm on average, {moved['max']:.1f} mm at most")
-    names = label_names or {}
+    error = registration.error
+    names = label_names or (dict(error.calibration.label_names) if error else {})
     sizes = {names.get(label, label): entry for label, entry in summary.get("labels", {}).items()}
     dims = registration.grid.dims
-    error = registration.error
     lines = in_words(sizes, dims) if error is None else sizes_in_words(sizes, dims, summary["calibration"])
     for line in (*lines, *(error.remarks() if error else ()), *remarks(model, registration)):
         say(line)
@@ -451,6 +450,7 @@ def calibrate(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     refine: Refine = 0,
+    label_names: LabelNames = None,
     confine: Confine = False,
     threads: Threads = None,
     method: OwnMethod = None,
@@ -464,6 +464,7 @@ def calibrate(
     interrupted goes on where it was.
     """
     from heteroreg.data.cohort import Cohort
+    from heteroreg.data.label_names import parse_label_names
     from heteroreg.registration.alignment import aligned
     from heteroreg.registration.calibrate import calibrate as run
     from heteroreg.registration.load import load
@@ -474,7 +475,7 @@ def calibrate(
     registrar = load(model, threads=threads, refine=refine, method=method, network=network, calibration=False)
     found = run(
         cast(Any, aligned(registrar, initial)), pairs, out=out, split=split.split(","), steps=steps, seed=seed,
-        show=is_shown(),
+        label_names=parse_label_names(label_names), show=is_shown(),
     )  # fmt: skip
     say(found.in_words())
 
@@ -599,6 +600,14 @@ def evaluate(
             "--slicewise/--whole", help="Score slices or whole images; as the model registers by default."
         ),
     ] = None,
+    sizes: Annotated[
+        str,
+        typer.Option(
+            help="Slices that sizes of labels count: whole, or both, those with the label in both images.",
+            autocompletion=completion.choice("whole", "both"),
+        ),
+    ] = "whole",
+    label_names: LabelNames = None,
     calibration: CalibrationFolder = None,
     confine: Confine = False,
     threads: Threads = None,
@@ -610,6 +619,7 @@ def evaluate(
     Example: `heteroreg evaluate cohorts/acdc --model runs/hetero --out scores/hetero`
     """
     from heteroreg.data.cohort import Cohort
+    from heteroreg.data.label_names import parse_label_names
     from heteroreg.evaluation import evaluate as run
     from heteroreg.registration.load import load
     from heteroreg.system.processes import require_one_process
@@ -621,8 +631,9 @@ def evaluate(
         calibration=True if calibration is None else calibration,
     )  # fmt: skip
     scores = run(
-        registrar, pairs, metrics=cast(Any, metrics), out=out, slicewise=slicewise, initial=initial, show=is_shown()
-    )
+        registrar, pairs, metrics=cast(Any, metrics), out=out, slicewise=slicewise, initial=initial,
+        sizes=cast(Any, sizes), label_names=parse_label_names(label_names), show=is_shown(),
+    )  # fmt: skip
     say(f"wrote {out}: {scores.dice_in_words() or 'no labels to score'}")
 
 
@@ -636,6 +647,7 @@ def compare(
     baseline: Annotated[
         str | None, typer.Option(help="Row or folder to compare with; the first by default.")
     ] = None,
+    label_names: LabelNames = None,
 ) -> None:
     """Put evaluations side by side: the paper's table with paired tests, and a page.
 
@@ -646,9 +658,10 @@ def compare(
     For folders with other names write NAME=DIR,DIR,…
     """
     from heteroreg.comparison.groups import parse_groups
+    from heteroreg.data.label_names import parse_label_names
     from heteroreg.report import write_report
 
-    page = write_report(parse_groups(folders), out, baseline=baseline)
+    page = write_report(parse_groups(folders), out, baseline=baseline, label_names=parse_label_names(label_names))
     say((out / "table.md").read_text(encoding="utf-8"))
     say(f"look at {page}")
 

@@ -56,6 +56,12 @@ CalibrationFolder = Annotated[
         "--calibration", metavar="DIR", help="A calibration of the model; that in the run's folder by default."
     ),
 ]
+LabelNames = Annotated[
+    str | None,
+    typer.Option(
+        metavar="1=LV,…", help="Names of labels, for tables and screen; by default labels.json beside the cohort."
+    ),
+]
 Refine = Annotated[int, typer.Option(min=0, help="Steps of instance optimisation for each pair.")]
 
 

@@ -47,7 +47,13 @@ class Comparison(ComparisonTable):
             self.write(temporary)
 
 
-def compare(folders: Groups, *, baseline: str | Path | None = None, out: str | Path | None = None) -> Comparison:
+def compare(
+    folders: Groups,
+    *,
+    baseline: str | Path | None = None,
+    out: str | Path | None = None,
+    label_names: Mapping[str, str] | None = None,
+) -> Comparison:
     """Compare evaluations of the same cohort.
 
     The unit is the patient: scores are averaged within a patient and over the seeds of a row, then tested in pairs
@@ -63,6 +69,7 @@ def compare(folders: Groups, *, baseline: str | Path | None = None, out: str | P
         baseline: The row that the others are tested against, by its name or one of its folders; the first row if
             None. A folder that is not among the others becomes the first row.
         out: Folder for the tables.
+        label_names: Names of labels by number; by default those of the evaluations.
 
     Returns:
         The comparison.
@@ -100,7 +107,9 @@ def compare(folders: Groups, *, baseline: str | Path | None = None, out: str | P
                 for row, seeds in patients.items()
                 for patient, value in seeds.mean(axis=1).items()
             ]
-    comparison = Comparison(pd.DataFrame(lines), pd.DataFrame(values), repeats, reference, left_out)
+    comparison = Comparison(
+        pd.DataFrame(lines), pd.DataFrame(values), repeats, reference, left_out, label_names or {}
+    )
     if out is not None:
         comparison.save(out)
     return comparison

@@ -8,7 +8,7 @@ from heteroreg.comparison.escape import escaped
 from heteroreg.comparison.numbers import interval, p_number, p_value, verdict
 from heteroreg.comparison.result import Result
 from heteroreg.comparison.table import ComparisonTable
-from heteroreg.evaluation.metrics import MINUS, Metric, metric
+from heteroreg.evaluation.metrics import MINUS, Metric
 
 # Label 2 is the myocardium in each of the cardiac data sets that are read.
 PREFERRED_DICE = ("dice_2", "dice_1")
@@ -32,12 +32,12 @@ def to_differences(comparison: ComparisonTable) -> list[str]:
     Returns:
         Paragraphs of Markdown; an empty list if no label was scored.
     """
-    dice = [metric(name) for name in comparison.metrics if name.startswith("dice_")]
+    dice = [comparison.column(name) for name in comparison.metrics if name.startswith("dice_")]
     names = [one.name for one in dice]
     main = next((name for name in PREFERRED_DICE if name in names), names[0] if names else None)
     parts = []
     for column in dice:
-        parts += [f"## {column.spoken} against {escaped(comparison.baseline)}", _table(comparison, column)]
+        parts += [f"## {escaped(column.spoken)} against {escaped(comparison.baseline)}", _table(comparison, column)]
         if column.name == main:
             lines = [_line(comparison, row, column) for row in comparison.rows]
             parts += ["\n".join(f"- {line}" for line in lines if line)]

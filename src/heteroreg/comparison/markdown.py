@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from heteroreg.comparison.differences import to_differences
 from heteroreg.comparison.escape import escaped
+from heteroreg.comparison.label_tables import label_tables
 from heteroreg.comparison.numbers import mean_and_sd
 from heteroreg.comparison.result import Result
 from heteroreg.comparison.table import ComparisonTable
-from heteroreg.evaluation.metrics import IN_VOXELS, MISSING, Group, Metric, metric
+from heteroreg.evaluation.metrics import MISSING, Group, Metric, metric
 
 TITLES: dict[Group, str] = {
     "regularity": "Regularity and time",
@@ -27,17 +28,27 @@ def to_markdown(comparison: ComparisonTable) -> str:
     The best mean of a column is bold; `*` marks a mean that differs from the baseline's with p < 0.05 (paired
     t-test over patients, Holm's correction over the rows).
     """
-    known = [metric(name, voxels=comparison.mode in IN_VOXELS) for name in comparison.metrics]
+    known = [comparison.column(name) for name in comparison.metrics]
     labels = sorted({one.label for one in known if one.label is not None})
-    groups = [(f"Label {label}", [one for one in known if one.label == label]) for label in labels]
+    groups = [
+        (_title(comparison.label_called(label)), [one for one in known if one.label == label]) for label in labels
+    ]
     groups += [(title, [one for one in known if one.group == group]) for group, title in TITLES.items()]
     parts = ["# Comparison", _head(comparison)]
     for title, columns in groups:
         if columns:
             parts += [f"## {title}", _table(comparison, columns)]
+    for table in label_tables(comparison):
+        head = [f"| {' | '.join(table.head)} |", "|---" * 2 + "|---:" * (len(table.head) - 2) + "|"]
+        rows = [f"| {' | '.join(map(escaped, row))} |" for row in table.rows]
+        parts += [f"## {table.title}", table.note, "\n".join(head + rows)]
     if len(comparison.rows) > 1 or comparison.seeds > 1:
         parts += to_differences(comparison)
     return "\n\n".join([*parts, *_notes(comparison)]) + "\n"
+
+
+def _title(name: str) -> str:
+    return escaped(name[0].upper() + name[1:])
 
 
 def _table(comparison: ComparisonTable, columns: Sequence[Metric]) -> str:
@@ -97,7 +108,7 @@ def _notes(comparison: ComparisonTable) -> list[str]:
         "differences and Wilcoxon's test are in `table.csv`."
     ]
     misses = [
-        f"{escaped(row)} lost label {label} in {missed} of {rows} rows"
+        f"{escaped(row)} lost {escaped(comparison.label_called(label))} in {missed} of {rows} rows"
         for row, label, missed, rows in comparison.misses()
     ]
     if misses:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
 
 import pandas as pd
 
 from heteroreg.comparison.result import Result
-from heteroreg.evaluation.metrics import Metric
+from heteroreg.evaluation.metrics import IN_VOXELS, Metric, metric
 from heteroreg.evaluation.scores import Scores
 
 # The metric that shows whether a displacement deforms, and the share of the largest below which it has collapsed.
@@ -31,6 +31,7 @@ class ComparisonTable:
         repeats: Name of the row → the scores of its seeds, in the order of the rows.
         baseline: The row that the others are tested against.
         left_out: Metric → number of slices or pairs that are left out because an evaluation lacks the metric there.
+        given_names: Names of labels by number, over those of the evaluations.
     """
 
     table: pd.DataFrame
@@ -38,6 +39,7 @@ class ComparisonTable:
     repeats: Mapping[str, Sequence[Scores]]
     baseline: str
     left_out: Mapping[str, int]
+    given_names: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self.rows))}; {len(self.metrics)} metrics)"
@@ -61,6 +63,23 @@ class ComparisonTable:
     def seeds(self) -> int:
         """The largest number of seeds behind a row."""
         return max(len(scores) for scores in self.repeats.values())
+
+    @cached_property
+    def label_names(self) -> dict[int, str]:
+        """Names of labels: those given, and those of the first evaluation that names a label."""
+        found = {int(label): name for label, name in self.given_names.items()}
+        for scores in self.repeats.values():
+            for label, name in scores[0].label_names.items():
+                found.setdefault(label, name)
+        return found
+
+    def label_called(self, label: int) -> str:
+        """Return the name of a label, or `label 2` for one without."""
+        return self.label_names.get(label, f"label {label}")
+
+    def column(self, name: str) -> Metric:
+        """Return the metric of a column, in the units and with the label names of this comparison."""
+        return metric(name, voxels=self.mode in IN_VOXELS, names=self.label_names)
 
     @property
     def mode(self) -> str:

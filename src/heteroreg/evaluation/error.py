@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from heteroreg.evaluation.uncertainty import sparsification_curve
+from heteroreg.evaluation.uncertainty import Sparsification, sparsification_curve
 from heteroreg.system.arrays import Doubles, Floats
 
 ENCE_BINS = 10  # of the ENCE, with equally many points
@@ -24,9 +24,10 @@ def error_scores(error: Doubles, half_width: Floats, scales: Mapping[int, float]
         scales: For each level in percent its half-width as a share of that.
 
     Returns:
-        `coverage_<level>`: share of the errors inside the interval. `width`: mean half-width at the largest level.
-        `order`: Spearman's correlation of the half-width and the error. `gain`: AURG/(AURG + AUSE) of the squared
-        error, 1 for the best order and 0 for none. `ence`: see `ence`. NaN where not defined.
+        `coverage_<level>`: share of the errors inside the interval. `mean`: mean size of the error. `width`: mean
+        half-width at the largest level. `order`: Spearman's correlation of the half-width and the error. `ause`,
+        `aurg` and `gain` of the squared error, the last AURG/(AURG + AUSE): 1 for the best order and 0 for none.
+        `ence`: see `ence`. NaN where not defined.
     """
     error, half = np.abs(np.asarray(error, dtype=np.float64)), np.asarray(half_width, dtype=np.float64)
     if not error.size:
@@ -35,10 +36,15 @@ def error_scores(error: Doubles, half_width: Floats, scales: Mapping[int, float]
     varied = error.size > 2 and min(np.ptp(error), np.ptp(half)) > 0
     level = max(scales)
     sd = half / stats.norm.ppf(0.5 + level / 200)
+    curve = sparsification_curve(error**2, half)
+    assert curve is not None  # there are points
     return found | {
+        "mean": float(error.mean()),
         "width": float(half.mean()),
         "order": float(stats.spearmanr(error, half)[0]) if varied else math.nan,
-        "gain": gain(error, half),
+        "ause": curve.ause,
+        "aurg": curve.aurg,
+        "gain": _share(curve),
         "ence": ence(error, sd),
     }
 
@@ -51,8 +57,12 @@ def gain(error: Doubles, uncertainty: Doubles) -> float:
         uncertainty: Only its order counts (M,).
     """
     curve = sparsification_curve(error**2, uncertainty)
-    whole = math.nan if curve is None else curve.aurg + curve.ause
-    return curve.aurg / whole if curve is not None and whole > 0 else math.nan
+    return math.nan if curve is None else _share(curve)
+
+
+def _share(curve: Sparsification) -> float:
+    whole = curve.aurg + curve.ause
+    return curve.aurg / whole if whole > 0 else math.nan
 
 
 def ence(error: Doubles, sd: Doubles, bins: int = ENCE_BINS) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from heteroreg.data.cohort import Cohort, Pair, as_cohort
+from heteroreg.data.label_names import label_names_of
 from heteroreg.data.samples.dataset import ImageCache
 from heteroreg.evaluation import learn2reg
 from heteroreg.evaluation.gallery import Case, spread_evenly
@@ -17,7 +18,7 @@ from heteroreg.evaluation.metrics import is_metric
 from heteroreg.evaluation.row import RowScores, score
 from heteroreg.evaluation.scores import Scores
 from heteroreg.evaluation.scoring import ScoringMode
-from heteroreg.evaluation.sizes import size_summary, size_table, sizes_of
+from heteroreg.evaluation.sizes import SizeSlices, size_summary, size_table, sizes_of, whole_dice
 from heteroreg.evaluation.stack import MOST_STACKS, STACK_VOXELS, Stack
 from heteroreg.evaluation.summary import Rows, evaluation_summary, mean_curves, mean_dice, score_table
 from heteroreg.registration.alignment import Initial, aligned
@@ -42,6 +43,8 @@ def evaluate(
     stacks: int = MOST_STACKS,
     slicewise: bool | None = None,
     initial: Initial | None = None,
+    sizes: SizeSlices = "whole",
+    label_names: Mapping[str, str] | None = None,
     show: bool = False,
 ) -> Scores:
     """Register every pair of a cohort and score the outcome.
@@ -64,6 +67,10 @@ def evaluate(
         slicewise: True scores slices, False whole images; None does as the registrar does. To compare a 3D model
             with a 2D one, score both by slices or both whole.
         initial: The alignment to begin with, as in `register`, for pairs without a file in the column `initial`.
+        sizes: Slices that the sizes of labels count: `whole`, all of them, or `both`, those that have the label in
+            the moving and in the fixed image. A registration slice by slice cannot make a label vanish.
+        label_names: Names of labels by number, such as `{"1": "LV"}`; by default those in `labels.json` beside the
+            cohort's table.
         show: Show the progress on stderr.
 
     Returns:
@@ -83,20 +90,23 @@ def evaluate(
     """
     registrar, cohort = as_registrar(registrar), as_cohort(cohort)
     _check(cohort, metrics, labels)
+    if sizes not in get_args(SizeSlices):
+        raise UserError(f"sizes: '{sizes}' is unknown; choose whole or both", argument="sizes")
+    names = label_names_of(cohort, label_names)
     if out is not None:
         require_output(out, "evaluation", [cohort.name])  # before the work, not after it
-    plan = _Plan(registrar, metrics, labels, slicewise, initial)
+    plan = _Plan(registrar, metrics, labels, slicewise, initial, sizes)
     in_gallery, in_viewer = (spread_evenly(count, len(cohort)) for count in (gallery, stacks))
     cache = ImageCache()
     rows: Rows = []
     cases: list[Case] = []
     kept: list[Stack] = []
-    sizes: list[dict[str, Any]] = []
+    of_labels: list[dict[str, Any]] = []
     with progress(f"evaluate {registrar.name}", len(cohort), show=show) as report:
         for index, pair in enumerate(reported(cohort, report)):
             scored = plan.score(pair, cache)
             rows += scored.rows
-            sizes += scored.sizes
+            of_labels += scored.sizes
             if index in in_gallery:
                 cases.append(Case.of(pair.id, scored.maps))
             if index in in_viewer:
@@ -104,9 +114,11 @@ def evaluate(
     _check_found(labels, cohort, [row for _, row in rows])
     table = score_table(rows)
     summary = evaluation_summary(cohort, rows, table, registrar=registrar.name, mode=metrics, info=scored.info)
-    by_label = size_table(sizes)
+    by_label = size_table(of_labels)
     if by_label is not None:
-        summary["sizes"] = size_summary(by_label)
+        summary |= {"sizes": size_summary(by_label), "size_slices": sizes}
+    if names:
+        summary["label_names"] = names
     _warn_if_useless(summary)
     scores = Scores(table, summary, mean_curves(rows), tuple(cases), tuple(kept), by_label)
     if out is not None:
@@ -133,6 +145,7 @@ class _Plan:
     labels: Sequence[int] | None
     slicewise: bool | None
     initial: Initial | None = None
+    sizes: SizeSlices = "whole"
 
     def score(self, pair: Pair, cache: ImageCache) -> _ScoredPair:
         inputs = Inputs.read(pair, cache)
@@ -154,7 +167,12 @@ class _Plan:
             row = score(part, self.labels, self.mode, intensity_range, background)
             row.values["seconds"] = seconds
             rows.append((_cells(pair, index), row))
-        return _ScoredPair(rows, maps, registration.info, sizes_of(pair, inputs, registration))
+        sizes = sizes_of(pair, inputs, registration, self.sizes)
+        if by_slice:
+            whole = whole_dice(inputs, registration, self.labels)
+            for _, row in rows:
+                row.values.update(whole)
+        return _ScoredPair(rows, maps, registration.info, sizes)
 
 
 def _cells(pair: Pair, index: int | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -37,6 +37,7 @@ class Metric:
         higher_is_better: None where neither direction is better (a ratio that should be 1).
         group: The table that the metric belongs to.
         label: The label that is scored; None for the whole image.
+        label_name: Its name; empty if it has none.
         compute: Computes the stored value from an `ImageScoring`, or from a `LabelScoring` for the metrics of a
             label; None where it is not defined. Times have no such function: they are measured.
     """
@@ -51,6 +52,7 @@ class Metric:
     higher_is_better: bool | None = None
     group: Group = "labels"
     label: int | None = None
+    label_name: str = ""
     compute: Callable[[Any], float | None] | None = None
 
     @property
@@ -74,9 +76,14 @@ class Metric:
         return self.words[0].upper() + self.words[1:]
 
     @property
+    def label_called(self) -> str:
+        """The name of the label, or `label 2`."""
+        return self.label_name or f"label {self.label}"
+
+    @property
     def long_name(self) -> str:
         """The name in words, with the label: `Hausdorff distance, label 2`."""
-        return self.long_title if self.label is None else f"{self.long_title}, label {self.label}"
+        return self.long_title if self.label is None else f"{self.long_title}, {self.label_called}"
 
     @property
     def long_heading(self) -> str:
@@ -86,7 +93,7 @@ class Metric:
     @property
     def spoken(self) -> str:
         """The name within a sentence, with the label: `Hausdorff distance of label 2`."""
-        return self.words if self.label is None else f"{self.words} of label {self.label}"
+        return self.words if self.label is None else f"{self.words} of {self.label_called}"
 
     def better(self, value: float, other: float) -> bool:
         """True if a value is better than another."""
@@ -189,6 +196,16 @@ def _error_metrics(prefix: str, what: str, found: Callable[[Any], dict[str, floa
     return (
         *coverages,
         Metric(
+            name=f"{prefix}_mean",
+            title="Mean error" if prefix == "error" else f"{prefix.capitalize()} error",
+            words=f"mean {what}",
+            explanation="its mean size; that of a contour is its distance to the true one.",
+            unit="mm",
+            higher_is_better=False,
+            group=group,
+            compute=partial(_entry, found, "mean"),
+        ),
+        Metric(
             name=f"{prefix}_width",
             title=f"{prefix.capitalize()} half-width",
             words=f"half-width of the intervals of the {what}",
@@ -206,6 +223,26 @@ def _error_metrics(prefix: str, what: str, found: Callable[[Any], dict[str, floa
             higher_is_better=True,
             group=group,
             compute=partial(_entry, found, "order"),
+        ),
+        Metric(
+            name=f"{prefix}_ause",
+            title=f"{prefix.capitalize()} AUSE",
+            words=f"AUSE of the {what}",
+            explanation="the area between the sparsification curve of the squared error and its oracle.",
+            unit="mm²",
+            higher_is_better=False,
+            group=group,
+            compute=partial(_entry, found, "ause"),
+        ),
+        Metric(
+            name=f"{prefix}_aurg",
+            title=f"{prefix.capitalize()} AURG",
+            words=f"AURG of the {what}",
+            explanation="the area gained by the error bars over removing points at random.",
+            unit="mm²",
+            higher_is_better=True,
+            group=group,
+            compute=partial(_entry, found, "aurg"),
         ),
         Metric(
             name=f"{prefix}_gain",
@@ -244,6 +281,15 @@ LABEL_METRICS = (
         scale=100,
         higher_is_better=True,
         compute=lambda label: dice(label.moved, label.fixed),
+    ),
+    Metric(
+        name="whole_dice",
+        title="Dice, whole stack",
+        words="Dice of the whole stack",
+        explanation="over all slices of the stack, those that have the label in one image alone too.",
+        unit="%",
+        scale=100,
+        higher_is_better=True,
     ),
     Metric(
         name="jaccard",
@@ -513,12 +559,13 @@ def is_metric(name: str) -> bool:
     return name in _BY_NAME or _LABELLED.fullmatch(name) is not None
 
 
-def metric(name: str, *, voxels: bool = False) -> Metric:
+def metric(name: str, *, voxels: bool = False, names: Mapping[int, str] | None = None) -> Metric:
     """Return the metric that a column holds.
 
     Args:
         name: The column, such as `dice_2` or `ause`.
         voxels: Distances between label surfaces are in voxels, as in the modes `IN_VOXELS`.
+        names: Names of labels.
 
     Raises:
         KeyError: No metric has this name.
@@ -528,7 +575,8 @@ def metric(name: str, *, voxels: bool = False) -> Metric:
         return _BY_NAME[name]
     base = _BY_STEM[match[1]]
     unit = "voxels" if voxels and base.unit == "mm" and base.name != _END_POINT_ERROR.name else base.unit
-    return replace(base, name=name, label=int(match[2]), unit=unit)
+    label = int(match[2])
+    return replace(base, name=name, label=label, label_name=(names or {}).get(label, ""), unit=unit)
 
 
 def ordered(names: Iterable[str]) -> list[str]:

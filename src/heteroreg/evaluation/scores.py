@@ -47,6 +47,8 @@ class _LabelCounts(BaseModel):
 class _Summary(BaseModel):
     """The entries of a summary that other modules rely on."""
 
+    label_names: dict[int, str] = {}
+
     kind: Literal["evaluation"]
     mode: ScoringMode
     counts: _Counts
@@ -105,18 +107,24 @@ class Scores:
         """Return for each patient (index) the mean of each metric over the rows that have it."""
         return self.table.groupby("patient")[self.metrics].mean()
 
+    @property
+    def label_names(self) -> dict[int, str]:
+        """Names of labels by number."""
+        return {int(label): str(name) for label, name in self.summary.get("label_names", {}).items()}
+
     def dice_in_words(self) -> str:
         """Return the mean Dice of each label beside that of no registration; empty without labels.
 
         For example `dice_1 0.8644 (undeformed 0.5960), dice_2 0.8180 (undeformed 0.5213)`.
         """
-        before = self.summary.get("undeformed", {})
+        before, names = self.summary.get("undeformed", {}), self.label_names
         parts = []
         for name, entry in self.summary["metrics"].items():
             if name.startswith("dice_") and entry["mean"] is not None:
                 still = before.get(name, {}).get("mean")
                 beside = "" if still is None else f" (undeformed {still:.4f})"
-                parts.append(f"{name} {entry['mean']:.4f}{beside}")
+                called = names.get(int(name.removeprefix("dice_")))
+                parts.append(f"{'Dice of ' + called if called else name} {entry['mean']:.4f}{beside}")
         return ", ".join(parts)
 
     def save(self, folder: str | Path) -> None:

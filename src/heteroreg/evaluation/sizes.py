@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from heteroreg.data.cohort import Pair
+from heteroreg.data.samples.preparation import resample
 from heteroreg.evaluation.inputs import Inputs
 from heteroreg.evaluation.overlap import dice
 from heteroreg.evaluation.size_file import SIZE_COLUMNS
@@ -15,22 +17,38 @@ from heteroreg.registration.result import Registration
 from heteroreg.uncertainty.displacement_error import ejection_fraction
 from heteroreg.uncertainty.label_sizes import MEASURES, labels_of, size
 
+SizeSlices = Literal["whole", "both"]
 
-def sizes_of(pair: Pair, inputs: Inputs, registration: Registration) -> list[dict[str, Any]]:
-    """Return a row for each label of a pair, over the whole image; empty without labels.
 
-    A stack that is registered slice by slice counts whole here: a slice at the base in which only one frame has the
-    label counts in full. `warped` and `true` are the sizes at the fixed image, `low` and `high` the interval of the
-    true size at `level` percent.
+def sizes_of(
+    pair: Pair, inputs: Inputs, registration: Registration, slices: SizeSlices = "whole"
+) -> list[dict[str, Any]]:
+    """Return a row for each label of a pair; empty without labels.
+
+    `warped` and `true` are the sizes at the fixed image, `low` and `high` the interval of the true size at `level`
+    percent.
+
+    Args:
+        pair: The pair.
+        inputs: Its images and labels.
+        registration: Its registration.
+        slices: With `whole` a slice at the base in which only one frame has the label counts in full. With `both`
+            only the slices count that have it in both; the calibrated size and its interval are of the whole stack,
+            and left out.
     """
     if inputs.fixed_labels is None or inputs.moving_labels is None or registration.moved_labels is None:
         return []
     truth, moved = inputs.fixed_labels, registration.moved_labels
-    intervals = registration.label_sizes
+    intervals = registration.label_sizes if slices == "whole" else {}
+    placed = inputs.moving_labels if slices == "whole" else resample(inputs.moving_labels, truth.grid, labels=True)
     rows = []
     for label in sorted({*labels_of(truth), *labels_of(inputs.moving_labels)}):
-        moving = size(inputs.moving_labels.array == label, inputs.moving_labels.grid)
-        warped, true = (size(image.array == label, truth.grid) for image in (moved, truth))
+        masks = [image.array == label for image in (placed, moved, truth)]
+        if slices == "both" and truth.grid.dims == 3:
+            shared = masks[0].any(axis=(0, 1)) & masks[2].any(axis=(0, 1))
+            masks = [mask & shared for mask in masks]
+        grids = placed.grid, truth.grid, truth.grid
+        moving, warped, true = (size(mask, grid) for mask, grid in zip(masks, grids, strict=True))
         row: dict[str, Any] = {
             "id": pair.id, "patient": pair.patient, "label": label, "unit": MEASURES[truth.grid.dims].unit,
             "moving": moving, "warped": warped, "true": true,
@@ -48,6 +66,16 @@ def sizes_of(pair: Pair, inputs: Inputs, registration: Registration) -> list[dic
             }  # fmt: skip
         rows.append(row)
     return rows
+
+
+def whole_dice(inputs: Inputs, registration: Registration, labels: Sequence[int] | None) -> dict[str, float]:
+    """Return Dice over all slices of a stack, as `whole_dice_<label>`, where the warped or the true map has it."""
+    truth, moved = inputs.fixed_labels, registration.moved_labels
+    if truth is None or moved is None:
+        return {}
+    found = sorted({*labels_of(truth), *labels_of(moved)})
+    wanted = [label for label in found if labels is None or label in labels]
+    return {f"whole_dice_{label}": dice(moved.array, truth.array, label) for label in wanted}
 
 
 def size_table(rows: list[dict[str, Any]]) -> pd.DataFrame | None:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from heteroreg.data.cohort import Cohort
 from heteroreg.evaluation.metrics import ALWAYS_SCORED, is_metric, ordered
+from heteroreg.evaluation.orders import orders_of
 from heteroreg.evaluation.row import RowScores
 from heteroreg.evaluation.scores import CURVE_NAMES, over_patients
 from heteroreg.evaluation.scoring import ScoringMode
@@ -85,6 +86,7 @@ def evaluation_summary(
         "labels": {str(label): _label_counts(label, rows) for label in labels},
         "metrics": over_patients(table, [str(column) for column in table if is_metric(str(column))]),
         "undeformed": over_patients(*_undeformed(rows)),
+        "orders": orders_of(table),
     }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from heteroreg.data.cohort import Cohort, Pair, as_cohort
+from heteroreg.data.label_names import label_names_of
 from heteroreg.registration.alignment import Aligned
 from heteroreg.registration.base import BaseRegistrar
 from heteroreg.registration.calibrated import Calibrated, with_calibration
@@ -36,6 +37,7 @@ def calibrate(
     split: Sequence[str] = ("train", "val"),
     steps: int | None = None,
     seed: int = 0,
+    label_names: Mapping[str, str] | None = None,
     show: bool = False,
 ) -> Calibration:
     """Learn how wrong the displacement of a registrar may be.
@@ -54,6 +56,8 @@ def calibrate(
         split: Splits of the cohort to calibrate on. Never calibrate on pairs that the intervals are judged by.
         steps: Updates of the error estimator; by default 800 in 2D and 500 in 3D.
         seed: Random seed.
+        label_names: Names of labels by number, such as `{"1": "LV"}`; by default those in `labels.json` beside the
+            cohort's table.
         show: Show progress.
 
     Returns:
@@ -75,6 +79,7 @@ def calibrate(
     given, registrar, cohort = registrar, _bare(registrar), as_cohort(cohort)
     place = _place(registrar, out)
     pairs = _pairs(cohort, split)
+    names = label_names_of(cohort, label_names)
     with growing_folder(place, "calibration", [cohort.name]):
         work = Work.plan(registrar, cohort, pairs, place, seed, steps)
         with progress("registering the pairs", len(pairs), show=show) as report:
@@ -90,7 +95,7 @@ def calibrate(
         with progress("learning the error", work.steps, show=show) as report:
             estimator = learn(known, work.steps, batch_size=BATCH[work.dims], seed=seed, report=report)
         with progress("calibrating", None, show=show):
-            calibration, evidence = scaled(work.registered(), estimator, known, work.facts(cohort.name))
+            calibration, evidence = scaled(work.registered(), estimator, known, work.facts(cohort.name, names))
             _draw(calibration, evidence, place / FIGURE)
         save_calibration(place, calibration, estimator)
         work.bank.remove()

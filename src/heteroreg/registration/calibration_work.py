@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -290,11 +290,12 @@ class Work:
         """Return the registrations of all pairs."""
         return [Registered(pair.patient, self._real(number)) for number, pair in enumerate(self.pairs)]
 
-    def facts(self, cohort: str) -> dict[str, Any]:
+    def facts(self, cohort: str, label_names: Mapping[str, str]) -> dict[str, Any]:
         """Return the entries of the calibration that are known before it is computed."""
         return {
             "registrar": self.registrar.name, "fingerprint": self.registrar.fingerprint(), "cohort": cohort,
             "dims": self.dims, "spacing": self.spacing, "intensity": self.intensity, "again": self.again,
+            "label_names": label_names,
         }  # fmt: skip
 
     def _real(self, number: int) -> dict[str, Array]:

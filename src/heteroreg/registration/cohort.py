@@ -14,6 +14,7 @@ import pandas as pd
 
 from heteroreg.data.cohort import Cohort, Pair, as_cohort
 from heteroreg.data.image import read_image, read_labels
+from heteroreg.data.label_names import label_names_of
 from heteroreg.data.samples.fingerprint import Fingerprints
 from heteroreg.data.samples.preparation import check_labels
 from heteroreg.registration.alignment import Initial, aligned
@@ -66,7 +67,8 @@ def register_cohort(
         cohort: The cohort, or its path.
         out: The folder to write.
         initial: The alignment to begin with, as in `register`, for pairs without a file in the column `initial`.
-        label_names: Names of labels by number, such as `{"1": "LV"}`, for the columns of the table.
+        label_names: Names of labels by number, such as `{"1": "LV"}`, for the columns of the table; by default
+            those in `labels.json` beside the cohort's table.
         show: Show the progress on stderr.
 
     Returns:
@@ -88,6 +90,7 @@ def register_cohort(
     registrar, cohort, out = as_registrar(registrar), as_cohort(cohort), Path(out)
     if not len(cohort):
         raise UserError(f"{cohort.name}: holds no pairs to register")
+    label_names = label_names_of(cohort, label_names)
     with growing_folder(out, "registrations", [cohort.name], _is_former):
         ids = [pair.id for pair in cohort]
         folders = dict(zip(ids, folder_names(ids, taken=[TABLE, MARKER_FILE]), strict=True))

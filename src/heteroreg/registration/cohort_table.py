@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from heteroreg.system.errors import UserError
 from heteroreg.uncertainty.label_sizes import MEASURES
 
 FIRST_COLUMNS = ("mean_displacement_mm", "max_displacement_mm", "folding_percent", "seconds")
@@ -64,28 +63,3 @@ def columns_of(rows: Iterable[Mapping[str, float]]) -> list[str]:
     for row in rows:
         found |= dict.fromkeys(row)
     return list(found)
-
-
-def parse_label_names(text: str) -> dict[str, str]:
-    """Return names of labels by number, from text such as `1=LV,2=myocardium`.
-
-    >>> parse_label_names("1=LV,2=myocardium")
-    {'1': 'LV', '2': 'myocardium'}
-
-    Raises:
-        UserError: The text is not of this form, or two labels have one name.
-    """
-    found: dict[str, str] = {}
-    for part in text.split(","):
-        number, _, name = (piece.strip() for piece in part.partition("="))
-        if (
-            not (number.isdigit() and re.fullmatch(r"[\w .()-]+", name))
-            or number in found
-            or name in found.values()
-        ):
-            raise UserError(
-                f"label_names: '{part}' in '{text}' names no label; write 1=LV,2=myocardium, each once",
-                argument="label_names",
-            )
-        found[number] = name
-    return found

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from heteroreg._version import __version__
 from heteroreg.comparison import Comparison
+from heteroreg.comparison.label_tables import label_tables
 from heteroreg.evaluation.metrics import metric
 from heteroreg.evaluation.scores import Scores
 from heteroreg.registration.plot.style import colour
@@ -86,6 +87,7 @@ def render_page(comparison: Comparison, title: str, figures: Sequence[str] = ())
         full=full,
         explained=_explained(results),
         notes=notes(comparison),
+        label_tables=label_tables(comparison),
         boxes=boxes,
         curves=curves,
         pairs=pairs,

@@ -10,11 +10,21 @@ from itertools import groupby
 from heteroreg.comparison import Comparison
 from heteroreg.comparison.numbers import interval, p_value
 from heteroreg.comparison.result import Result
-from heteroreg.evaluation.metrics import IN_VOXELS, Metric, metric
+from heteroreg.evaluation.metrics import Metric, metric
 from heteroreg.report.wording import unbroken
 
 # The paper's metrics, regularity, and those against a known truth. The full table has all metrics.
-MAIN_METRICS = ("dice", "hd", "asd", "epe", "folding_percent", "sd_log_jacobian", "ause", "noise_correlation")
+MAIN_METRICS = (
+    "dice",
+    "whole_dice",
+    "hd",
+    "asd",
+    "epe",
+    "folding_percent",
+    "sd_log_jacobian",
+    "ause",
+    "noise_correlation",
+)
 TABLE_LABELS = 3
 
 
@@ -70,7 +80,7 @@ class Results:
         self.names: list[str] = comparison.rows
         self.metrics: list[str] = comparison.metrics
         self.baseline = comparison.baseline
-        self.voxels = comparison.mode in IN_VOXELS
+        self.label_names = comparison.label_names
         self._comparison = comparison
 
     def get(self, name: str, metric: str) -> Result | None:
@@ -91,7 +101,7 @@ class Results:
 
     def column(self, name: str) -> Metric:
         """Return the metric in the units of this comparison."""
-        return metric(name, voxels=self.voxels)
+        return self._comparison.column(name)
 
     @property
     def measured(self) -> list[str]:

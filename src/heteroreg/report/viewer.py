@@ -87,6 +87,7 @@ def viewer(scores: Mapping[str, Scores], results: Results, budget: int) -> Viewe
         "metrics": [_metric(one) for one in columns],
         "main": len(results.main_metrics()),
         "pairs": ids,
+        "labels": {str(label): name for label, name in results.label_names.items()},
         "scores": [pair_scores(entry, columns, ids) for entry in scores.values()],
     }
     maps = {name for pair in pairs for stack in pair.values() for name in stack.images}
@@ -162,7 +163,7 @@ def _metric(shown: Metric) -> dict[str, Any]:
     return {
         "key": shown.name,
         "name": shown.long_name,
-        "short": shown.title if shown.label is None else f"{shown.title}, label {shown.label}",
+        "short": shown.title if shown.label is None else f"{shown.title}, {shown.label_called}",
         "unit": shown.unit,
         "better": shown.direction,
         "digits": shown.digits,

@@ -51,7 +51,7 @@ def notes(comparison: Comparison) -> list[str]:
     found = []
     unit = "slices" if any(scores.slicewise for scores in comparison.scores.values()) else "pairs"
     for name, label, missed, rows in comparison.misses():
-        found.append(f"{name} lost label {label} in {missed} of {rows} {unit}.")
+        found.append(f"{name} lost {comparison.label_called(label)} in {missed} of {rows} {unit}.")
     if comparison.seeds > 1:
         found.append(
             "Rows are means over the seeds of the training. A difference smaller than the spread over seeds may "
@@ -135,11 +135,13 @@ def _by_kind(columns: list[Metric]) -> list[str]:
     for shown in columns:
         kinds.setdefault(shown.words, []).append(shown)
     return [
-        alike[0].spoken
-        if len(alike) == 1
-        else f"{alike[0].words} of labels {joined([str(shown.label) for shown in alike])}"
-        for alike in kinds.values()
+        alike[0].spoken if len(alike) == 1 else f"{alike[0].words} of {_labels(alike)}" for alike in kinds.values()
     ]
+
+
+def _labels(alike: list[Metric]) -> str:
+    named = [shown.label_name or str(shown.label) for shown in alike]
+    return joined(named) if all(shown.label_name for shown in alike) else f"labels {joined(named)}"
 
 
 def _mean(shown: Metric, result: Result) -> str:

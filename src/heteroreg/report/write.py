@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from heteroreg.comparison import compare
@@ -23,6 +24,7 @@ def write_report(
     baseline: str | Path | None = None,
     title: str = DEFAULT_TITLE,
     figures: bool = True,
+    label_names: Mapping[str, str] | None = None,
 ) -> Path:
     """Compare evaluations and write tables, the page `index.html` and `figures/` atomically.
 
@@ -32,6 +34,7 @@ def write_report(
         baseline: The row to test the others against, by its name or a folder; the first by default.
         title: Title of the page.
         figures: Write the figures for print too, which takes most of the time.
+        label_names: Names of labels by number; by default those of the evaluations.
 
     Returns:
         The page.
@@ -42,7 +45,7 @@ def write_report(
     """
     out = Path(out)
     require_output(out, "comparison")  # before the work, not after it
-    comparison = compare(folders, baseline=baseline)
+    comparison = compare(folders, baseline=baseline, label_names=label_names)
     drawn = figures_of(comparison) if figures else {}
     page = render_page(comparison, title, list(drawn))
     with output_folder(out, "comparison") as temporary:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Any
 
@@ -250,6 +250,7 @@ class Calibration:
         labelled: Number of patients with labels; 0: the scale comes from landmarks, or from known warps alone.
         held: By label, and `all`: what held in cross-validation.
         marked: Number of patients whose landmarks gave the scale; 0 where labels or known warps did.
+        label_names: Names of labels by number.
     """
 
     registrar: str
@@ -270,6 +271,7 @@ class Calibration:
     labelled: int
     held: Mapping[str, Held]
     marked: int = 0
+    label_names: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         levels = ", ".join(f"{level} %" for level in self.levels)

@@ -30,7 +30,7 @@ def plot_calibration(calibration: Calibration, evidence: Evidence, path: Path) -
         held = calibration.held
         reliability.plot([0, 100], [0, 100], color=RULE_COLOUR)
         for colour, (label, one) in zip(PALETTE * 4, held.items(), strict=False):
-            name = "all" if label == "all" else f"label {label}"
+            name = "all" if label == "all" else calibration.label_names.get(label, f"label {label}")
             shares = [100 * share for share in one.coverage.values()]
             reliability.plot(list(one.coverage), shares, "o-", color=colour, markersize=4, label=name)
         reliability.set(title="Reliability, patients left out", xlabel="level (%)", ylabel="errors inside (%)")

@@ -165,7 +165,7 @@
       const swatch = document.createElement("span");
       swatch.className = "swatch";
       swatch.style.background = hue;
-      item.append(swatch, `label ${label}`);
+      item.append(swatch, head.labels[label] ?? `label ${label}`);
       return item;
     }));
     $("previous").disabled = order.indexOf(state.pair) === 0;
