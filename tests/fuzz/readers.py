@@ -19,6 +19,7 @@ from heteroreg.data.importing import import_cohort
 from heteroreg.data.io.displacement import read_displacement
 from heteroreg.data.io.reading import reading
 from heteroreg.data.io.transforms import read_transform
+from heteroreg.data.looks import label_values, note_of_time
 from heteroreg.data.samples.preparation import (
     Preparation,
     centre_crop,
@@ -60,6 +61,8 @@ def image(path: Path, number: int) -> None:
     assert batch.shape[1:] == (32, 32)
     assert np.isfinite(batch).all()
     assert note_of_place(path).isprintable()
+    assert note_of_time(found, path).isprintable()
+    assert label_values(found.array).isprintable()
     with reading(nifti_frame="sform", spacing=(0.5,)):
         other = read_grid(path)
         assert other.shape == grid.shape

@@ -234,6 +234,8 @@ def labels(folder: Path, rng: np.random.Generator) -> list[Seed]:
     nib.save(nib.Nifti1Image(masks, np.eye(4)), folder / "masks.nii")
     rounded = rng.integers(0, 4, (12, 10, 6)).astype(np.float32) * np.float32(0.99999)
     nib.save(nib.Nifti1Image(rounded, np.eye(4)), folder / "rounded.nii.gz")
+    frames = rng.integers(0, 4, (12, 10, 6, 3)).astype(np.uint8)
+    nib.save(nib.Nifti1Image(frames, np.eye(4)), folder / "frames.nii")
     palette = Picture.fromarray(rng.integers(0, 4, (18, 20)).astype(np.uint8), "P")
     palette.putpalette([(k * 37 + c * 11) % 256 for k in range(256) for c in range(3)])
     palette.save(folder / "palette.png")
@@ -242,6 +244,13 @@ def labels(folder: Path, rng: np.random.Generator) -> list[Seed]:
     sitk.WriteImage(slicer, str(folder / "a.seg.nrrd"), True)
     return [
         *seeds,
+        Seed(
+            "labels",
+            "labels",
+            {"frames.nii": (folder / "frames.nii").read_bytes()},
+            "frames.nii#1",
+            ("frames.nii",),
+        ),
         *(
             _single("labels", "labels", folder / name)
             for name in ("masks.nii", "rounded.nii.gz", "palette.png", "a.seg.nrrd")
@@ -250,7 +259,7 @@ def labels(folder: Path, rng: np.random.Generator) -> list[Seed]:
 
 
 def headers(folder: Path, rng: np.random.Generator) -> list[Seed]:
-    """Headers that disagree with themselves, and axes of one voxel."""
+    """Headers that disagree with themselves, axes of one voxel, time points and label maps in place of images."""
     affine = np.array([[-1.5, 0, 0, 20], [0, -1.25, 0, -10], [0, 0, 8.0, 5], [0, 0, 0, 1]])
     other = affine.copy()
     other[:3, 3] += 25, -18, 0
@@ -268,6 +277,15 @@ def headers(folder: Path, rng: np.random.Generator) -> list[Seed]:
             image.set_qform(form, 1)
             image.set_sform(affine, 2)
         nib.save(image, folder / f"{name}.nii")
+        seeds.append(_single("header", "image", folder / f"{name}.nii"))
+    frames = 90 + 30 * np.sin(np.arange(12) * np.pi / 6) * np.hypot(*np.mgrid[-9:9, -9:9])[..., None]
+    cine = nib.Nifti1Image(frames.astype(np.int16), affine)  # time points in place of slices
+    cine.header.set_xyzt_units(t="sec")
+    stretched = nib.Nifti1Image(_array(rng, (12, 10, 6)), affine)
+    stretched.header["pixdim"][1:4] = 1, 1, 1  # beside an sform of 1.5 mm
+    disguised = nib.Nifti1Image(np.kron(rng.integers(0, 3, (4, 4, 2)), np.ones((4, 4, 2))).astype(np.int16), affine)
+    for name, image in (("cine", cine), ("stretched", stretched), ("disguised", disguised)):
+        image.to_filename(folder / f"{name}.nii")
         seeds.append(_single("header", "image", folder / f"{name}.nii"))
     for name, kind in (("nifti", nib.Nifti1Pair), ("analyze", nib.AnalyzeImage)):
         place = folder / name

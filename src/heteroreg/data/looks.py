@@ -76,7 +76,8 @@ def time_points(array: NDArray[Any], grid: Grid, *, in_seconds: bool = False) ->
     frames = frames[:, :: max(1, frames.shape[1] // PIXELS_COMPARED)].astype(np.float64)
     if (frames.std(axis=1) == 0).any():
         return ""
-    alike = np.corrcoef(frames)
+    with np.errstate(all="ignore"):  # of values near the ends of float32; NaN is like nothing
+        alike = np.corrcoef(frames)
     neighbours, first = float(np.median(np.diag(alike, 1))), alike[0]
     step = max(1 - neighbours, LEAST_DIFFERENCE)
     if first.min() > FAINTLY_ALIKE and 1 - first[-1] <= CLOSES * step and 1 - first.min() >= OPENS * step:
