@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 import torch
@@ -10,13 +12,14 @@ from torch import Tensor
 import heteroreg as hr
 from heteroreg.cli.app import main
 from heteroreg.data.cohort import Cohort
-from heteroreg.data.image import read_image
+from heteroreg.data.image import Image, read_image
 from heteroreg.losses import TotalLoss, smoothness
 from heteroreg.losses.objectives import MeanSquaredError
 from heteroreg.networks.displacement import Displacement, integrated
+from heteroreg.registration.classical import Classical, Elastix
 from heteroreg.registration.load import load
-from heteroreg.registration.refinement import refine
-from heteroreg.spatial import compose, warp
+from heteroreg.registration.refinement import refine, refine_displacement
+from heteroreg.spatial import compose, integrate, warp
 from heteroreg.system.errors import UserError
 from heteroreg.training import Run
 
@@ -111,7 +114,80 @@ def test_the_command(run_2d: Run, cohort_2d: Cohort, tmp_path, monkeypatch: pyte
 
 
 def test_what_cannot_be_refined(run_2d: Run) -> None:
-    with pytest.raises(UserError, match="refine: undeformed has no network to begin from"):
+    with pytest.raises(UserError, match="refine: undeformed has no displacement to refine"):
         load("undeformed", refine=3)
     with pytest.raises(UserError, match="whole number from 0 up"):
         hr.load(run_2d.folder, refine=-1)
+
+
+def known(shape: tuple[int, ...], size: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return a smooth displacement of up to `size` voxels that is 0 at the border, and a textured pair of it."""
+    axes = torch.meshgrid(*(torch.linspace(0, torch.pi, n) for n in shape), indexing="ij")
+    bump = torch.stack([torch.sin(axis) for axis in axes]).prod(0)
+    turns = torch.stack([torch.cos((i + 1) * axis) for i, axis in enumerate(axes)])
+    displacement = integrate((size * bump * turns)[None], 7)
+    places = torch.meshgrid(*(torch.arange(n) for n in shape), indexing="ij")
+    waves = torch.stack([torch.sin(place * (0.55 + 0.1 * i)) for i, place in enumerate(places)]).sum(0)
+    moving = (waves - waves.min()) / (waves.max() - waves.min())
+    return displacement, moving[None, None], warp(moving[None, None], displacement)
+
+
+@pytest.mark.parametrize(("shape", "size"), [((48, 40), 3.0), ((28, 32, 24), 2.0)])
+def test_a_displacement_of_no_network_comes_near_the_true_one(shape: tuple[int, ...], size: float) -> None:
+    true, moving, fixed = known(shape, size)
+    rough = 0.6 * true
+    found, inverse = refine_displacement(rough, moving, fixed, 60)
+    inner = (slice(None), *[slice(4, -4)] * len(shape))
+
+    def error(displacement: Tensor) -> float:
+        return float((displacement - true)[0][inner].norm(dim=0).mean())
+
+    assert error(found) < 0.5 * error(rough)
+    assert float(compose(found, inverse)[0][inner].norm(dim=0).mean()) < 0.05
+    # Without a step it is the displacement itself, up to the resolution of the velocity.
+    same, _ = refine_displacement(rough, moving, fixed, 0)
+    assert float((same - rough).abs().mean()) < 0.02 * float(rough.abs().max())
+
+
+class Rough(Classical):
+    """A program that finds three fifths of the way."""
+
+    name = "rough"
+
+    def _align(self, moving, fixed, spacing):
+        return 0.6 * known(moving.shape, 3.0)[0][0].numpy()
+
+
+def test_a_program_is_refined_slice_by_slice() -> None:
+    true, moving, fixed = known((48, 40), 3.0)
+    images = [np.repeat(one[0, 0].numpy()[..., None], 3, axis=2) for one in (moving, fixed)]
+    images[0][..., 2] = 0.5  # a slice that shows nothing
+    pair = [Image.from_array(array, (1.0, 1.0, 8.0)) for array in images]
+    plain, refined = Rough(), Rough()
+    refined.refine = 40
+    before, after = (registrar.register(*pair) for registrar in (plain, refined))
+    assert "refine" not in before.info
+    assert after.info["refine"] == 40
+    assert after.slicewise
+    for k in (0, 1):
+        errors = [np.abs(found.displacement[:2, ..., k] - true[0].numpy()).mean() for found in (before, after)]
+        assert errors[1] < 0.5 * errors[0]
+    assert not after.displacement[..., 2].any()
+    assert not after.displacement[2].any()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("itk") is None, reason="itk-elastix is not installed")
+def test_elastix_is_refined() -> None:
+    true, moving, fixed = known((48, 40), 3.0)
+    pair = [one[0, 0].numpy() for one in (moving, fixed)]
+    settings = {"NumberOfResolutions": "1", "MaximumNumberOfIterations": "30", "FinalGridSpacingInVoxels": "16"}
+    plain, refined = (Elastix(settings=settings, refine=n) for n in (0, 40))
+    assert plain.fingerprint() != refined.fingerprint()
+    assert (plain.identity, refined.identity) == ("elastix", "elastix, refined by 40")
+    errors = [
+        np.linalg.norm(one.register(*pair, spacing=1.0).displacement - true[0].numpy(), axis=0).mean()
+        for one in (plain, refined)
+    ]
+    assert errors[1] < 0.7 * errors[0]
+    assert isinstance(load("elastix", refine=3), Elastix)

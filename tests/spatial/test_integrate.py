@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.linalg import expm
 
-from heteroreg.spatial import compose, identity, integrate
+from heteroreg.spatial import compose, identity, integrate, jacobian_determinant, logarithm
 
 ROTATION = np.array([[0.0, -0.3], [0.3, 0.0]])
 SCALING = np.diag([0.2, -0.15])
@@ -87,3 +87,27 @@ def test_a_velocity_that_is_no_number_does_no_harm(value):
     displacement.nansum().backward()
     assert bool(displacement[1, :, 5, 6].isnan().all()) == (abs(value) != 3e38)
     assert int(displacement.isnan().sum()) in (0, 2)
+
+
+@pytest.mark.parametrize("size", [2.0, 6.0])
+def test_the_logarithm_is_the_velocity(size):
+    """Of a field whose velocity is known; 0 at the border, where sampling would end it otherwise."""
+    x, y = torch.meshgrid(torch.linspace(0, torch.pi, 48), torch.linspace(0, torch.pi, 40), indexing="ij")
+    bump = torch.sin(x) * torch.sin(y)
+    velocity = size * torch.stack([bump * torch.cos(2 * y), bump * torch.sin(x)])[None]
+    found = logarithm(integrate(velocity, 7), 7)
+    assert float((found - velocity).abs().mean()) < 0.02  # voxels
+    torch.testing.assert_close(integrate(found, 7), integrate(velocity, 7), atol=0.1, rtol=0)
+
+
+def test_the_logarithm_of_a_fold_is_a_field_near_it_that_does_not_fold():
+    x = torch.arange(48.0).expand(1, 1, 40, 48).movedim(-1, -2)
+    fold = torch.cat([-6 * torch.sin((x - 24) / 3) * torch.exp(-(((x - 24) / 6) ** 2)), torch.zeros_like(x)], dim=1)
+    both = torch.cat([fold, torch.zeros_like(fold)])
+    assert float(jacobian_determinant(both).amin()) < -0.5
+    found = logarithm(both, 7)
+    assert torch.isfinite(found).all()
+    assert not found[1].any()  # fields of a batch do not depend on each other
+    moved = integrate(found, 7)
+    assert float(jacobian_determinant(moved).amin()) > -0.05
+    assert float((moved - both).square().mean()) < 0.5 * float(both.square().mean())

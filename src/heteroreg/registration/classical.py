@@ -19,6 +19,7 @@ from heteroreg.data.image import Image
 from heteroreg.data.samples.preparation import resample, scale_of, slices_of
 from heteroreg.registration.base import BaseRegistrar
 from heteroreg.registration.elastix import BSPLINE, align, require_elastix
+from heteroreg.registration.refinement import refine_displacement, require_steps
 from heteroreg.registration.result import Registration
 from heteroreg.spatial import invert
 from heteroreg.spatial.field import INVERSION_DAMPING, Field
@@ -76,9 +77,11 @@ class Classical(BaseRegistrar):
 
     Attributes:
         slicewise: True registers a stack of thick slices slice by slice.
+        refine: Steps of instance optimisation for each pair, see `refinement.refine_displacement`.
     """
 
     slicewise: bool = True
+    refine: int = 0
 
     @abstractmethod
     def _align(
@@ -101,12 +104,12 @@ class Classical(BaseRegistrar):
         began = time.perf_counter()
         slicewise = self.slicewise and fixed.grid.thick_slices
         try:
-            fields = self._displacements(moving, fixed, fixed.grid.dims - slicewise)
+            fields, inverses = self._displacements(moving, fixed, fixed.grid.dims - slicewise)
         except UserError as error:
             raise UserError(f"{moving.name} onto {fixed.name}: {error}") from error
-        inverses = invert(fields, damping=INVERSION_DAMPING)
         displacement, inverse = (whole(parts, slicewise=slicewise).numpy() for parts in (fields, inverses))
         found = Field(displacement, fixed.grid)
+        refined = {"refine": self.refine} if self.refine else {}
         return Registration(
             fixed=fixed,
             moving=moving,
@@ -115,11 +118,11 @@ class Classical(BaseRegistrar):
             inverse_displacement=inverse,
             moved_labels=None if moving_labels is None else found.warp(moving_labels, labels=True),
             slicewise=slicewise,
-            info={"model": self.name, **info, "seconds": round(time.perf_counter() - began, 4)},
+            info={"model": self.name, **info, **refined, "seconds": round(time.perf_counter() - began, 4)},
         )
 
-    def _displacements(self, moving: Image, fixed: Image, dims: int) -> Tensor:
-        """Return (N, d, *shape) in voxels of the fixed grid: of the whole image, or of each of its slices."""
+    def _displacements(self, moving: Image, fixed: Image, dims: int) -> tuple[Tensor, Tensor]:
+        """Return displacement and inverse (N, d, *shape) in voxels: of the whole image, or of each slice."""
         moving_array = scale_of(moving, "percentile")(resample(moving, fixed.grid).array)
         fixed_array = scale_of(fixed, "percentile")(fixed.array)
         if not moving_array.min() < moving_array.max():
@@ -127,7 +130,11 @@ class Classical(BaseRegistrar):
         moving_slices, fixed_slices = slices_of(moving_array, dims), slices_of(fixed_array, dims)
         with progress(f"aligning with {self.name}", len(fixed_slices)) as report:
             parts = reported(zip(moving_slices, fixed_slices, strict=True), report)
-            return torch.from_numpy(np.stack([self._part(*part, fixed.grid.spacing[:dims]) for part in parts]))
+            fields = torch.from_numpy(np.stack([self._part(*part, fixed.grid.spacing[:dims]) for part in parts]))
+        if not self.refine:
+            return fields, invert(fields, damping=INVERSION_DAMPING)
+        batches = [torch.from_numpy(np.ascontiguousarray(one))[:, None] for one in (moving_slices, fixed_slices)]
+        return refine_displacement(fields, batches[0], batches[1], self.refine)
 
     def _part(
         self, moving: NDArray[np.float32], fixed: NDArray[np.float32], spacing: Sequence[float]
@@ -149,6 +156,7 @@ class Elastix(Classical):
         settings: Parameters that replace those of the file, such as `{"FinalGridSpacingInVoxels": "12"}`.
         slicewise: True registers a stack of thick slices slice by slice.
         name: Name in tables.
+        refine: Steps of instance optimisation for each pair, from the displacement of elastix.
     """
 
     threads: int = 1
@@ -156,11 +164,21 @@ class Elastix(Classical):
     settings: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     slicewise: bool = True
     name: str = "elastix"
+    refine: int = 0
+
+    def __post_init__(self) -> None:
+        require_steps(self.refine)
+
+    @property
+    def identity(self) -> str:
+        """The name, and the refinement."""
+        return f"{self.name}, refined by {self.refine}" if self.refine else self.name
 
     def fingerprint(self) -> str:
-        """Return a text of the version, the parameters and the settings."""
+        """Return a text of the version, the parameters, the settings and the refinement."""
         parameters = hashlib.sha256(self.parameters.read_bytes()).hexdigest()
-        return f"elastix {require_elastix()} {parameters} {sorted(self.settings.items())} {self.slicewise}"
+        plain = f"elastix {require_elastix()} {parameters} {sorted(self.settings.items())} {self.slicewise}"
+        return f"{plain} refined by {self.refine}" if self.refine else plain
 
     def _info(self) -> Mapping[str, Any]:
         return {

@@ -51,7 +51,8 @@ def load(
         precision: `32-true`, `bf16-mixed`, or `auto`: bf16 where it is faster; for a model.
         samples: Number of displacement samples (methods with uncertainty only); by default 32 for a 2D and 16 for a
             3D network.
-        refine: Steps of instance optimisation for each pair, from the model's estimate; see `refinement.refine`.
+        refine: Steps of instance optimisation for each pair, from the model's estimate, see `refinement.refine`, or
+            from that of elastix, see `refinement.refine_displacement`.
         threads: Threads of elastix for one pair; 1 by default.
         method: The method of a run that was trained with one from outside heteroreg: the object, or its import path
             `package.module:name`. What a run names is never imported by itself.
@@ -110,12 +111,12 @@ def _load(what: Loadable, threads: int | None, options: dict[str, Any]) -> BaseR
                 raise UserError(f"{argument}: is for a run, not for {what}", argument=argument)
         if options["samples"] is not None:
             raise UserError(f"samples: {what} has no displacement uncertainty", argument="samples")
-        if options["refine"]:
-            raise UserError(f"refine: {what} has no network to begin from", argument="refine")
         if what == "undeformed":
+            if options["refine"]:
+                raise UserError("refine: undeformed has no displacement to refine", argument="refine")
             return Undeformed()
         require_elastix()  # before the work, not at its first pair
-        return Elastix(threads or 1)
+        return Elastix(threads or 1, refine=options["refine"])
     if isinstance(what, Run):
         return ModelRegistrar(what, **options)
     folder = BUNDLED if what == BUNDLED.name else expanded(what)

@@ -19,7 +19,7 @@ from heteroreg.data.image import Image
 from heteroreg.data.samples.preparation import SMALLEST_AXIS, Scale, resample, scale_of, slices_of
 from heteroreg.registration.alignment import register_placed
 from heteroreg.registration.base import BaseRegistrar
-from heteroreg.registration.refinement import refine
+from heteroreg.registration.refinement import refine, require_steps
 from heteroreg.registration.result import Registration, no_uncertainty
 from heteroreg.registration.shared import fetch
 from heteroreg.spatial import warp
@@ -100,8 +100,7 @@ class ModelRegistrar(BaseRegistrar):
         self.run = run
         self._name = name or run.folder.resolve().name
         parts = run.parts(method=method, network=network)
-        if refine < 0:
-            raise UserError(f"refine: {refine} is negative; give a whole number from 0 up", argument="refine")
+        require_steps(refine)
         self.refine = refine
         if samples is not None and not parts.method.uncertain:
             raise no_uncertainty(f"{run.folder}: {run.config.method}", argument="samples")

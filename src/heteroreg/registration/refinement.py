@@ -1,4 +1,4 @@
-"""Instance optimisation: minimise the training's loss for one pair, starting from the network's estimate."""
+"""Instance optimisation: minimise a loss for one pair, starting from the estimate of a network or a program."""
 
 from __future__ import annotations
 
@@ -7,16 +7,30 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from heteroreg.losses import TotalLoss
+from heteroreg.losses import MeanSquaredError, TotalLoss
 from heteroreg.networks.displacement import Displacement, integrated
-from heteroreg.spatial import warp
+from heteroreg.spatial import logarithm, resize_displacement, warp
+from heteroreg.system.errors import UserError
 from heteroreg.system.precision import autocast
 from heteroreg.system.progress import progress
 
 # In voxels of the velocity: chosen on the validation pairs of M&Ms, see benchmarks/log.md.
 RATE = 0.4
+# λ of the method `mse`, and the squarings of every network, for estimates that come from no network.
+SMOOTHNESS, SQUARINGS = 0.01, 7
+PAIRS_AT_ONCE = 16  # slices of a stack: bounded, so that memory does not grow with it
 # Of the running means of the gradient and of its largest square.
 FIRST, SECOND = 0.9, 0.99
+
+
+def require_steps(iterations: int) -> None:
+    """Check a number of steps.
+
+    Raises:
+        UserError: It is negative.
+    """
+    if iterations < 0:
+        raise UserError(f"refine: {iterations} is negative; give a whole number from 0 up", argument="refine")
 
 
 def refine(
@@ -68,6 +82,40 @@ def refine(
     refined = velocity.detach()
     found = integrated(refined, moving.shape[2:], int_steps)
     return Displacement(refined, *found, displacement.velocity_log_variance)
+
+
+def refine_displacement(
+    displacement: Tensor, moving: Tensor, fixed: Tensor, iterations: int
+) -> tuple[Tensor, Tensor]:
+    """Refine displacements that come from no network, by the loss of the method `mse`.
+
+    The descent begins with the velocity of the displacement, its `logarithm` on a grid of half the resolution.
+    Where the displacement folds it has none, and the descent begins with a near one that does not fold.
+
+    Args:
+        displacement: (N, d, *shape) in voxels.
+        moving: (N, 1, *shape) in [0, 1].
+        fixed: Likewise.
+        iterations: Steps of the descent.
+
+    Returns:
+        The refined displacement and its inverse, (N, d, *shape) in voxels. A pair with a constant image stays.
+    """
+    shape = displacement.shape[2:]
+    parts = []
+    for first in range(0, len(displacement), PAIRS_AT_ONCE):
+        part = slice(first, first + PAIRS_AT_ONCE)
+        velocity = logarithm(resize_displacement(displacement[part], [(n + 1) // 2 for n in shape]), SQUARINGS)
+        start = Displacement(velocity, *integrated(velocity, shape, SQUARINGS))
+        total = TotalLoss(SMOOTHNESS)
+        found = refine(start, moving[part], fixed[part], MeanSquaredError(), total, SQUARINGS, iterations)
+        shown = torch.stack(
+            [(one[part].flatten(1).amax(1) > one[part].flatten(1).amin(1)) for one in (moving, fixed)]
+        )
+        seen = shown.all(0).view(-1, *[1] * (displacement.ndim - 1)).to(displacement)
+        parts.append((found.forward * seen, found.backward * seen))
+    forward, backward = zip(*parts, strict=True)
+    return torch.cat(forward), torch.cat(backward)
 
 
 class _Descent:

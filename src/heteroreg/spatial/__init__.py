@@ -4,7 +4,7 @@ Images are (N, C, *shape), displacements (N, d, *shape) in voxels with channel i
 """
 
 from heteroreg.spatial.fields import compose, invert, resize_displacement
-from heteroreg.spatial.integrate import integrate
+from heteroreg.spatial.integrate import integrate, logarithm
 from heteroreg.spatial.jacobian import jacobian_determinant
 from heteroreg.spatial.warp import identity, sample, warp, warp_labels
 
@@ -14,6 +14,7 @@ __all__ = [
     "integrate",
     "invert",
     "jacobian_determinant",
+    "logarithm",
     "resize_displacement",
     "sample",
     "warp",
