@@ -27,8 +27,6 @@ SEED = int(os.environ.get("HETEROREG_FAULTS_SEED", "0"))
 MEGABYTE = 2**20
 SIZES = {"a": (40, 40, 2), "big": (320, 320, 24), "c": (40, 40, 2)}
 LARGEST = 600  # megabytes; more than the largest pair takes
-# Megabytes below which no case begins: with the model, the process may end with SIGSEGV (benchmarks/robustness.md).
-LEAST = {"undeformed": 1, "phantom": 32}
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the limit holds on Linux")
 
@@ -81,7 +79,7 @@ def run_cases(stacks: Path, folder: Path, limits: list[float]) -> Counter[str]:
     for case, megabytes in enumerate(limits):
         home = folder / str(case)
         home.mkdir()
-        model = generator.choice([name for name, least in LEAST.items() if megabytes >= least])
+        model = generator.choice(["undeformed", "phantom"])
         print(f"case {case}: {model}, {megabytes:.1f} MB", flush=True)
         seen[check_case(stacks, home, megabytes, model)] += 1
         shutil.rmtree(home)
@@ -95,6 +93,13 @@ def test_too_little_memory(stacks, tmp_path):
     hardly = {"nothing", "a+big+c"}
     assert len(hardly & set(seen)) == 1
     assert set(seen) - hardly == {"big", "all"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("megabytes", [13.0, 16.0])
+def test_hardly_any_memory_for_a_network(stacks, tmp_path, megabytes):
+    """oneDNN crashed there: it calls kernels for whose code it got no memory."""
+    assert check_case(stacks, tmp_path, megabytes, "phantom") in {"nothing", "a+big+c"}
 
 
 @pytest.mark.long

@@ -124,7 +124,7 @@ def _register(
     label_names: Mapping[str, str] | None,
 ) -> Outcome:
     try:
-        with memory_errors("the images"):
+        with memory_errors("reading its images"):
             inputs = _contents(pair, Fingerprints())
             moving, fixed = read_image(pair.moving), read_image(pair.fixed)
             labels = None

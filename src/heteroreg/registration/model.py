@@ -26,6 +26,7 @@ from heteroreg.spatial import warp
 from heteroreg.spatial.field import Field
 from heteroreg.spatial.grids import resample_map
 from heteroreg.system.errors import UserError
+from heteroreg.system.memory import require_memory
 from heteroreg.system.precision import autocast
 from heteroreg.system.progress import progress
 from heteroreg.training.parts import MethodLike, NetworkLike
@@ -34,6 +35,9 @@ from heteroreg.uncertainty.posterior import VelocityPosterior, whole
 
 # Slices that the networks take at once: bounded, so that memory does not grow with the stack.
 SLICES_AT_ONCE, VOXELS_AT_ONCE = 16, 16 * 256**2
+# Bytes that must be free before the networks begin, since oneDNN crashes if it gets no memory to compile a kernel:
+# those of its kernels, and for each voxel what every network takes at least.
+KERNELS, VOXEL_BYTES = 32 * 2**20, {2: 230, 3: 110}
 DEFAULT_SAMPLES = {2: 32, 3: 16}  # displacement samples by the network's dimension: those of a volume take longer
 
 
@@ -225,6 +229,8 @@ class ModelRegistrar(BaseRegistrar):
         joined: dict[str, Tensor] = {}  # by the names of `Estimate`; each has one item for each slice
         for first in range(0, len(moving_batch), at_once):
             slices = slice(first, first + at_once)
+            if self.device.type == "cpu":
+                require_memory(KERNELS + VOXEL_BYTES[preparation.dims] * moving_batch[slices].numel())
             part = self._forward(moving_batch[slices].to(self.device), fixed_batch[slices].to(self.device))
             if slicewise:
                 part = _still_where_empty(part, moving_batch[slices], fixed_batch[slices])

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
+
 from heteroreg.system.errors import UserError
 
 # What PyTorch (CPU, oneDNN, CUDA), ITK, C++ and the loader say; PyTorch raises a plain RuntimeError on the CPU.
@@ -36,6 +38,15 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     if isinstance(error, RuntimeError | ImportError) and WORDS.search(str(error)):
         return True
     return is_out_of_memory(error.__cause__)
+
+
+def require_memory(size: int) -> None:
+    """Check that so many bytes can be had at once; none of them is used.
+
+    Raises:
+        MemoryError: They cannot.
+    """
+    np.empty(size, dtype=np.uint8)
 
 
 @contextmanager
