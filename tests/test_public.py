@@ -171,7 +171,7 @@ def test_whatever_a_notebook_shows_is_one_line(pair, cohort_2d: hr.Cohort, run_2
     assert repr(calibration) == "Calibration('undeformed', on 8 patients, intervals of 50 %, 68 %)"
     assert f"Cohort('{cohort_2d.name}', 8 pairs: 5 train, 1 val, 2 test)" == repr(cohort_2d)
     assert repr(registrar).startswith(
-        f"ModelRegistrar({registrar.name!r}, method 'hetero', network 'voxelmorph', 2D, "
+        f"ModelRegistrar({registrar.name!r}, method 'hetero', network 'pyramid', 2D, "
     )
     assert isinstance(registrar, ModelRegistrar)
     without = replace(cohort_2d[0], moving_labels=None)

@@ -204,7 +204,7 @@ def test_a_model_goes_out_and_comes_back(command: Command, run_2d: Run, cohort_2
     command("evaluate", cohort_2d.name, "--model", run_2d.folder, "--out", scores, "--quiet")
     command("push", run_2d.folder, tmp_path / "card", "--scores", scores, "--data", "hearts", "--license", "mit")
     assert "Images: hearts" in (tmp_path / "card" / "README.md").read_text()
-    assert "method hetero, network voxelmorph, 2D" in command("pull", tmp_path / "card", tmp_path / "model")
+    assert "method hetero, network pyramid, 2D" in command("pull", tmp_path / "card", tmp_path / "model")
     pair = cohort_2d.split("test")[0]
     command("register", pair.moving, pair.fixed, "--model", tmp_path / "model", "--out", tmp_path / "registered")
     assert (tmp_path / "registered" / "moved.nii.gz").is_file()
@@ -214,7 +214,7 @@ def test_methods(command: Command) -> None:
     table = json.loads(command("methods", "--json"))
     assert {"mse", "nll", "beta-nll", "hetero-paper", "hetero"} <= set(table["methods"])
     assert "voxelmorph" in table["networks"]
-    assert set(table["registrars"]) == {"phantom", "elastix", "undeformed"}
+    assert set(table["registrars"]) == {"phantom", "phantom-3d", "elastix", "undeformed"}
     assert all(summary for rows in table.values() for summary in rows.values())
     assert "hetero-paper" in command("methods")
 

@@ -203,7 +203,7 @@ def test_a_network_that_cannot_be_exported_gets_one_line(
             return (torch.special.erfcx(moved), *others)
 
     monkeypatch.setattr(exporter, "Graph", Odd)
-    with pytest.raises(UserError, match="voxelmorph cannot be exported"):
+    with pytest.raises(UserError, match="pyramid cannot be exported"):
         export(run_2d.folder, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 

@@ -33,7 +33,7 @@ def test_the_head_is_yaml(run: Run, scores_2d: Path) -> None:
     _, head, body = card(run, 20, Scores.read(scores_2d), "me/x", licence="CC-BY-4.0").split("---\n", 2)
     metadata = yaml.safe_load(head)
     (index,) = metadata.pop("model-index")
-    assert index["name"] == "hetero, voxelmorph, 2D"
+    assert index["name"] == "hetero, pyramid, 2D"
     (result,) = index["results"]
     assert result["dataset"] == {"name": "the author's cohort", "type": "own", "split": "test"}
     means = Scores.read(scores_2d).per_patient().mean()
@@ -43,7 +43,7 @@ def test_the_head_is_yaml(run: Run, scores_2d: Path) -> None:
     assert metadata == {
         "library_name": "heteroreg",
         "license": "cc-by-4.0",
-        "tags": ["image-registration", "medical-imaging", "deformable-registration", "2d", "voxelmorph", "hetero"],
+        "tags": ["image-registration", "medical-imaging", "deformable-registration", "2d", "pyramid", "hetero"],
         "metrics": ["dice", "jaccard", "hd", "hd95", "asd", "assd", "epe"],
     }
     assert "heteroreg pull me/x model" in body

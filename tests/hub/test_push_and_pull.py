@@ -132,7 +132,7 @@ def pickled(folder: Path) -> str:
 
 def another_network(folder: Path) -> str:
     path = folder / "config.yaml"
-    path.write_text(path.read_text().replace("network: voxelmorph", "network: transmorph-small"))
+    path.write_text(path.read_text().replace("network: pyramid", "network: transmorph-small"))
     return "does not fit its config.yaml"
 
 

@@ -73,7 +73,7 @@ def test_what_held_on_patients_left_out_is_near_the_level(folder):
     for held in calibration.held.values():
         for level, share in held.coverage.items():
             assert level / 100 - 0.05 < share < level / 100 + 0.08
-    assert calibration.held["all"].order > 0.1  # a constant has none
+    assert calibration.held["all"].order > 0.05  # a constant has none
 
 
 def test_a_registration_has_its_error_and_the_sizes_of_its_labels(registration, cohort):

@@ -276,7 +276,7 @@ def test_what_made_it_is_written_down(flat, run_2d):
     image = picture(Grid.of_shape((32, 32), 1.5))
     info = flat.register(image, image).info
     assert info["method"] == "hetero"
-    assert info["network"] == "voxelmorph"
+    assert info["network"] == "pyramid"
     assert info["model"] == str(run_2d.folder)
     assert info["seconds"] > 0
     assert flat.name == run_2d.folder.name

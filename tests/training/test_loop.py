@@ -72,7 +72,8 @@ def test_a_run_is_as_promised(method, cohort_2d, tmp_path):
 
 
 def test_training_learns(cohort_2d, tmp_path):
-    run = train(cohort_2d, tmp_path / "run", method="mse", steps=70, batch_size=5, validate_every=10, augment=False)
+    settings = {"method": "mse", "network": "voxelmorph", "steps": 70, "batch_size": 5, "validate_every": 10}
+    run = train(cohort_2d, tmp_path / "run", augment=False, **settings)
     loss = run.metrics["val_loss"]
     assert loss.iloc[-1] < 0.8 * loss.iloc[0]
     train_loss = run.metrics["loss"]
@@ -87,7 +88,7 @@ def test_the_seed_decides(cohort_2d, tmp_path):
     runs = [train(cohort_2d, tmp_path / str(k), seed=seed, **SHORT) for k, seed in enumerate((1, 1, 2))]
     first, same, other = map(tensors, runs)
     assert all(torch.equal(first[name], same[name]) for name in first)
-    assert not torch.equal(first["network.head.weight"], other["network.head.weight"])
+    assert not torch.equal(first["network.entry.0.weight"], other["network.entry.0.weight"])
 
 
 @pytest.mark.parametrize("method", ["mse", "hetero"])
@@ -351,8 +352,8 @@ def test_the_penalty_for_leaving_the_image_changes_no_bit_of_an_ordinary_trainin
 
 def test_the_network_chooses_the_learning_rate(cohort_2d, tmp_path):
     few = {**SHORT, "steps": 1}
-    assert train(cohort_2d, tmp_path / "a", network="pyramid", **few).config.learning_rate == 1e-3
-    assert train(cohort_2d, tmp_path / "b", **few).config.learning_rate == 3e-3
+    assert train(cohort_2d, tmp_path / "a", **few).config.learning_rate == 1e-3
+    assert train(cohort_2d, tmp_path / "b", network="voxelmorph", **few).config.learning_rate == 3e-3
     assert train(cohort_2d, tmp_path / "c", network="pyramid", learning_rate=0.1, **few).config.learning_rate == 0.1
     own = Network("own", "mine", lambda dims: VoxelMorph(dims), learning_rates={2: 2e-3})
     assert train(cohort_2d, tmp_path / "d", network=own, **few).config.learning_rate == 2e-3

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -37,6 +37,9 @@ from heteroreg.system.progress import is_shown, progress, showing
 from heteroreg.system.signals import handled, interrupt
 from heteroreg.system.streams import open_closed_streams, print_anything
 from heteroreg.system.text import parse_yaml
+
+if TYPE_CHECKING:
+    from heteroreg.data.cohort import Cohort
 
 DATA_SETS = tuple(reader_names())
 LAYOUT_NAMES = ("pairs", "acdc", "camus", "mnms")
@@ -333,13 +336,13 @@ def register(
 
     Example: `heteroreg register ED.nii.gz ES.nii.gz --model runs/hetero --out registered`
 
-    Without `--model`, the bundled model registers: 2D, trained on phantoms only.
+    Without `--model`, a bundled model registers, in 2D or 3D as the images are; they were trained on phantoms only.
 
     With a cohort, each pair gets its own folder in `--out`, and pairs that are there already are skipped:
     `heteroreg register cohorts/acdc --model runs/hetero --out registered --split test`
     """
     from heteroreg.data.label_names import parse_label_names
-    from heteroreg.registration.load import load
+    from heteroreg.registration.load import bundled_for, load
     from heteroreg.system.processes import require_one_process
 
     require_one_process("register")
@@ -358,7 +361,9 @@ def register(
                 "moving_labels: is for a single pair; a cohort's table has a column for it",
                 argument="moving_labels",
             )
-        _register_cohort(moving, lambda: load(model, **options), out, split, confine, initial, names)
+        _register_cohort(
+            moving, lambda pairs: load(bundled_for(model, pairs), **options), out, split, confine, initial, names
+        )
         return
     for name, named in (("split", split != "all"), ("confine", confine)):
         if named:
@@ -394,14 +399,15 @@ def _register_pair(
     names = label_names or (dict(error.calibration.label_names) if error else {})
     sizes = {names.get(label, label): entry for label, entry in summary.get("labels", {}).items()}
     dims = registration.grid.dims
-    lines = in_words(sizes, dims) if error is None else sizes_in_words(sizes, dims, summary["calibration"])
+    calibrated = error is not None and error.calibration.gives_sizes
+    lines = sizes_in_words(sizes, dims, summary["calibration"]) if calibrated else in_words(sizes, dims)
     for line in (*lines, *(error.remarks() if error else ()), *remarks(model, registration)):
         say(line)
 
 
 def _register_cohort(
     path: Path,
-    load: Callable[[], Any],
+    load: Callable[[Cohort], Any],
     out: Path,
     split: str,
     confine: bool,
@@ -419,7 +425,7 @@ def _register_cohort(
         raise UserError(
             f"{path}: is no cohort; name two images, MOVING and FIXED, or a pairs.csv or its folder"
         ) from error
-    table = register_cohort(load(), pairs, out, initial=initial, label_names=label_names, show=is_shown())
+    table = register_cohort(load(pairs), pairs, out, initial=initial, label_names=label_names, show=is_shown())
     failed = table["error"][table["error"] != ""]
     for text in failed:
         print(f"heteroreg: {one_line(text)}", file=sys.stderr)
@@ -449,6 +455,9 @@ def calibrate(
         int | None, typer.Option(min=1, help="Updates of the error estimator; 800 in 2D, 500 in 3D.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
+    any_label: Annotated[
+        bool, typer.Option("--any-label", help="One width for all labels, no sizes: for images with other labels.")
+    ] = False,
     refine: Refine = 0,
     label_names: LabelNames = None,
     confine: Confine = False,
@@ -467,15 +476,17 @@ def calibrate(
     from heteroreg.data.label_names import parse_label_names
     from heteroreg.registration.alignment import aligned
     from heteroreg.registration.calibrate import calibrate as run
-    from heteroreg.registration.load import load
+    from heteroreg.registration.load import bundled_for, load
     from heteroreg.system.processes import require_one_process
 
     require_one_process("calibrate")
     pairs = Cohort.read(cohort, confine=confine)
-    registrar = load(model, threads=threads, refine=refine, method=method, network=network, calibration=False)
+    registrar = load(
+        bundled_for(model, pairs), threads=threads, refine=refine, method=method, network=network, calibration=False
+    )
     found = run(
         cast(Any, aligned(registrar, initial)), pairs, out=out, split=split.split(","), steps=steps, seed=seed,
-        label_names=parse_label_names(label_names), show=is_shown(),
+        label_names=parse_label_names(label_names), any_label=any_label, show=is_shown(),
     )  # fmt: skip
     say(found.in_words())
 
@@ -621,13 +632,13 @@ def evaluate(
     from heteroreg.data.cohort import Cohort
     from heteroreg.data.label_names import parse_label_names
     from heteroreg.evaluation import evaluate as run
-    from heteroreg.registration.load import load
+    from heteroreg.registration.load import bundled_for, load
     from heteroreg.system.processes import require_one_process
 
     require_one_process("evaluate")
     pairs = Cohort.read(cohort, confine=confine).split(split)
     registrar = load(
-        model, threads=threads, refine=refine, method=method, network=network,
+        bundled_for(model, pairs), threads=threads, refine=refine, method=method, network=network,
         calibration=True if calibration is None else calibration,
     )  # fmt: skip
     scores = run(

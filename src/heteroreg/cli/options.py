@@ -29,7 +29,7 @@ Confine = Annotated[
 Model = Annotated[
     str,
     typer.Option(
-        help="Folder of a run, `phantom` (the bundled model), `elastix` or `undeformed`.",
+        help="Folder of a run, `phantom` (the bundled model of the dimension), `elastix` or `undeformed`.",
         autocompletion=completion.model,
     ),
 ]

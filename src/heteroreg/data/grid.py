@@ -87,6 +87,11 @@ class Grid:
         """True for a stack of 2D slices that lie far apart, and for a single slice."""
         return self.dims == 3 and (self.shape[2] == 1 or self.spacing[2] > THICK * max(self.spacing[:2]))
 
+    @property
+    def is_volume(self) -> bool:
+        """True for a 3D image whose slices lie close together."""
+        return self.dims == 3 and not self.thick_slices
+
     def nifti_affine(self) -> Doubles:
         """Return the matrix (4, 4) from indices of a 3D grid to mm in NIfTI's frame, RAS."""
         affine = np.eye(4)

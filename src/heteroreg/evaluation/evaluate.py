@@ -88,7 +88,8 @@ def evaluate(
         >>> len(scores.table), "dice_2" in scores.table
         (1, True)
     """
-    registrar, cohort = as_registrar(registrar), as_cohort(cohort)
+    cohort = as_cohort(cohort)
+    registrar = as_registrar(registrar, cohort)
     _check(cohort, metrics, labels)
     if sizes not in get_args(SizeSlices):
         raise UserError(f"sizes: '{sizes}' is unknown; choose whole or both", argument="sizes")

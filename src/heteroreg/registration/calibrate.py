@@ -13,7 +13,7 @@ from heteroreg.registration.alignment import Aligned
 from heteroreg.registration.base import BaseRegistrar
 from heteroreg.registration.calibrated import Calibrated, with_calibration
 from heteroreg.registration.calibration_work import BATCH, Work
-from heteroreg.registration.load import Loadable, load
+from heteroreg.registration.load import Loadable, bundled_for, load
 from heteroreg.registration.model import ModelRegistrar
 from heteroreg.registration.scaling import Evidence, scaled
 from heteroreg.system.errors import UserError
@@ -38,6 +38,7 @@ def calibrate(
     steps: int | None = None,
     seed: int = 0,
     label_names: Mapping[str, str] | None = None,
+    any_label: bool = False,
     show: bool = False,
 ) -> Calibration:
     """Learn how wrong the displacement of a registrar may be.
@@ -58,6 +59,7 @@ def calibrate(
         seed: Random seed.
         label_names: Names of labels by number, such as `{"1": "LV"}`; by default those in `labels.json` beside the
             cohort's table.
+        any_label: Keep one width for all labels, and no sizes: for use on images whose labels mean other things.
         show: Show progress.
 
     Returns:
@@ -76,7 +78,8 @@ def calibrate(
         >>> hr.calibrate("undeformed", cohort, out=f"{folder}/calibration", split=("all",), steps=2).levels
         (50, 68)
     """
-    given, registrar, cohort = registrar, _bare(registrar), as_cohort(cohort)
+    cohort = as_cohort(cohort)
+    given, registrar = registrar, _bare(registrar, cohort)
     place = _place(registrar, out)
     pairs = _pairs(cohort, split)
     names = label_names_of(cohort, label_names)
@@ -96,6 +99,7 @@ def calibrate(
             estimator = learn(known, work.steps, batch_size=BATCH[work.dims], seed=seed, report=report)
         with progress("calibrating", None, show=show):
             calibration, evidence = scaled(work.registered(), estimator, known, work.facts(cohort.name, names))
+            calibration = calibration.of_any_label() if any_label else calibration
             _draw(calibration, evidence, place / FIGURE)
         save_calibration(place, calibration, estimator)
         work.bank.remove()
@@ -111,7 +115,7 @@ def _draw(calibration: Calibration, evidence: Evidence, path: Path) -> None:
         plot_calibration(calibration, evidence, temporary)
 
 
-def _bare(registrar: BaseRegistrar | Loadable) -> BaseRegistrar:
+def _bare(registrar: BaseRegistrar | Loadable, cohort: Cohort) -> BaseRegistrar:
     """Return the registrar without a calibration."""
     if isinstance(registrar, Aligned) and isinstance(registrar.registrar, Calibrated):
         return Aligned(registrar.registrar.registrar, registrar.initial)
@@ -124,13 +128,13 @@ def _bare(registrar: BaseRegistrar | Loadable) -> BaseRegistrar:
             f"registrar: {type(registrar).__name__} cannot be calibrated; derive it from `hr.BaseRegistrar`",
             argument="registrar",
         )
-    return load(registrar, calibration=False)
+    return load(bundled_for(registrar, cohort), calibration=False)
 
 
 def _place(registrar: BaseRegistrar, out: str | Path | None) -> Path:
     if out is not None:
         return Path(out)
-    if not isinstance(registrar, ModelRegistrar) or registrar.run.folder == BUNDLED:
+    if not isinstance(registrar, ModelRegistrar) or registrar.run.folder in BUNDLED.values():
         raise UserError(
             f"out: name a folder for the calibration of {registrar.name}, which has none", argument="out"
         )

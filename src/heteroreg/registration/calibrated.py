@@ -27,6 +27,8 @@ from heteroreg.uncertainty.displacement_error import DisplacementError
 from heteroreg.uncertainty.error import ErrorEstimator, error_sd
 from heteroreg.uncertainty.features import Features
 
+SLICES_IN_PART = 8  # of a stack, whose features are taken at once
+
 
 class OtherModelError(UserError):
     """A calibration is that of another registrar."""
@@ -83,9 +85,13 @@ class Calibrated(BaseRegistrar):
             again=calibration.again,
             registration=registration if own else None,
         )
-        learned = error_sd(self.estimator, features.channels())
-        sd = on_grid(sd_of(calibration, features, learned), working, fixed.grid, calibration.dims)
-        scalars = {LEARNED: np.log(learned), **features.scalars()}
+        sds, logs = [], []
+        for part in features.parts(SLICES_IN_PART):
+            learned = error_sd(self.estimator, part.channels())
+            sds.append(sd_of(calibration, part, learned))
+            logs.append({LEARNED: np.log(learned), **part.scalars()})
+        sd = on_grid(np.concatenate(sds), working, fixed.grid, calibration.dims)
+        scalars = {name: np.concatenate([part[name] for part in logs]) for name in logs[0]}
         values = statistics_of(scalars, features.foreground)[1]
         return DisplacementError(
             sd=sd,

@@ -87,7 +87,8 @@ def register_cohort(
         >>> table["mean_displacement_mm"].tolist()
         [0.0, 0.0]
     """
-    registrar, cohort, out = as_registrar(registrar), as_cohort(cohort), Path(out)
+    cohort, out = as_cohort(cohort), Path(out)
+    registrar = as_registrar(registrar, cohort)
     if not len(cohort):
         raise UserError(f"{cohort.name}: holds no pairs to register")
     label_names = label_names_of(cohort, label_names)

@@ -53,9 +53,7 @@ def features_of(
         back = displacements(registrar.register(fixed, moving).displacement, dims)
         round_trip = compose(torch.from_numpy(back), torch.from_numpy(u)).numpy()
         disagreement = np.linalg.norm(round_trip * spacing, axis=1)
-        seen = [u, *(_under_flip(registrar, moving, fixed, axes, dims) for axes in flips(dims))]
-        deviation = (np.stack(seen) - np.mean(seen, axis=0)) * spacing
-        spread = np.sqrt((deviation**2).sum(axis=2).mean(axis=0))
+        spread = _spread(u, (_under_flip(registrar, moving, fixed, axes, dims) for axes in flips(dims)), spacing)
 
     def scalar(image: Image | None, unit: float) -> Floats | None:
         return None if image is None else slices_of(image.array.astype(np.float32) / np.float32(unit), dims)
@@ -70,6 +68,20 @@ def features_of(
         displacement_sd=scalar(registration.displacement_sd, 1.0),
     )
     return found, u
+
+
+def _spread(u: Floats, others: Iterator[Floats], spacing: Floats) -> Floats:
+    """Return the RMS length (N, *shape) in mm of the deviation of displacements from their mean.
+
+    One at a time (Welford 1962): of a large stack they would not all fit into memory.
+    """
+    mean, squares, count = u.copy(), np.zeros_like(u[:, 0]), 1
+    for other in others:
+        count += 1
+        before = (other - mean) * spacing
+        mean += (other - mean) / count
+        squares += (before * ((other - mean) * spacing)).sum(axis=1)
+    return np.sqrt(squares / count)
 
 
 def displacements(displacement: Floats, dims: int) -> Floats:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import warnings
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
+from heteroreg.data.cohort import Cohort
+from heteroreg.data.grid import Grid
+from heteroreg.data.image import read_grid
+from heteroreg.data.samples.preparation import SMALLEST_AXIS
 from heteroreg.registration.base import BaseRegistrar
 from heteroreg.registration.calibrated import OtherModelError, with_calibration
 from heteroreg.registration.classical import Elastix, Undeformed
@@ -17,14 +21,14 @@ from heteroreg.registration.result import Registrar, Registration
 from heteroreg.registration.shared import may_be_shared
 from heteroreg.system.errors import UserError
 from heteroreg.system.paths import expanded
-from heteroreg.system.run_files import BUNDLED as BUNDLED
-from heteroreg.system.run_files import CONFIG
+from heteroreg.system.run_files import BUNDLED, CONFIG
 from heteroreg.training.parts import MethodLike, NetworkLike
 from heteroreg.training.run import Run
 from heteroreg.uncertainty.calibration_file import FILE as CALIBRATION_FILE
 from heteroreg.uncertainty.calibration_file import FOLDER as CALIBRATION
 
 Loadable: TypeAlias = "str | Path | Run"
+LoadableT = TypeVar("LoadableT", bound=Loadable)
 
 
 def load(
@@ -43,9 +47,9 @@ def load(
     """Load a registrar.
 
     Args:
-        what: The folder of a run, or of a model that `push` wrote; a `Run`; `phantom`, the bundled model;
-            `elastix`; `undeformed`; or `owner/name`, a model on Hugging Face. For a folder with one of these names
-            give another path to it, such as `./elastix`.
+        what: The folder of a run, or of a model that `push` wrote; a `Run`; `phantom` or `phantom-3d`, the bundled
+            models for slices and for volumes; `elastix`; `undeformed`; or `owner/name`, a model on Hugging Face.
+            For a folder with one of these names give another path to it, such as `./elastix`.
         device: Where a model computes; a GPU if there is one by default.
         checkpoint: `best` on the validation pairs, or `last`; for a model.
         precision: `32-true`, `bf16-mixed`, or `auto`: bf16 where it is faster; for a model.
@@ -91,6 +95,10 @@ def _with_own_calibration(registrar: ModelRegistrar) -> BaseRegistrar:
     folder = registrar.run.folder / CALIBRATION
     if not (folder / CALIBRATION_FILE).is_file():
         return registrar
+    if registrar.run.folder in BUNDLED.values():
+        if not registrar.refine:  # the calibration is that of the model as it comes
+            registrar.use_calibration(with_calibration(registrar, folder))
+        return registrar
     try:
         return with_calibration(registrar, folder)
     except OtherModelError:
@@ -119,7 +127,7 @@ def _load(what: Loadable, threads: int | None, options: dict[str, Any]) -> BaseR
         return Elastix(threads or 1, refine=options["refine"])
     if isinstance(what, Run):
         return ModelRegistrar(what, **options)
-    folder = BUNDLED if what == BUNDLED.name else expanded(what)
+    folder = BUNDLED.get(str(what)) or expanded(what)
     if (folder / CONFIG).is_file():
         return ModelRegistrar(Run.read(folder), **options)
     problem = f"{what}: is not the folder of a run (no {CONFIG})"
@@ -135,19 +143,36 @@ def _load(what: Loadable, threads: int | None, options: dict[str, Any]) -> BaseR
     raise UserError(f"{problem}; {hint}")
 
 
-def as_registrar(what: Registrar | Loadable) -> Registrar:
-    """Return a registrar as it is; load anything else."""
-    return load(what) if isinstance(what, str | Path | Run) else what
+def as_registrar(what: Registrar | Loadable, cohort: Cohort) -> Registrar:
+    """Return a registrar as it is; load anything else, of the bundled models the one that fits the cohort."""
+    return load(bundled_for(what, cohort)) if isinstance(what, str | Path | Run) else what
+
+
+def bundled_for(what: LoadableT, images: Cohort | Grid) -> LoadableT | str:
+    """Return `phantom-3d` for `phantom` where the images are volumes, and anything else as it is.
+
+    Args:
+        what: What is to be loaded.
+        images: The grid of the fixed image, or a cohort, whose first pair decides.
+    """
+    if what != "phantom" or (isinstance(images, Cohort) and not len(images)):
+        return what
+    grid = read_grid(images[0].fixed) if isinstance(images, Cohort) else images
+    return "phantom-3d" if grid.is_volume and min(grid.shape) >= SMALLEST_AXIS else what
 
 
 def remarks(what: str | Path, registration: Registration) -> list[str]:
     """Return what the user should know about a registration and the model behind it, one line each."""
     lines = []
-    if what == BUNDLED.name:
+    if what in BUNDLED:
         lines.append(
             "registered by the bundled model, trained on phantoms alone; one trained on your own images is likely "
             "to be better"
         )
+        if registration.error is not None:
+            lines.append(
+                "the error bars come from phantoms alone too; `heteroreg calibrate` makes those of your own images"
+            )
     if registration.slicewise and not registration.grid.thick_slices:
         lines.append("each slice was registered in its own plane; motion through the plane needs a 3D model")
     return lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 REGISTRARS = {
     "elastix": "B-spline registration by elastix, optimised for each pair",
-    "phantom": "the bundled model: 2D, trained on phantoms alone",
+    "phantom": "the bundled model, trained on phantoms alone: 2D for images and stacks, 3D for volumes",
+    "phantom-3d": "the bundled model for volumes, trained on random shapes alone",
     "undeformed": "the identity: the images as they lie in space",
 }

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-from heteroreg.data.inputs import ImageLike, Spacing
+from heteroreg.data.grid import Grid
+from heteroreg.data.image import read_grid
+from heteroreg.data.inputs import ImageLike, Spacing, as_image
 from heteroreg.registration.alignment import Initial, aligned
 from heteroreg.registration.base import BaseRegistrar
-from heteroreg.registration.load import Loadable, load
+from heteroreg.registration.load import Loadable, bundled_for, load
 from heteroreg.registration.result import Registration
 from heteroreg.training.parts import MethodLike, NetworkLike
 
@@ -37,7 +39,8 @@ def register(
         moving: A path (`PATH#N` is frame N of a series), an `Image`, an image of SimpleITK, ITK or nibabel, or an
             array or tensor [x, y(, z)].
         fixed: Likewise.
-        model: The registrar, or anything that `load` takes; by default the bundled model.
+        model: The registrar, or anything that `load` takes; by default the bundled model of the fixed image's
+            dimension.
         moving_labels: Label map of the moving image, warped with it.
         spacing: Distance in mm between the voxels of arrays and tensors: a number, or one for each axis.
         initial: The alignment to begin with: the file of an affine ITK transform from points of fixed to points of
@@ -65,7 +68,7 @@ def register(
         model
         if isinstance(model, BaseRegistrar)
         else load(
-            model,
+            bundled_for(model, _grid(fixed, spacing)) if model == "phantom" else model,
             device=device,
             samples=samples,
             refine=refine,
@@ -77,3 +80,7 @@ def register(
     )
     begun = aligned(registrar, initial)
     return cast("BaseRegistrar", begun).register(moving, fixed, moving_labels, spacing=spacing)
+
+
+def _grid(fixed: ImageLike, spacing: Spacing | None) -> Grid:
+    return read_grid(fixed) if isinstance(fixed, str | Path) else as_image(fixed, spacing).grid

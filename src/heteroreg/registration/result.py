@@ -157,7 +157,7 @@ class Registration:
     @cached_property
     def label_sizes(self) -> dict[int, SizeInterval]:
         """Size of each warped label with the interval of the true size; empty unless calibrated and labelled."""
-        if self.error is None or self.moved_labels is None:
+        if self.error is None or self.moved_labels is None or not self.error.calibration.gives_sizes:
             return {}
         labels = labels_of(self.moving_labels or self.moved_labels)
         moving = None if self.moving_labels is None else resample(self.moving_labels, self.grid, labels=True).array
@@ -277,7 +277,7 @@ class Registration:
         labels = labels_of(self.moving_labels or moved_labels)
         key = MEASURES[self.grid.dims].key
         calibrated = self.label_sizes
-        samples = None if calibrated else self.label_samples
+        samples = None if self.error else self.label_samples
         sizes: dict[str, dict[str, Any]] = {}
         for label in labels:
             entry: dict[str, Any] = {key: size(moved_labels.array == label, self.grid)}

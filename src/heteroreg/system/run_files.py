@@ -9,7 +9,8 @@ METRICS = "metrics.csv"
 CHECKPOINTS = "checkpoints"
 STATE = "state.json"  # of a checkpoint
 STUDY = "study.yaml"
-BUNDLED = Path(__file__).parents[1] / "registration" / "models" / "phantom"  # the run of the bundled model
+MODELS = Path(__file__).parents[1] / "registration" / "models"
+BUNDLED = {name: MODELS / name for name in ("phantom", "phantom-3d")}  # the runs of the bundled models
 
 
 def has_last_checkpoint(run: Path) -> bool:

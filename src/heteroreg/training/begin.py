@@ -18,12 +18,12 @@ def initial_run(init: str) -> Run:
     """Return the run that `init` names.
 
     Args:
-        init: The folder of a run, or `phantom`, the bundled model.
+        init: The folder of a run, or the name of a bundled model.
 
     Raises:
         UserError: It is not the folder of a run.
     """
-    return Run.read(BUNDLED if init == BUNDLED.name else expanded(init))
+    return Run.read(BUNDLED.get(init) or expanded(init))
 
 
 def require_alike(config: Config) -> None:

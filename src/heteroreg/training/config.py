@@ -55,7 +55,7 @@ class Config(Section):
 
     schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
     method: str = Field("hetero", description="loss to minimise; `heteroreg methods` lists all")
-    network: str = Field("voxelmorph", description="the displacement estimator; `heteroreg methods` lists all")
+    network: str = Field("pyramid", description="the displacement estimator; `heteroreg methods` lists all")
     method_options: dict[str, Any] = Field(
         default_factory=dict, description="options of the method itself, such as the window of ncc"
     )
@@ -64,7 +64,7 @@ class Config(Section):
     )
     seed: int = Field(0, ge=0, lt=2**63, description="seed of everything that is random")
 
-    steps: int = Field(1500, ge=1, description="number of updates")
+    steps: int = Field(3500, ge=1, description="number of updates")
     batch_size: int = Field(8, ge=1, description="pairs per update, over all processes")
     accumulate: int = Field(1, ge=1, description="number of parts that a batch is split into, to save memory")
     learning_rate: float | None = Field(

@@ -58,7 +58,14 @@ def resolve(config: Config, cohort: Cohort, network: Network | None = None) -> C
             "size": config.size or tuple(size),
             "validate_every": interval,
             "checkpoint_every": config.checkpoint_every or interval,
-            "init": config.init if config.init in (None, BUNDLED.name) else str(expanded(config.init).absolute()),
+            "init": _init(config.init, dims),
             "cohort": str(Path(cohort.name).absolute()) if Path(cohort.name).is_file() else cohort.name,
         },
     )
+
+
+def _init(init: str | None, dims: int) -> str | None:
+    """Return the run to begin with: for `phantom` the bundled model of the dimension."""
+    if init == "phantom" and dims == 3:
+        return "phantom-3d"
+    return init if init is None or init in BUNDLED else str(expanded(init).absolute())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -276,6 +276,15 @@ class Calibration:
     def __repr__(self) -> str:
         levels = ", ".join(f"{level} %" for level in self.levels)
         return f"Calibration({self.registrar!r}, on {self.patients} patients, intervals of {levels})"
+
+    def of_any_label(self) -> Calibration:
+        """Return it with one width for all labels and no sizes: those of other images may have other meanings."""
+        return replace(self, scales={ALL: self.scales[ALL]}, sizes={}, held={ALL: self.held[ALL]})
+
+    @property
+    def gives_sizes(self) -> bool:
+        """False for one of `of_any_label`: how far sizes are off depends on what is labelled."""
+        return bool(self.sizes) or not self.labelled
 
     @property
     def truth(self) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,11 +72,20 @@ class Features:
                 found[name] = np.log(values + LENGTH)
         return {name: np.asarray(values, dtype=np.float32) for name, values in found.items()}
 
+    def parts(self, slices: int) -> Iterator[Features]:
+        """Return the features of so many slices after the other, so that little memory is needed at once."""
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        for first in range(0, len(self.moved), slices):
+            part: dict[str, Any] = {
+                name: None if values is None else values[first : first + slices] for name, values in own.items()
+            }
+            yield Features(**part)
+
     def channels(self) -> Floats:
         """Return the inputs of the error estimator (N, C, *shape): images, displacement, and the scalars."""
         images = [self.moved - 0.5, self.fixed - 0.5, np.abs(self.fixed - self.moved)]
         motion = [0.1 * self.displacement[:, axis] for axis in range(self.displacement.shape[1])]
-        return np.stack([*images, *motion, *self.scalars().values()], axis=1).astype(np.float32)
+        return np.stack([*images, *motion, *self.scalars().values()], axis=1).astype(np.float32, copy=False)
 
 
 def _smooth(images: Floats) -> Floats:
