@@ -355,6 +355,50 @@ def test_a_writer_on_another_machine(tmp_path, monkeypatch, silent, job, refused
             pass
 
 
+ELSEWHERE = """
+import socket, sys, time
+from pathlib import Path
+from heteroreg.system import locks
+socket.gethostname = lambda: "elsewhere"
+locks.fcntl, locks.HEARTBEAT = None, 0.1  # a network file system that passes no locks on
+with locks.only_writer(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("requeued", [False, True])
+def test_signs_of_life_hold_a_folder_on_a_network_file_system(tmp_path, monkeypatch, requeued):
+    monkeypatch.setattr("heteroreg.system.locks._is_local", lambda _: False)
+    monkeypatch.setattr("heteroreg.system.locks.SILENCE", 2.0)
+    monkeypatch.setenv("SLURM_JOB_ID", "8")
+    folder = tmp_path / "run"
+    child = subprocess.Popen(
+        [sys.executable, "-c", ELSEWHERE, str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "SLURM_JOB_ID": "8" if requeued else "7"},
+    )
+    try:
+        assert child.stdout.readline() == "held\n"
+        if requeued:  # SLURM ends a job before it starts it again: its lock is void, whatever it shows
+            child.kill()
+            with only_writer(folder):
+                pass
+            return
+        time.sleep(3.0)  # longer than the silence of a dead writer
+        with pytest.raises(UserError, match=f"process {child.pid} on elsewhere"), only_writer(folder):
+            pass
+        child.kill()
+        child.wait()
+        time.sleep(2.2)
+        with only_writer(folder):
+            pass
+    finally:
+        child.kill()
+        child.wait()
+
+
 def test_a_folder_that_grows_is_held_and_marked(tmp_path):
     for _ in range(2):
         with growing_folder(tmp_path / "run", "run") as folder:
