@@ -2,14 +2,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from heteroreg.evaluation.uncertainty import (
-    FRACTIONS,
-    coverage,
-    expected_calibration_error,
-    foreground_mask,
-    noise_nll,
-    sparsification_curve,
-)
+from heteroreg.evaluation.uncertainty import coverage, expected_calibration_error, foreground_mask, noise_nll
+from heteroreg.uncertainty.sparsification import FRACTIONS, sparsification_curve
 
 
 def test_curves_of_four_pixels_by_hand():

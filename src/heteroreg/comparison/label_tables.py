@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from heteroreg.comparison.table import ComparisonTable
-from heteroreg.evaluation.metrics import MISSING
+from heteroreg.evaluation.metrics import MINUS, MISSING
 from heteroreg.evaluation.orders import orders_of
 
 ORDERS = {"points": "points", "slices": "slices", "patients": "patients"}
@@ -106,4 +106,4 @@ def _values(seeds: Iterable[Mapping[str, Mapping[str, Any]]], key: str, name: st
 
 
 def _mean(values: list[float], factor: float, digits: int) -> str:
-    return f"{factor * np.mean(values):.{digits}f}" if values else MISSING
+    return f"{factor * np.mean(values):.{digits}f}".replace("-", MINUS) if values else MISSING

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from heteroreg.evaluation.uncertainty import Sparsification, sparsification_curve
 from heteroreg.system.arrays import Doubles, Floats
+from heteroreg.uncertainty.sparsification import Sparsification, sparsification_curve
 
 ENCE_BINS = 10  # of the ENCE, with equally many points
 

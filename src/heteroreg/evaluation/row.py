@@ -11,9 +11,9 @@ from heteroreg.evaluation import learn2reg
 from heteroreg.evaluation.metrics import IMAGE_METRICS, LABEL_METRICS, TRUTH_PER_LABEL, Metric
 from heteroreg.evaluation.overlap import dice
 from heteroreg.evaluation.scoring import ImageScoring, LabelScoring, ScoringMode
-from heteroreg.evaluation.uncertainty import Sparsification
 from heteroreg.registration.maps import Maps
 from heteroreg.system.arrays import Array
+from heteroreg.uncertainty.sparsification import Sparsification
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,13 @@ from heteroreg.evaluation import learn2reg
 from heteroreg.evaluation.error import error_scores
 from heteroreg.evaluation.surface import SurfaceDistances, surface_distances
 from heteroreg.evaluation.truth import displacement_agreement, displacement_sd_size, noise_agreement
-from heteroreg.evaluation.uncertainty import Sparsification, foreground_mask, sparsification_curve
+from heteroreg.evaluation.uncertainty import foreground_mask
 from heteroreg.registration.maps import Maps
 from heteroreg.spatial import warp
 from heteroreg.spatial.regularity import determinant, sd_of_log
 from heteroreg.system.arrays import Array, Doubles
 from heteroreg.uncertainty.contours import contour_of
+from heteroreg.uncertainty.sparsification import Sparsification, sparsification_curve
 
 ScoringMode = Literal["standard", "reference", "learn2reg"]
 # Rounding moves at most this much of a voxel to its neighbours.

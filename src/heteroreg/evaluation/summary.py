@@ -13,7 +13,7 @@ from heteroreg.evaluation.orders import orders_of
 from heteroreg.evaluation.row import RowScores
 from heteroreg.evaluation.scores import CURVE_NAMES, over_patients
 from heteroreg.evaluation.scoring import ScoringMode
-from heteroreg.evaluation.uncertainty import FRACTIONS
+from heteroreg.uncertainty.sparsification import FRACTIONS
 
 # For each row the cells that identify it, and its scores.
 Rows = list[tuple[dict[str, Any], RowScores]]

@@ -12,7 +12,7 @@ import torch
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
 from heteroreg.data.samples.intensity import Intensity, WorkingSpacing
-from heteroreg.data.samples.preparation import SMALLEST_AXIS, Preparation, resample
+from heteroreg.data.samples.preparation import SMALLEST_AXIS, Preparation, joined_slices, resample
 from heteroreg.registration.alignment import Aligned
 from heteroreg.registration.base import BaseRegistrar
 from heteroreg.registration.features import features_of
@@ -21,7 +21,7 @@ from heteroreg.registration.result import Registration
 from heteroreg.spatial.grids import resample_map
 from heteroreg.system.arrays import Floats
 from heteroreg.system.errors import UserError
-from heteroreg.uncertainty.calibration import LEARNED, Calibration, statistics_of
+from heteroreg.uncertainty.calibration import Calibration, statistics_of, with_learned
 from heteroreg.uncertainty.calibration_file import read_calibration
 from heteroreg.uncertainty.displacement_error import DisplacementError
 from heteroreg.uncertainty.error import ErrorEstimator, error_sd
@@ -89,7 +89,7 @@ class Calibrated(BaseRegistrar):
         for part in features.parts(SLICES_IN_PART):
             learned = error_sd(self.estimator, part.channels())
             sds.append(sd_of(calibration, part, learned))
-            logs.append({LEARNED: np.log(learned), **part.scalars()})
+            logs.append(with_learned(learned, part.scalars()))
         sd = on_grid(np.concatenate(sds), working, fixed.grid, calibration.dims)
         scalars = {name: np.concatenate([part[name] for part in logs]) for name in logs[0]}
         values = statistics_of(scalars, features.foreground)[1]
@@ -139,12 +139,12 @@ def sd_of(calibration: Calibration, features: Features, learned: Floats) -> Floa
 
 def combined_maps(names: tuple[str, ...], features: Features, learned: Floats) -> Floats:
     """Return the logarithms of the maps of a combination (N, *shape, K)."""
-    scalars = {LEARNED: np.log(learned), **features.scalars()}
+    scalars = with_learned(learned, features.scalars())
     return np.stack([scalars[name] for name in names], axis=-1)
 
 
 def on_grid(values: Floats, working: Grid, grid: Grid, dims: int) -> Floats:
     """Return a map of slices or of one volume (N, *shape) on another grid, its edge continued outside."""
-    whole = values[0] if working.dims == dims else np.moveaxis(values, 0, -1)
-    tensor = torch.from_numpy(np.ascontiguousarray(whole, dtype=np.float32))[None, None]
+    whole = np.ascontiguousarray(joined_slices(values, dims, working.dims), dtype=np.float32)
+    tensor = torch.from_numpy(whole)[None, None]
     return np.asarray(resample_map(tensor, working, grid)[0, 0].numpy())

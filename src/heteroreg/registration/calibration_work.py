@@ -22,6 +22,7 @@ from heteroreg.data.samples.preparation import (
     check_labels,
     check_pair,
     cut,
+    joined_slices,
     resample,
     scale_of,
     slices_of,
@@ -151,7 +152,7 @@ class Work:
         block = centre_crop(whole, self.size)
 
         def crop(array: Floats) -> NDArray[np.float16]:
-            image = array[0] if whole.dims == self.dims else np.moveaxis(array, 0, -1)
+            image = joined_slices(array, self.dims, whole.dims)
             return slices_of(cut(image, whole, block), self.dims).astype(np.float16)
 
         in_unit = scale_of(moving, self.intensity)(resample(placed, whole).array)
@@ -251,11 +252,7 @@ class Work:
         made = known_pair(moving, u, self._real(other)["residual"].astype(np.float32), random)
         grid = self._block(index)
         images = [
-            Image(
-                np.ascontiguousarray(values[0] if grid.dims == self.dims else np.moveaxis(values, 0, -1)),
-                grid,
-                name,
-            )
+            Image(np.ascontiguousarray(joined_slices(values, self.dims, grid.dims)), grid, name)
             for values in (moving, made.fixed)
         ]
         features, found = features_of(

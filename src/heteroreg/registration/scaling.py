@@ -27,6 +27,7 @@ from heteroreg.uncertainty.calibration import (
     held_of,
     scales_of,
     statistics_of,
+    with_learned,
 )
 from heteroreg.uncertainty.contours import Contour
 from heteroreg.uncertainty.error import ErrorEstimator, KnownErrors, error_sd
@@ -68,7 +69,7 @@ class Registered:
         """Return the logarithms of the maps (N, *shape) by name, that of the error estimator first."""
         names = self.maps
         channels = self.arrays["channels"][:, -len(names) :]
-        return {LEARNED: np.log(learned), **{name: channels[:, k] for k, name in enumerate(names)}}
+        return with_learned(learned, {name: channels[:, k] for k, name in enumerate(names)})
 
     @cached_property
     def contour(self) -> Contour:

@@ -140,8 +140,9 @@ def _by_kind(columns: list[Metric]) -> list[str]:
 
 
 def _labels(alike: list[Metric]) -> str:
-    named = [shown.label_name or str(shown.label) for shown in alike]
-    return joined(named) if all(shown.label_name for shown in alike) else f"labels {joined(named)}"
+    if any(shown.label_name for shown in alike):
+        return joined([shown.label_called for shown in alike])
+    return f"labels {joined([str(shown.label) for shown in alike])}"
 
 
 def _mean(shown: Metric, result: Result) -> str:

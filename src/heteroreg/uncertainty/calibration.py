@@ -348,6 +348,16 @@ class Calibration:
         return "; ".join(parts)
 
 
+def with_learned(learned: Floats, logs: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Return logarithms of maps (N, *shape) by name, that of the error estimator first.
+
+    Args:
+        learned: The error estimator's map in mm.
+        logs: Logarithms of the other maps.
+    """
+    return {LEARNED: np.log(learned), **logs}
+
+
 def statistics_of(logs: Mapping[str, Floats], inside: NDArray[np.bool_]) -> tuple[list[str], Doubles]:
     """Return names and values of the statistics of a pair: mean and 95th percentile of each map's logarithm.
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from heteroreg.registration.plot.drawing import (
     DASHED,
     SOLID,
+    draw_band,
     draw_grid,
     draw_image,
     draw_outline,
@@ -117,3 +118,14 @@ def test_each_label_has_a_colour_and_background_none() -> None:
     colours = label_colours([np.array([0, 3, 1]), np.array([0, 7])])
     assert list(colours) == [1, 3, 7]
     assert len(set(colours.values())) == 3
+
+
+def test_the_band_reaches_as_far_as_the_error_bars():
+    labels = np.zeros((40, 40), dtype=int)
+    labels[10:20, 12:22] = 1
+    axes = Figure().subplots()
+    draw_band(axes, labels, np.full((40, 40), 3.0), (2.0, 2.0), {1: "red", 2: "blue"})
+    points = np.concatenate([path.vertices for one in axes.collections for path in one.get_paths()])
+    # Faces at 9.5 and 19.5 voxels of 2 mm along x, 11.5 and 21.5 along y; 3 mm beyond them.
+    assert points.min(axis=0) == pytest.approx([19 - 3, 23 - 3], abs=1e-6)
+    assert points.max(axis=0) == pytest.approx([39 + 3, 43 + 3], abs=1e-6)

@@ -301,3 +301,14 @@ def cut(array: NDArray[Any], grid: Grid, block: Grid) -> NDArray[Any]:
 def slices_of(array: NDArray[Any], dims: int) -> NDArray[Any]:
     """Return a batch (N, *shape) for a network: the image, or each slice along the last axis."""
     return array[None] if array.ndim == dims else np.moveaxis(array, -1, 0)
+
+
+def joined_slices(batch: NDArray[Any], dims: int, image_dims: int) -> NDArray[Any]:
+    """Return the image (*shape) of a batch (N, *shape), the inverse of `slices_of`.
+
+    Args:
+        batch: The batch.
+        dims: 2 for slices, 3 for volumes.
+        image_dims: Number of axes of the image.
+    """
+    return batch[0] if image_dims == dims else np.moveaxis(batch, 0, -1)

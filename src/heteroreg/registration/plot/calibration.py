@@ -9,11 +9,9 @@ from matplotlib.figure import Figure
 
 from heteroreg.registration.plot.style import PALETTE, RULE_COLOUR, styled
 from heteroreg.registration.scaling import Evidence
-from heteroreg.system.arrays import Doubles
 from heteroreg.uncertainty.calibration import Calibration
 from heteroreg.uncertainty.conformal import patient_weights
-
-REMOVED = np.linspace(0, 0.95, 96)
+from heteroreg.uncertainty.sparsification import sparsification_curve
 
 
 def plot_calibration(calibration: Calibration, evidence: Evidence, path: Path) -> None:
@@ -44,17 +42,12 @@ def plot_calibration(calibration: Calibration, evidence: Evidence, path: Path) -
             (PALETTE[0], "by the map", evidence.sd),
             (PALETTE[1], "by the true error", np.abs(evidence.error)),
         ):
-            order.plot(100 * REMOVED, remaining(evidence.error, key), color=colour, label=name)
+            curve = sparsification_curve(evidence.error**2, key)
+            if curve is not None:
+                order.plot(100 * curve.fraction, np.sqrt(curve.mse), color=colour, label=name)
         order.axhline(float(np.sqrt(np.mean(evidence.error**2))), color=RULE_COLOUR, label="at random")
         order.set(
             title="Sparsification", xlabel="most uncertain points removed (%)", ylabel="RMS error (mm)", ylim=0
         )
         order.legend(frameon=False)
         figure.savefig(path, dpi=110, format="png")
-
-
-def remaining(error: Doubles, key: Doubles) -> Doubles:
-    """Return the RMS of the errors that remain when a share of the points with the largest key is removed."""
-    squares = np.cumsum((error**2)[np.argsort(key, kind="stable")])
-    left = np.maximum(np.round((1 - REMOVED) * len(error)).astype(int), 1)
-    return np.asarray(np.sqrt(squares[left - 1] / left))

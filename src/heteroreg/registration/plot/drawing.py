@@ -17,6 +17,7 @@ from scipy.ndimage import map_coordinates
 
 from heteroreg.registration.plot.style import label_colour
 from heteroreg.system.arrays import Floats, Labels
+from heteroreg.uncertainty.contours import signed_distance
 
 ColourLimits = tuple[float, float]
 VoxelSpacing = Sequence[float] | Floats
@@ -25,6 +26,7 @@ SOLID = "solid"
 DASHED = (0, (3, 2))
 # Blue is certain, red is uncertain. The ends of RdBu are too dark over an image.
 UNCERTAINTY_COLOURS = ListedColormap(mpl.colormaps["RdBu_r"](np.linspace(0.17, 0.83, 256)), name="uncertainty")
+BAND_OPACITY = 0.3  # of the error bars around an outline
 DIMMED = 0.4  # grey level of white under a coloured grid
 LONGEST_PANEL = 4.0  # longer images leave a part of their panel empty
 GRID_PIECES = 48  # changes of colour along a grid line
@@ -82,6 +84,27 @@ def draw_outline(
                 axes.contourf(x, y, mask, levels=[0.5, 1.5], colors=[hue], alpha=fill)
             axes.contour(x, y, mask, levels=[0.5], colors=hue, linewidths=width, linestyles=[style])
     _frame(axes, labels.shape, spacing)
+
+
+def draw_band(
+    axes: Axes, labels: Labels, half_width: Floats, spacing: VoxelSpacing, colours: Mapping[int, str]
+) -> None:
+    """Draw the band around the outline of each label in which the true outline lies.
+
+    Args:
+        axes: Where to draw.
+        labels: The label map.
+        half_width: Half-width of the interval of the error in mm, in each pixel.
+        spacing: Size of a pixel in mm.
+        colours: Label → colour; other labels are not drawn.
+    """
+    x, y = (spacing[axis] * np.arange(size) for axis, size in enumerate(labels.shape))
+    for label, hue in colours.items():
+        mask = labels == label
+        if mask.any() and not mask.all() and min(labels.shape) > 1:
+            left = half_width - np.abs(signed_distance(mask, [float(step) for step in spacing]))
+            if left.max() > 0:
+                axes.contourf(x, y, left.T, levels=[0, float(left.max())], colors=[hue], alpha=BAND_OPACITY)
 
 
 def draw_grid(

@@ -19,6 +19,7 @@ from heteroreg.registration.plot.drawing import (
     DASHED,
     SOLID,
     ColourLimits,
+    draw_band,
     draw_grid,
     draw_image,
     draw_outline,
@@ -134,7 +135,10 @@ def _draw_registration(
     scales: Mapping[str, ColourLimits],
 ) -> None:
     dashed = maps.fixed_labels if maps.moved_labels is not None else None
-    panel(0, "Moved", partial(_draw_outlined, maps, maps.moved, grey, hues, solid=maps.moved_labels, dashed=dashed))
+    outlined = partial(
+        _draw_outlined, maps, maps.moved, grey, hues, solid=maps.moved_labels, dashed=dashed, half=maps.error_95
+    )
+    panel(0, "Moved", outlined)
     panel(1, f"Displacement ≤ {longest(maps):.1f} mm", partial(_draw_warped_grid, maps, grey))
     for column, (key, kind) in enumerate(kinds.items(), 2):
         values = kind.get(maps)
@@ -163,8 +167,11 @@ def _draw_outlined(
     *,
     solid: Any = None,
     dashed: Any = None,
+    half: Any = None,
 ) -> None:
     draw_image(axes, image, maps.spacing, grey, "gray")
+    if half is not None and solid is not None:
+        draw_band(axes, solid, half, maps.spacing, hues)
     for labels, style in ((dashed, DASHED), (solid, SOLID)):
         if labels is not None:
             draw_outline(axes, labels, maps.spacing, hues, style, width=1.0)

@@ -13,7 +13,7 @@
   const PLANES = { canvas: [0, 1, 2], beside: [0, 1, 2], coronal: [0, 2, 1], sagittal: [1, 2, 0] }; // across, down, through
 
   const state = {
-    pair: -1, slice: 0, method: "0", overlay: "", opacity: 0.5, fade: 0, contours: true, grid: false,
+    pair: -1, slice: 0, method: "0", overlay: "", opacity: 0.5, fade: 0, contours: true, band: true, grid: false,
     flicker: 0, second: false, sort: null, down: false, point: null, cross: [0, 0],
   };
   let images = null; // of the chosen pair, as the page holds them
@@ -61,10 +61,11 @@
       codes(own && own.displacement, width),
       codes(own && own[state.overlay], width),
       codes(beside, width),
+      codes(moving ? null : own && own.error_95, width),
     ]);
     if (turn !== opening) return; // something else was chosen in the meantime
-    const [fixed, moved, fixedLabels, movedLabels, displacement, values, second] = found;
-    layers = { fixed, moved, fixedLabels, movedLabels, displacement, own, map: null, beside: null };
+    const [fixed, moved, fixedLabels, movedLabels, displacement, values, second, error] = found;
+    layers = { fixed, moved, fixedLabels, movedLabels, displacement, error, own, map: null, beside: null };
     if (state.overlay === DIFFERENCE) {
       const [low, high] = content.images.fixed.limits;
       layers.map = { values: fixed.map((value, index) => Math.abs(value - moved[index])), limits: [0, high - low] };
@@ -146,6 +147,7 @@
     $("opacity").disabled = !layers.map;
     $("opacity").setAttribute("aria-valuetext", percent(state.opacity));
     $("contours").disabled = !images.labels.length;
+    $("band").disabled = !layers.error || !state.contours || !layers.movedLabels;
     $("grid").disabled = !layers.displacement;
     $("flicker").setAttribute("aria-pressed", String(state.flicker !== 0));
     const bar = $("bar");
@@ -277,10 +279,9 @@
     return lines;
   }
 
-  function outline(context, labels, dashed, scale, shown) {
-    if (!labels) return;
+  // Code and pieces of the contour of each label in this plane.
+  function contours(labels, shown) {
     const { width, height } = shown;
-    context.setLineDash(dashed ? [5 * scale.line, 4 * scale.line] : []);
     const boxes = new Map(); // of the labels in this plane, with a voxel around them
     for (let y = 0; y < height; y++) {
       for (let x = 0; x < width; x++) {
@@ -291,11 +292,42 @@
       }
     }
     // From the last to the first: of two labels that touch, the inner one is usually the first.
-    for (const [code, box] of [...boxes].sort(([a], [b]) => b - a)) {
+    return [...boxes].sort(([a], [b]) => b - a).map(([code, box]) => {
       const mask = (x, y) => Number(x >= 0 && y >= 0 && x < width && y < height && labels[shown.at(x, y)] === code);
-      stroke(context, joined(pieces(mask, box, 1, 0.5)), images.labels[code - 1][1], 1.8, scale);
+      return [code, pieces(mask, box, 1, 0.5)];
+    });
+  }
+
+  function outline(context, labels, dashed, scale, shown) {
+    if (!labels) return;
+    context.setLineDash(dashed ? [5 * scale.line, 4 * scale.line] : []);
+    for (const [code, found] of contours(labels, shown)) {
+      stroke(context, joined(found), images.labels[code - 1][1], 1.8, scale);
     }
     context.setLineDash([]);
+  }
+
+  // The band in which the true contour lies: the error bars' half-width to both sides of the moved one.
+  function band(context, scale, shown) {
+    const [low, high] = layers.own.error_95.limits;
+    const size = Math.min(scale.x * shown.width / shown.mm[0], scale.y * shown.height / shown.mm[1]); // of a mm
+    const layer = document.createElement("canvas");
+    layer.width = context.canvas.width;
+    layer.height = context.canvas.height;
+    const over = layer.getContext("2d");
+    over.lineCap = "round";
+    context.globalAlpha = 0.3;
+    for (const [code, found] of contours(layers.movedLabels, shown)) {
+      over.clearRect(0, 0, layer.width, layer.height);
+      for (const [[x, y], [to, down]] of found) {
+        const column = Math.max(0, Math.min(shown.width - 1, Math.round((x + to) / 2)));
+        const row = Math.max(0, Math.min(shown.height - 1, Math.round((y + down) / 2)));
+        const half = low + layers.error[shown.at(column, row)] / 255 * (high - low);
+        stroke(over, [[[x, y], [to, down]]], images.labels[code - 1][1], 2 * half * size / scale.line, scale);
+      }
+      context.drawImage(layer, 0, 0);
+    }
+    context.globalAlpha = 1;
   }
 
   // The lines along which the moving image is read where a straight grid lies on it.
@@ -353,6 +385,7 @@
     context.drawImage(pixels, 0, 0, target.width, target.height);
     const scale = { x: target.width / shown.width, y: target.height / shown.height, line: dense };
     if (state.grid && layers.displacement && shown.through === 2) grid(context, scale);
+    if (state.contours && state.band && layers.error && layers.movedLabels) band(context, scale, shown);
     if (state.contours) {
       outline(context, layers.fixedLabels, true, scale, shown);
       outline(context, layers.movedLabels, false, scale, shown);
@@ -621,6 +654,7 @@
   $("method").addEventListener("change", () => { state.method = $("method").value; reopen(); });
   $("overlay").addEventListener("change", () => { state.overlay = $("overlay").value; reopen(); });
   $("opacity").addEventListener("input", () => { state.opacity = Number($("opacity").value) / 100; controls(); draw(); });
+  $("band").addEventListener("change", () => { state.band = $("band").checked; draw(); });
   $("contours").addEventListener("change", () => { state.contours = $("contours").checked; controls(); draw(); });
   $("grid").addEventListener("change", () => { state.grid = $("grid").checked; draw(); });
   $("keys").addEventListener("click", () => $("help").showModal());
