@@ -130,17 +130,24 @@ def check_fit(groups: Mapping[str, Sequence[Path]], repeats: Mapping[str, Sequen
             raise UserError(f"{where} were scored in different modes (`metrics`); evaluate both in the same")
         if len(one.table) != len(base.table) and one.slicewise == base.slicewise:
             raise UserError(f"{where} have another number of rows; evaluate both on the same cohort and split")
-        if one.slicewise != base.slicewise:
-            raise UserError(
-                f"{path} has a row for each {_rows_of(one)} and {first} for each {_rows_of(base)}, which cannot be "
-                "compared; evaluate both with --slicewise, or both with --whole"
-            )
+    _require_one_kind(repeats)
     for row, paths in groups.items():
         _check_row(row, paths, repeats[row])
 
 
-def _rows_of(scores: Scores) -> str:
-    return "slice" if scores.slicewise else "image"
+def _require_one_kind(repeats: Mapping[str, Sequence[Scores]]) -> None:
+    """Check that all rows are scored by slices, or all by whole images.
+
+    Raises:
+        UserError: They are not. The message tells which rows can be compared with each other.
+    """
+    by_slices = [row for row, scores in repeats.items() if any(one.slicewise for one in scores)]
+    whole = [row for row, scores in repeats.items() if not all(one.slicewise for one in scores)]
+    if by_slices and whole:
+        raise UserError(
+            f"{', '.join(by_slices)} scored by slices and {', '.join(whole)} by whole images can be compared among "
+            "themselves, not with each other; evaluate all with --slicewise, or all with --whole"
+        )
 
 
 def _check_row(row: str, paths: Sequence[Path], scores: Sequence[Scores]) -> None:
