@@ -1,3 +1,6 @@
+import warnings
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -5,6 +8,7 @@ import SimpleITK as sitk
 import torch
 from scipy.spatial.transform import Rotation
 
+import heteroreg as hr
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, write_image
 from heteroreg.data.inputs import as_image, as_pair
@@ -254,3 +258,29 @@ def test_arrays_of_objects():
     for wrong in (np.array([[1, 2], [3, "a"]], object), [[1, 2], [3]], [["a", "b"]] * 2):
         with pytest.raises(UserError, match=r"array: (holds|is not)"):
             as_image(wrong)
+
+
+def test_an_array_in_the_order_of_simpleitk_is_warned_of():
+    stack = np.random.default_rng(0).random((6, 30, 24))
+    with pytest.warns(UserWarning, match=r"array: of shape \(6, 30, 24\) looks like \[z, y, x\].*: give array.T"):
+        as_image(stack, (8.0, 1.5, 1.5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        as_image(stack.T, (1.5, 1.5, 8.0))  # [x, y, z]
+        as_image(stack[:, :16, :16], (1.0, 1.0, 1.0))  # a volume that is not so flat
+        as_image(stack[0], 1.5)
+
+
+def test_a_missing_spacing_is_warned_of():
+    image = np.random.default_rng(0).random((24, 30))
+    with pytest.warns(UserWarning, match="arrays without a `spacing` are taken as 1 mm for each voxel"):
+        assert as_image(image).grid.spacing == (1.0, 1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert as_image(image, 1.0).grid.spacing == (1.0, 1.0)
+
+
+def test_these_warnings_name_the_line_of_the_caller():
+    with pytest.warns(UserWarning, match="1 mm") as caught:
+        hr.load("undeformed").register(np.eye(8), np.eye(8))
+    assert {Path(one.filename).name for one in caught} == {Path(__file__).name}

@@ -116,6 +116,29 @@ def test_an_unknown_backend_does_not_matter() -> None:
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
+PLOT = """
+import numpy as np, heteroreg as hr
+registration = hr.load("undeformed").register(np.eye(8), np.eye(8), spacing=1)
+def report():
+    from heteroreg.report import write_report
+
+
+for use in (registration.plot, report):
+    try:
+        use()
+        print("no error")
+    except hr.UserError as error:
+        print(error)
+"""
+
+
+def test_a_backend_that_does_not_exist_is_named_in_one_line() -> None:
+    environment = os.environ | {"MPLBACKEND": "nonsense"}
+    done = subprocess.run([sys.executable, "-c", PLOT], env=environment, capture_output=True, text=True, check=True)
+    line = "MPLBACKEND: 'nonsense' is not a backend of Matplotlib; unset it, or set it to agg"
+    assert done.stdout.splitlines() == [line, line]
+
+
 def volume() -> Registration:
     x, y, z = np.indices((12, 10, 6)).astype(float)
     image = Image.from_array(x + y + 10 * z)
