@@ -25,7 +25,7 @@ PIXELS_COMPARED = 4096
 NEIGHBOURS_ALIKE, ALL_ALIKE = 0.95, 0.8
 FAINTLY_ALIKE = 0.5
 # A cycle in time: the last frame is as near to the first as neighbours are, up to the first factor, and a frame
-# between them is farther from it, by the second factor. Differences (1 - correlation) below the least are none.
+# between them is farther from it, by the second factor. Smaller differences (1 - correlation) do not count.
 CLOSES, OPENS, LEAST_DIFFERENCE = 3.0, 4.0, 1e-3
 THIN_SLICES = 0.2  # spacing of slices, in pixels: no scanner has it, but 0.033 s has
 
