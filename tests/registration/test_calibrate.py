@@ -332,6 +332,29 @@ def test_too_few_patients_say_what_they_give(cohort, tmp_path):
         hr.calibrate("undeformed", hr.Cohort(cohort.pairs[:1], cohort.name), out=tmp_path / "one", split=("all",))
 
 
+def test_one_patient_under_two_ids_is_warned_of(cohort, tmp_path):
+    pairs = (*cohort.pairs[:3], replace(cohort[0], id="again", patient="again"))
+    with pytest.warns(UserWarning, match="pair again: has the same images as phantom001, of another patient"):
+        hr.calibrate("undeformed", hr.Cohort(pairs, cohort.name), out=tmp_path / "c", split=("all",), steps=2)
+
+
+def test_labels_that_miss_slices_are_no_obstacle(tmp_path):
+    volumes = hr.phantom(tmp_path / "volumes", pairs=4, dims=3, size=32, seed=1)
+    pairs = []
+    for pair in volumes:
+        for name in ("moving", "fixed"):  # as stacks of slices
+            image = hr.read_image(getattr(pair, name))
+            hr.write_image(replace(image, grid=replace(image.grid, spacing=(1.5, 1.5, 10.0))), getattr(pair, name))
+            path = getattr(pair, f"{name}_labels")
+            labels = hr.read_labels(path).array
+            labels[..., : 4 if name == "fixed" else 2] = 0
+            hr.write_image(hr.Image(labels, replace(image.grid, spacing=(1.5, 1.5, 10.0))), path)
+        pairs.append(replace(pair, truth={}))
+    found = hr.calibrate("undeformed", hr.Cohort(tuple(pairs), "c"), out=tmp_path / "c", split=("all",), steps=2)
+    assert (found.dims, found.labelled, found.level) == (2, 4, 68)
+    assert all(np.isfinite(list(scales.values())).all() for scales in found.scales.values())
+
+
 def test_what_cannot_be_calibrated(cohort, tmp_path):
     with pytest.raises(UserError, match="out: name a folder"):
         hr.calibrate("undeformed", cohort)

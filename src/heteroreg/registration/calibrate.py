@@ -21,6 +21,7 @@ from heteroreg.system.files import atomic_file
 from heteroreg.system.outputs import growing_folder
 from heteroreg.system.progress import progress
 from heteroreg.system.run_files import BUNDLED
+from heteroreg.system.warn import warn_user
 from heteroreg.uncertainty.calibration import Calibration
 from heteroreg.uncertainty.calibration_file import FOLDER, save_calibration
 from heteroreg.uncertainty.error import learn
@@ -89,6 +90,8 @@ def calibrate(
             for number, pair in enumerate(pairs):
                 work.register(number, pair)
                 report(number + 1)
+        for doubt in work.doubts():
+            warn_user(f"{cohort.name}: {doubt}")
         warps = work.known
         with progress("registering known warps", len(warps), show=show) as report:
             for done, (number, draw) in enumerate(warps, start=1):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ PAIRS = "pairs"  # the folder of the registrations within the calibration's, unt
 KNOWN = {2: 2000, 3: 250}
 KNOWN_VALUES = 4e8
 MOST_DRAWS = 6
+NO_DIFFERENCE = 1e-3  # mean |fixed - moved| of images in [0, 1] that are equal but for rounding
 STEPS, BATCH = {2: 800, 3: 500}, {2: 8, 3: 2}
 
 
@@ -161,6 +163,7 @@ class Work:
             "maps": np.frombuffer(json.dumps(list(features.scalars())).encode(), dtype=np.uint8),
             "foreground": features.foreground.astype(np.uint8),
             "step": np.array(whole.spacing),
+            "digest": _digest(moving, fixed),
             "moving": crop(slices_of(in_unit, self.dims)),
             "residual": crop(features.fixed - features.moved),
             "u": np.stack([crop(u[:, axis]) for axis in range(self.dims)], axis=1),
@@ -171,6 +174,27 @@ class Work:
         if truth is not None and registration.moved_labels is not None:
             arrays |= self._contours(registration.moved_labels, truth, moving_labels=labels)
         self.bank.put(f"real-{number}", arrays)
+
+    def doubts(self) -> Iterator[str]:
+        """Return what makes the calibration doubtful, one line each."""
+        first: dict[bytes, Pair] = {}
+        for number, pair in enumerate(self.pairs):
+            digest = self._real(number).get("digest")
+            if digest is None:  # registered by an earlier version
+                continue
+            other = first.setdefault(digest.tobytes(), pair)
+            if other.patient != pair.patient:
+                yield (
+                    f"pair {pair.id}: has the same images as {other.id}, of another patient; give both one "
+                    "`patient` or remove one: the levels count patients"
+                )
+        found = self.registered()
+        differences = [float(np.abs(pair.arrays["residual"].astype(np.float32)).mean()) for pair in found]
+        if not any(pair.labelled or pair.marked for pair in found) and np.median(differences) < NO_DIFFERENCE:
+            yield (
+                "moving and fixed hardly differ, and there are no labels or landmarks: the error bars describe "
+                "made-up motion alone; calibrate on pairs that move"
+            )
 
     def _require_dims(self, registration: Registration, pair: Pair) -> None:
         dims = 2 if registration.slicewise else registration.grid.dims
@@ -299,6 +323,12 @@ class Work:
         found = self.bank.get(f"real-{number}")
         assert found is not None
         return found
+
+
+def _digest(moving: Image, fixed: Image) -> NDArray[np.uint8]:
+    """Return a digest of the voxels of both images."""
+    content = b"".join(np.ascontiguousarray(image.array).tobytes() for image in (moving, fixed))
+    return np.frombuffer(hashlib.sha256(content).digest(), dtype=np.uint8)
 
 
 def _placed(moving: Image, registration: Registration) -> Image:
