@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--model", default="phantom-3d", help="anything that hr.load takes")
     parser.add_argument("--every", type=int, default=1, help="take every Nth phase")
     chosen = parser.parse_args()
-    registrar = hr.load(chosen.model)
+    registrar = hr.load(chosen.model, calibration=False)
     phases = range(0, count_frames(chosen.series), chosen.every)
     images = [read_image(f"{chosen.series}#{number}") for number in phases]
     body = body_of(images[0])
