@@ -134,7 +134,7 @@ def description(run: Run, graph: Graph, inputs: Sequence[str]) -> dict[str, Any]
         "preparation": {
             "axes": "arrays [x, y(, z)] as in NIfTI; SimpleITK's are [(z,) y, x]",
             "grid": "that of the fixed image at the spacing; both images are resampled to it, linearly",
-            "spacing_mm": list(config.spacing) if isinstance(config.spacing, tuple) else config.spacing,
+            "spacing_mm": list(config.spacing) if isinstance(config.spacing, tuple) else None,
             "initial": f"{config.initial}: how moving is aligned first; not part of the graph",
             "smallest": SMALLEST_AXIS,
             "multiple": 1,  # padding is part of the graph
