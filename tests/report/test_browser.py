@@ -471,8 +471,12 @@ def test_print_shows_the_figures_and_the_screen_the_viewer(
     for visit in opened(browser, path, stacks):
         page = visit.page
         assert (page.is_visible("#v-stage"), page.is_visible("#figures img")) == (True, False)
+        drawn = "getComputedStyle(document.querySelector('#v-stage canvas')).imageRendering"
+        assert page.evaluate(drawn) == "pixelated"  # enlarged pixels have sharp edges
         page.emulate_media(media="print")
         assert (page.is_visible("#v-stage"), page.is_visible("#figures img")) == (False, True)
+        parts = "[...document.querySelectorAll('table, tr')].map(part => getComputedStyle(part).breakInside)"
+        assert set(page.evaluate(parts)) == {"avoid"}  # no table is broken between two sheets
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(path.as_uri())
