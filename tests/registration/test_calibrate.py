@@ -416,3 +416,12 @@ def test_a_known_pair_is_warped_as_it_says():
     volume = random_displacement((20, 24, 16), 1, random).numpy()
     assert volume.shape == (1, 3, 20, 24, 16)
     assert displacements(np.ones((3, 5, 4, 2), np.float32), 2).shape == (2, 2, 5, 4)
+
+
+def test_pairs_that_do_not_move_and_have_no_labels(tmp_path):
+    cohort = hr.phantom(tmp_path / "hearts", pairs=8, size=32)
+    still = [replace(pair, fixed=pair.moving, moving_labels=None, fixed_labels=None, truth={}) for pair in cohort]
+    cohort = hr.Cohort(tuple(still), cohort.name)
+    with pytest.warns(UserWarning, match="hardly differ"):
+        found = hr.calibrate("undeformed", cohort, out=tmp_path / "out", split=("all",), steps=2)
+    assert found.labelled == 0

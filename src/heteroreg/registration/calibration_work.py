@@ -279,6 +279,8 @@ class Work:
             Image(np.ascontiguousarray(joined_slices(values, self.dims, grid.dims)), grid, name)
             for values in (moving, made.fixed)
         ]
+        if any(np.ptp(image.array) == 0 for image in images):
+            return  # a patch covers all of it: there is nothing to register
         features, found = features_of(
             self.registrar.by_grid(), images[0], images[1], self.dims, self.intensity, again=self.again
         )
@@ -298,6 +300,8 @@ class Work:
         """Return the known errors of all pairs."""
         names = sorted(path.stem for path in self.bank.folder.glob("known-*"))
         parts = [found for name in names if (found := self.bank.get(name)) is not None]
+        if not parts:
+            raise UserError("no pair shows anything that can be warped; calibrate on images with structure")
         return KnownErrors(
             np.concatenate([part["channels"] for part in parts]),
             np.concatenate([part["error"] for part in parts]),
