@@ -59,7 +59,7 @@ def bash(*words: str) -> list[str]:
         (["train", "hearts", "--set", "gamma", "=", "0.5", "--method", "adaf"], ["adaframe"]),
         (["train", "hearts", "--set", "steps", "="], []),
         (["train", "hearts", "--set", "nonsense", "="], []),
-        (["evaluate", "hearts", "--model", ""], ["elastix", "phantom", "undeformed"]),
+        (["evaluate", "hearts", "--model", ""], ["elastix", "phantom", "phantom-3d", "undeformed"]),
         (["evaluate", "hearts", "--split", "t"], ["train", "test"]),
         (["phantom", "out", "--noise", "r"], ["rician"]),
         (["import", "ac"], ["acdc"]),

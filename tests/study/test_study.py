@@ -170,7 +170,15 @@ def test_a_run_that_was_trained_by_hand_is_taken_over(
     study_file: Write, here, whole: Path, tmp_path: Path, cohort_2d, contents
 ) -> None:
     settings = yaml.safe_load(study_file().read_text())["settings"]
-    train(cohort_2d, tmp_path / "out" / "runs" / GRID[0], method="mse", smoothness=0.001, seed=0, **settings)
+    train(
+        cohort_2d,
+        tmp_path / "out" / "runs" / GRID[0],
+        method="mse",
+        network="voxelmorph",
+        smoothness=0.001,
+        seed=0,
+        **settings,
+    )
     run_study(study_file(), tmp_path / "out", runner=here)
     assert GRID[0] not in here.names
     assert contents(tmp_path / "out") == contents(whole)
@@ -190,7 +198,8 @@ def test_a_run_that_differs_is_refused(
 ) -> None:
     settings = yaml.safe_load(study_file().read_text())["settings"]
     folder = tmp_path / "out" / "runs" / GRID[0]
-    train(cohort_2d, folder, **{**settings, "method": "mse", "smoothness": 0.001, "seed": 0, setting: value})
+    own = {"method": "mse", "network": "voxelmorph", "smoothness": 0.001, "seed": 0, setting: value}
+    train(cohort_2d, folder, **{**settings, **own})
     with pytest.raises(UserError, match=message):
         run_study(study_file(), tmp_path / "out", runner=here)
     assert here.names == []

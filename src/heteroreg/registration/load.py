@@ -73,7 +73,7 @@ def load(
         >>> hr.load("undeformed")
         Undeformed(slicewise=True, name='undeformed')
         >>> hr.load("phantom", device="cpu")
-        ModelRegistrar('phantom', method 'hetero', network 'voxelmorph', 2D, cpu)
+        ModelRegistrar('phantom', method 'hetero', network 'pyramid', 2D, cpu)
     """
     options: dict[str, Any] = {
         "checkpoint": checkpoint, "device": device, "precision": precision, "samples": samples, "refine": refine,

@@ -58,7 +58,7 @@ def logarithm(displacement: Tensor, steps: int) -> Tensor:
         v (N, d, *shape) in voxels.
 
     Examples:
-        >>> shift = torch.full((1, 1, 9), 2.0)
+        >>> shift = torch.full((1, 2, 9, 8), 2.0)
         >>> torch.allclose(logarithm(shift, 7), shift, atol=1e-4)
         True
     """
