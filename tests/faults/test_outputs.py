@@ -90,7 +90,9 @@ def run(arguments: list[str], out: Path, here: Path, moment: int | None = None) 
             outcome = attempt(["heteroreg", name, *given, *rest, "--quiet"], cache=here.parent / "cache")
     finally:
         os.chdir(before)
-    assert (outcome.code, outcome.text) == (0, ""), outcome.text
+    # A model of two steps may be no better than none, which is a warning.
+    lines = [line for line in outcome.text.splitlines() if "does not beat no registration" not in line]
+    assert (outcome.code, lines) == (0, []), outcome.text
     return seen
 
 

@@ -164,8 +164,8 @@ def test_every_id_has_its_own_case(report: Path) -> None:
 @pytest.mark.slow
 def test_the_page_shows_ids_and_names_as_text(report: Path) -> None:
     page = Page((report / "index.html").read_text(encoding="utf-8"))
-    # The viewer's own come first; the name of the chosen pair is put there by a script.
-    assert page.titles["h3"] == ["", "Keyboard shortcuts", *TEST]
+    # Those of the page come first; the name of the chosen pair is put there by a script.
+    assert page.titles["h3"] == ["Sizes of labels", "", "Keyboard shortcuts", *TEST]
     assert not {"iframe", "object", "embed", "u", "i>"} & set(page.elements)
     assert page.elements.count("script") == 1 + 1 + len(TEST)  # the viewer's: itself, its data, the pairs
     assert page.titles["h4"] == []  # the pairs are figures, with the names in their alternative texts
