@@ -24,16 +24,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.stacks", description=__doc__)
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--sizes", nargs="+", type=int, default=[256, 512, 1024])
+    parser.add_argument("--plain", action="store_true", help="without error bars: --calibration none")
     chosen = parser.parse_args()
+    words = ["--calibration", "none"] if chosen.plain else []
     print("| stack | seconds | memory of the process (MiB) |\n|---|---:|---:|")
     for size in chosen.sizes:
         with tempfile.TemporaryDirectory() as name:
-            seconds, peak = measure(chosen.python, Path(name), size)
+            seconds, peak = measure(chosen.python, Path(name), size, words)
         print(f"| {size}×{size}×{SLICES} | {seconds:.0f} | {peak:.0f} |", flush=True)
 
 
-def measure(python: str, folder: Path, size: int) -> tuple[float, float]:
-    """Return seconds and the largest memory in MiB of one registration with the bundled model."""
+def measure(python: str, folder: Path, size: int, words: list[str]) -> tuple[float, float]:
+    """Return seconds and the largest memory in MiB of one registration with the bundled model.
+
+    Args:
+        python: The interpreter.
+        folder: An empty folder for the images.
+        size: Pixels along each axis of a slice.
+        words: Further words of the command.
+    """
     generator = np.random.default_rng(0)
     for name in ("moving", "fixed"):
         voxels = generator.integers(0, 400, (size, size, SLICES)).astype(np.int16)
@@ -50,6 +59,7 @@ def measure(python: str, folder: Path, size: int) -> tuple[float, float]:
         "--out",
         "out",
         "--quiet",
+        *words,
     ]
     with subprocess.Popen(command, cwd=folder) as process:  # noqa: S603
         _, status, usage = os.wait4(process.pid, 0)

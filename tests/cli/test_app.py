@@ -281,3 +281,14 @@ def test_a_model_is_calibrated_and_its_registrations_have_error_bars(command, tm
     command("evaluate", cohort, "--model", "undeformed", "--calibration", out, "--out", tmp_path / "scores")
     assert "contour_coverage_90_1" in (tmp_path / "scores" / "scores.csv").read_text().splitlines()[0]
     command("register", cohort, "--model", "undeformed", "--out", tmp_path / "two", "--label-names", "LV", code=2)
+
+
+def test_the_bundled_model_has_error_bars_unless_told_otherwise(command: Command, tmp_path: Path) -> None:
+    command("phantom", tmp_path / "hearts", "--pairs", 1, "--size", 48)
+    pair = Cohort.read(tmp_path / "hearts")[0]
+    said = command("register", pair.moving, pair.fixed, "--out", tmp_path / "bars")
+    assert "the error bars come from phantoms alone" in said
+    assert (tmp_path / "bars" / "error_95.nii.gz").is_file()
+    said = command("register", pair.moving, pair.fixed, "--calibration", "none", "--out", tmp_path / "plain")
+    assert "error bars" not in said
+    assert not (tmp_path / "plain" / "error_95.nii.gz").exists()

@@ -352,7 +352,7 @@ def register(
         "refine": refine,
         "method": method,
         "network": network,
-        "calibration": True if calibration is None else calibration,
+        "calibration": _calibration(calibration),
     }
     names = parse_label_names(label_names)
     if fixed is None:
@@ -369,6 +369,11 @@ def register(
         if named:
             raise UserError(f"{name}: is for a cohort; leave it out for a single pair", argument=name)
     _register_pair(moving, fixed, model, options, out, moving_labels, initial, names)
+
+
+def _calibration(named: str | None) -> str | bool:
+    """Return what `load` takes: True for the calibration that comes with a model, False for none."""
+    return named is None if named in (None, "none") else named
 
 
 def _register_pair(
@@ -639,7 +644,7 @@ def evaluate(
     pairs = Cohort.read(cohort, confine=confine).split(split)
     registrar = load(
         bundled_for(model, pairs), threads=threads, refine=refine, method=method, network=network,
-        calibration=True if calibration is None else calibration,
+        calibration=_calibration(calibration),
     )  # fmt: skip
     scores = run(
         registrar, pairs, metrics=cast(Any, metrics), out=out, slicewise=slicewise, initial=initial,

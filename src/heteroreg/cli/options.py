@@ -51,9 +51,11 @@ Initial = Annotated[
     ),
 ]
 CalibrationFolder = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        "--calibration", metavar="DIR", help="A calibration of the model; that in the run's folder by default."
+        "--calibration",
+        metavar="DIR",
+        help="A calibration of the model, by default the one that comes with it; `none` is faster.",
     ),
 ]
 LabelNames = Annotated[
