@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from collections.abc import Mapping
@@ -145,7 +146,9 @@ def _register(
             registration.save(folder)
             return Outcome(row_of(registration.summary(), label_names))
     except OutOfMemoryError as error:
-        return Outcome({}, str(UserError(f"pair {pair.id}: {error}")))
+        reason = str(UserError(f"pair {pair.id}: {error}"))
+    gc.collect()  # what the pair held is in circles of frames and errors; the next pair needs it
+    return Outcome({}, reason)
 
 
 def _contents(pair: Pair, prints: Fingerprints) -> dict[str, str | None]:
