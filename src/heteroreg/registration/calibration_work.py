@@ -178,8 +178,9 @@ class Work:
     def doubts(self) -> Iterator[str]:
         """Return what makes the calibration doubtful, one line each."""
         first: dict[bytes, Pair] = {}
-        for number, pair in enumerate(self.pairs):
-            digest = self._real(number).get("digest")
+        found = self.registered()
+        for pair, registered in zip(self.pairs, found, strict=True):
+            digest = registered.arrays.get("digest")
             if digest is None:  # registered by an earlier version
                 continue
             other = first.setdefault(digest.tobytes(), pair)
@@ -188,7 +189,6 @@ class Work:
                     f"pair {pair.id}: has the same images as {other.id}, of another patient; give both one "
                     "`patient` or remove one: the levels count patients"
                 )
-        found = self.registered()
         differences = [float(np.abs(pair.arrays["residual"].astype(np.float32)).mean()) for pair in found]
         if not any(pair.labelled or pair.marked for pair in found) and np.median(differences) < NO_DIFFERENCE:
             yield (

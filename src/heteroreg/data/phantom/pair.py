@@ -14,7 +14,7 @@ from heteroreg.data.image import Image
 from heteroreg.data.phantom.heart import random_heart
 from heteroreg.data.phantom.motion import contract, random_beat, random_wander
 from heteroreg.data.phantom.noise import NOISE_KINDS
-from heteroreg.data.phantom.observe import Observed, observe
+from heteroreg.data.phantom.observe import observe
 from heteroreg.data.phantom.render import random_look
 from heteroreg.data.phantom.variety import Variety, random_variety, vary_beat, vary_heart, vary_look
 from heteroreg.system.arrays import Floats
@@ -168,23 +168,21 @@ def make_pair(
         full = np.concatenate([points, np.zeros((3 - len(points), *points.shape[1:]))])
         cleans.append(look(heart, p, full))
         labels.append(heart.labels(p, apical=apical))
-    observed = [
-        observe(clean, rng, noise=noise, artefacts=artefacts, strength=strength, noise_strength=noise_strength)
-        for clean, rng in zip(cleans, (of_moving, of_fixed), strict=True)
-    ]
-
-    return phantom_pair(cleans, labels, observed, displacement, grid, noise)
+    options = {"artefacts": artefacts, "strength": strength, "noise_strength": noise_strength}
+    return phantom_pair(cleans, labels, displacement, grid, (of_moving, of_fixed), noise, **options)
 
 
 def phantom_pair(
     cleans: Sequence[Floats],
     labels: Sequence[NDArray[np.uint8]],
-    observed: Sequence[Observed],
     displacement: Floats,
     grid: Grid,
+    streams: Sequence[np.random.Generator],
     noise: str,
+    **options: Any,
 ) -> PhantomPair:
-    """Return a pair from what was computed for its moving and its fixed image."""
+    """Measure a moving and a fixed image, each with a random stream of its own, and return them as a pair."""
+    observed = [observe(clean, rng, noise=noise, **options) for clean, rng in zip(cleans, streams, strict=True)]
 
     def image(array: NDArray[Any] | None) -> Any:
         return None if array is None else Image(array.astype(np.uint8 if array.dtype == bool else np.float32), grid)

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heteroreg.data.grid import Grid
-from heteroreg.data.phantom.observe import observe
 from heteroreg.data.phantom.pair import ANATOMY_WIDTH, PhantomPair, phantom_pair
 from heteroreg.data.phantom.spline import Spline, bumps, texture
 from heteroreg.data.phantom.variety import BRIGHTEST
@@ -102,12 +101,9 @@ def make_shapes(
     artefacts = artefacts and bool(various.random() < 0.5)
     noise_strength = share * (strength if noise_strength is None else noise_strength)
     cleans, labels = zip(*[shapes(points) for points in (q, moved)], strict=True)
-    observed = [
-        observe(clean, rng, noise=noise, artefacts=artefacts, strength=strength, noise_strength=noise_strength)
-        for clean, rng in zip(cleans, (of_moving, of_fixed), strict=True)
-    ]
     displacement = (moved - q) / step.reshape(-1, *[1] * dims)
-    return phantom_pair(cleans, labels, observed, displacement, grid, noise)
+    options = {"artefacts": artefacts, "strength": strength, "noise_strength": noise_strength}
+    return phantom_pair(cleans, labels, displacement, grid, (of_moving, of_fixed), noise, **options)
 
 
 def random_shapes(rng: np.random.Generator, q: Floats) -> Shapes:
