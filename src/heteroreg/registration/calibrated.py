@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -25,7 +26,6 @@ from heteroreg.uncertainty.calibration import Calibration, statistics_of, with_l
 from heteroreg.uncertainty.calibration_file import read_calibration
 from heteroreg.uncertainty.displacement_error import DisplacementError
 from heteroreg.uncertainty.error import ErrorEstimator, error_sd
-from heteroreg.uncertainty.features import Features
 
 SLICES_IN_PART = 8  # of a stack, whose features are taken at once
 
@@ -88,8 +88,8 @@ class Calibrated(BaseRegistrar):
         sds, logs = [], []
         for part in features.parts(SLICES_IN_PART):
             learned = error_sd(self.estimator, part.channels())
-            sds.append(sd_of(calibration, part, learned))
             logs.append(with_learned(learned, part.scalars()))
+            sds.append(sd_of(calibration, logs[-1], learned))
         sd = on_grid(np.concatenate(sds), working, fixed.grid, calibration.dims)
         scalars = {name: np.concatenate([part[name] for part in logs]) for name in logs[0]}
         values = statistics_of(scalars, features.foreground)[1]
@@ -130,17 +130,11 @@ def working_grid(fixed: Grid, dims: int, spacing: WorkingSpacing) -> Grid:
     return at_least(grid, SMALLEST_AXIS, dims)
 
 
-def sd_of(calibration: Calibration, features: Features, learned: Floats) -> Floats:
-    """Return σ (N, *shape) in mm, not yet scaled."""
+def sd_of(calibration: Calibration, logs: Mapping[str, Floats], learned: Floats) -> Floats:
+    """Return σ (N, *shape) in mm, not yet scaled, from the logarithms of the maps by name."""
     if calibration.combination is None:
         return learned
-    return calibration.combination(combined_maps(calibration.maps, features, learned))
-
-
-def combined_maps(names: tuple[str, ...], features: Features, learned: Floats) -> Floats:
-    """Return the logarithms of the maps of a combination (N, *shape, K)."""
-    scalars = with_learned(learned, features.scalars())
-    return np.stack([scalars[name] for name in names], axis=-1)
+    return calibration.combination(np.stack([logs[name] for name in calibration.maps], axis=-1))
 
 
 def on_grid(values: Floats, working: Grid, grid: Grid, dims: int) -> Floats:
