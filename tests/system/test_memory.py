@@ -6,6 +6,7 @@ import errno
 import resource
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -31,6 +32,8 @@ SHORT: list[BaseException] = [
     RuntimeError("Exception thrown in SimpleITK: Failed to allocate memory for image."),
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     OSError(errno.ENOMEM, "Cannot allocate memory"),
+    OSError("out of memory error when reading image file"),
+    zlib.error("Error -4 while decompressing data"),
 ]
 
 
@@ -49,7 +52,17 @@ def test_a_gpu_is_named() -> None:
         raise next(error for error in SHORT if isinstance(error, torch.OutOfMemoryError))
 
 
-@pytest.mark.parametrize("error", [RuntimeError("shape"), OSError(errno.ENOSPC, "full"), KeyError("a")], ids=str)
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("shape"),
+        OSError(errno.ENOSPC, "full"),
+        OSError(errno.ENOENT, "No such file", "out of memory.nii"),
+        zlib.error("Error -3 while decompressing data: invalid block type"),
+        KeyError("a"),
+    ],
+    ids=str,
+)
 def test_other_errors_are_as_they_were(error: Exception) -> None:
     with pytest.raises(type(error)) as raised, memory_errors("a step"):
         raise error
@@ -63,6 +76,15 @@ def test_a_damaged_file_is_not_what_a_lack_of_memory_is_called(tmp_path: Path) -
         pytest.raises(OutOfMemoryError, match=r"^\S*a\.nii: does not fit into memory"),
     ):
         read_image(tmp_path / "a.nii")
+
+
+def test_too_little_memory_to_decompress_is_no_damage(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(np.eye(8), np.eye(4)), tmp_path / "a.nii.gz")
+    with (
+        patch("gzip.GzipFile.read", side_effect=zlib.error("Error -4 while decompressing data")),
+        pytest.raises(OutOfMemoryError, match=r"^\S*a\.nii\.gz: does not fit into memory"),
+    ):
+        read_image(tmp_path / "a.nii.gz")
 
 
 def test_what_pytorch_and_numpy_raise_here() -> None:

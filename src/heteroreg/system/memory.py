@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,11 +12,12 @@ import numpy as np
 
 from heteroreg.system.errors import UserError
 
-# What PyTorch (CPU, oneDNN, CUDA), ITK, C++ and the loader say; PyTorch raises a plain RuntimeError on the CPU.
+# What PyTorch (CPU, oneDNN, CUDA), ITK, C++, the loader, Pillow, HDF5 and zlib (Z_MEM_ERROR is -4) say. PyTorch
+# raises a plain RuntimeError on the CPU.
 WORDS = re.compile(
     r"DefaultCPUAllocator|not enough memory|out of memory|failed to allocate memory|can ?not allocate memory"
     r"|can't allocate memory|bad[_ ]alloc|could not create a (memory|primitive)|can't start new thread"
-    r"|failed to map segment",
+    r"|failed to map segment|unable to allocate|^Error -4 ",
     re.IGNORECASE,
 )
 GPU = re.compile("CUDA|HIP|MPS")
@@ -35,7 +37,9 @@ def is_out_of_memory(error: BaseException | None) -> bool:
         return False
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
-    if isinstance(error, RuntimeError | ImportError) and WORDS.search(str(error)):
+    if isinstance(error, OSError) and error.errno is not None:  # its text may name a file
+        return is_out_of_memory(error.__cause__)
+    if isinstance(error, RuntimeError | ImportError | OSError | zlib.error) and WORDS.search(str(error)):
         return True
     return is_out_of_memory(error.__cause__)
 
@@ -64,7 +68,7 @@ def memory_errors(what: str = "", advice: str = ADVICE) -> Iterator[None]:
         yield
     except OutOfMemoryError:
         raise
-    except (MemoryError, RuntimeError, ImportError, OSError, UserError) as error:
+    except (MemoryError, RuntimeError, ImportError, OSError, zlib.error, UserError) as error:
         if not is_out_of_memory(error):
             raise
         on_gpu = bool(GPU.search(f"{type(error).__module__} {error}"))
