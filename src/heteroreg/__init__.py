@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from heteroreg.registration.register import register as register
     from heteroreg.registration.result import Registrar as Registrar
     from heteroreg.registration.result import Registration as Registration
+    from heteroreg.report import write_report as write_report
     from heteroreg.spatial.field import Field as Field
     from heteroreg.spatial.field import warp_image
     from heteroreg.spatial.regularity import folding_percent as folding_percent
@@ -106,6 +107,7 @@ _PUBLIC = {
     "train": "heteroreg.training",
     "warp": "heteroreg.spatial.field:warp_image",
     "write_image": "heteroreg.data.image",
+    "write_report": "heteroreg.report",
 }
 
 __all__ = ["__version__", *_PUBLIC]

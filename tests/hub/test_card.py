@@ -52,6 +52,15 @@ def test_the_head_is_yaml(run: Run, scores_2d: Path) -> None:
     assert yaml.safe_load(head)["license_name"] == "Hospital: internal use"
 
 
+def test_labels_have_their_names(run: Run, scores_2d: Path) -> None:
+    scores = Scores.read(scores_2d)
+    named = Scores(scores.table, scores.summary | {"label_names": {"1": "left | ventricle"}})
+    text = card(run, 20, named, "me/x")
+    assert figures(text, r"Dice (%) ↑, left \| ventricle") == figures(
+        card(run, 20, scores, "me/x"), "Dice (%) ↑, label 1"
+    )
+
+
 def test_scores_are_means_over_patients(run: Run, scores_2d: Path) -> None:
     """Patients of 0.70 (rows 0.60, 0.80) and 0.90: mean 0.80, sd √(2 · 0.1²) = 0.1414."""
     scores = Scores.read(scores_2d)

@@ -129,7 +129,7 @@ def test_noise_that_it_never_saw_is_unusual(registrar, cohort):
     assert "unusual" in found.remarks()[0]
 
 
-def test_scores_of_an_evaluation(registrar, cohort):
+def test_scores_of_an_evaluation(registrar, cohort, tmp_path):
     scores = hr.evaluate(registrar, hr.Cohort(cohort.pairs[-2:], cohort.name), gallery=1, stacks=1)
     row = scores.table.iloc[0]
     assert 0 <= row["contour_coverage_50_1"] <= row["contour_coverage_95_1"] <= 1
@@ -138,6 +138,11 @@ def test_scores_of_an_evaluation(registrar, cohort):
     assert set(scores.sizes["label"]) == {1, 2, 3}
     assert scores.sizes["inside"].isin([0, 1]).all()
     assert scores.summary["sizes"]["1"]["level"] == 95
+    widths = {label: levels[95] for label, levels in registrar.calibration.relative_scales.items()}
+    assert scores.error_widths == widths != dict.fromkeys(widths, 1.0)
+    scores.save(tmp_path / "scores")
+    page = hr.write_report([tmp_path / "scores"], tmp_path / "report").read_text(encoding="utf-8")
+    assert f'"widths":{json.dumps(widths, separators=(",", ":"))}' in page
 
 
 def test_the_table_of_a_cohort(registrar, cohort, tmp_path):

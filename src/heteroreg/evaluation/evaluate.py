@@ -120,6 +120,8 @@ def evaluate(
         summary |= {"sizes": size_summary(by_label), "size_slices": sizes}
     if names:
         summary["label_names"] = names
+    if scored.maps.error_scales is not None:
+        summary["error_widths"] = scored.maps.error_widths
     _warn_if_useless(summary)
     scores = Scores(table, summary, mean_curves(rows), tuple(cases), tuple(kept), by_label)
     if out is not None:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -48,6 +48,7 @@ class _Summary(BaseModel):
     """The entries of a summary that other modules rely on."""
 
     label_names: dict[int, str] = {}
+    error_widths: dict[str, Annotated[float, Field(gt=0, le=LARGEST_SCORE)]] = {}
 
     kind: Literal["evaluation"]
     mode: ScoringMode
@@ -111,6 +112,11 @@ class Scores:
     def label_names(self) -> dict[int, str]:
         """Names of labels by number."""
         return {int(label): str(name) for label, name in self.summary.get("label_names", {}).items()}
+
+    @property
+    def error_widths(self) -> dict[str, float]:
+        """By label: half-width of the interval along its contour, in units of the map `error_95`."""
+        return dict(self.summary.get("error_widths", {}))
 
     def dice_in_words(self) -> str:
         """Return the mean Dice of each label beside that of no registration; empty without labels.

@@ -134,14 +134,14 @@ def means(scores: Scores) -> list[dict[str, Any]]:
     found = []
     voxels = scores.summary["mode"] in IN_VOXELS
     for column, value in over_patients(scores.table, scores.metrics).items():
-        described = metric(column, voxels=voxels)
+        described = metric(column, voxels=voxels, names=scores.label_names)
         if value["mean"] is not None:
             label = described.label
             found.append(
                 {
                     "name": column if label is None else column.rpartition("_")[0],
                     "label": label,
-                    "title": described.heading + ("" if label is None else f", label {label}"),
+                    "title": described.heading + ("" if label is None else f", {escaped(described.label_called)}"),
                     "mean": value["mean"] * described.scale,
                     "text": mean_and_sd(described, value["mean"], value["sd"]),
                     "patients": value["patients"],

@@ -87,6 +87,12 @@ class Maps:
         """Shape of the fixed grid."""
         return self.fixed.shape
 
+    @property
+    def error_widths(self) -> dict[str, float]:
+        """By label: half-width of the interval of `error_95` along its contour, in units of `error_95`."""
+        scales = self.error_scales or {}
+        return {label: levels[max(levels)] for label, levels in scales.items()}
+
     def arrays(self) -> dict[str, Array]:
         """Return the arrays by name, without those that are None."""
         values = {field.name: getattr(self, field.name) for field in fields(Maps)}

@@ -191,7 +191,8 @@ class Registration:
         """Return a Matplotlib figure: images, displacement as a grid, and maps; see `plot_registration`."""
         from heteroreg.registration.plot import plot_registration  # Matplotlib is slow to import
 
-        return plot_registration(self.maps(), slice)
+        names = {} if self.error is None else self.error.calibration.label_names
+        return plot_registration(self.maps(), slice, {int(label): name for label, name in names.items()})
 
     def maps(self) -> Maps:
         """Return all arrays on the fixed grid.

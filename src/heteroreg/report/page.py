@@ -67,7 +67,7 @@ def render_page(comparison: Comparison, title: str, figures: Sequence[str] = ())
     )
     template = environment.from_string((TEMPLATES / "page.html.j2").read_text(encoding="utf-8"))
     main, full = results.table(results.main_metrics()), results.table(results.measured)
-    pairs = pair_figures(scores, main.columns, FIGURE_BYTES)
+    pairs = pair_figures(scores, main.columns, FIGURE_BYTES, results.label_names)
     boxes, curves = _boxes(results, comparison.values), _curves(scores)
     plots = [*boxes, *([curves] if curves else [])]
     taken = sum(len(pair.source) for pair in pairs) + sum(len(plot.svg) + len(plot.csv) for plot in plots)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from heteroreg.evaluation.gallery import Case, spread_evenly
 from heteroreg.evaluation.metrics import Metric
@@ -33,20 +33,26 @@ class PairFigure:
     scores: tuple[tuple[str, tuple[str, ...]], ...]
 
 
-def pair_figures(scores: Mapping[str, Scores], columns: Sequence[Metric], budget: int) -> list[PairFigure]:
+def pair_figures(
+    scores: Mapping[str, Scores],
+    columns: Sequence[Metric],
+    budget: int,
+    label_names: Mapping[int, str] | None = None,
+) -> list[PairFigure]:
     """Draw the pairs in the galleries of several evaluations.
 
     Args:
         scores: Name of the evaluation → its scores. Evaluations may lack a pair.
         columns: The scores to print with each pair.
         budget: Maximum number of bytes of all figures. Beyond it, pairs spread evenly over all are kept.
+        label_names: Names of labels for the legends.
 
     Returns:
         The pairs in the order in which they first occur.
     """
     pairs = by_pair({name: entry.cases for name, entry in scores.items()})
     with progress("drawing the pairs", len(pairs)) as report:
-        figures = [_pair_figure(pair, scores, columns) for pair in reported(pairs, report)]
+        figures = [_pair_figure(pair, scores, columns, label_names) for pair in reported(pairs, report)]
     while len(figures) > 1 and sum(len(figure.source) for figure in figures) > budget:
         figures = [figures[index] for index in spread_evenly(len(figures) - 1, len(figures))]
     return figures
@@ -84,15 +90,27 @@ def pair_scores(entry: Scores, columns: Sequence[Metric], ids: list[str]) -> lis
     ]
 
 
-def _pair_figure(pair: Mapping[str, Case], scores: Mapping[str, Scores], columns: Sequence[Metric]) -> PairFigure:
+def _pair_figure(
+    pair: Mapping[str, Case],
+    scores: Mapping[str, Scores],
+    columns: Sequence[Metric],
+    label_names: Mapping[int, str] | None,
+) -> PairFigure:
     first = next(iter(pair.values()))
-    figure = plot_registrations(pair)
+    figure = plot_registrations(
+        {name: _with_widths(case, scores[name].error_widths) for name, case in pair.items()}, label_names
+    )
     width, height = (round(inches * figure.dpi) for inches in figure.get_size_inches())
     printed = []
     for name in pair:
         values = [means[0] for means in pair_scores(scores[name], columns, [first.id])]
         printed.append((name, tuple(map(_printed, columns, values))))
     return PairFigure(case_title(first), data_uri(figure), width, height, tuple(printed))
+
+
+def _with_widths(case: Case, widths: Mapping[str, float]) -> Case:
+    """Return a case with the width of each label's band, for the one level that the gallery shows."""
+    return replace(case, error_scales={label: {0: width} for label, width in widths.items()})
 
 
 def _printed(column: Metric, value: float | None) -> str:

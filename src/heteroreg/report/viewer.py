@@ -79,7 +79,10 @@ def viewer(scores: Mapping[str, Scores], results: Results, budget: int) -> Viewe
     ids = [next(iter(pair.values())).id for pair in pairs]
     columns = [results.column(name) for name in dict.fromkeys((*results.main_metrics(), *results.measured))]
     head = {
-        "methods": [{"name": name, "colour": colour(index)} for index, name in enumerate(scores)],
+        "methods": [
+            {"name": name, "colour": colour(index), "widths": entry.error_widths}
+            for index, (name, entry) in enumerate(scores.items())
+        ],
         "overlays": {
             key: {"name": name, "unit": unit, "colours": _colours(MAP_KINDS[kind].colours)}
             for key, (name, unit, kind) in OVERLAYS.items()

@@ -42,6 +42,16 @@ def write_report(
     Raises:
         UserError: A folder is no evaluation, the evaluations do not fit each other, or `out` exists and holds
             something else.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import heteroreg as hr
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> cohort = hr.phantom(folder / "hearts", pairs=3, size=32)
+        >>> scores = hr.evaluate("phantom", cohort, out=folder / "scores")
+        >>> hr.write_report([folder / "scores"], folder / "report", figures=False).name
+        'index.html'
     """
     out = Path(out)
     require_output(out, "comparison")  # before the work, not after it

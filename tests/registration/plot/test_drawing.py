@@ -128,4 +128,8 @@ def test_the_band_reaches_as_far_as_the_error_bars():
     points = np.concatenate([path.vertices for one in axes.collections for path in one.get_paths()])
     # Faces at 9.5 and 19.5 voxels of 2 mm along x, 11.5 and 21.5 along y; 3 mm beyond them.
     assert points.min(axis=0) == pytest.approx([19 - 3, 23 - 3], abs=1e-6)
+    axes = Figure().subplots()
+    draw_band(axes, labels, np.full((40, 40), 3.0), (2.0, 2.0), {1: "red", 2: "blue"}, {"1": 2.0})
+    wide = np.concatenate([path.vertices for one in axes.collections for path in one.get_paths()])
+    assert wide.min(axis=0) == pytest.approx([19 - 6, 23 - 6], abs=1e-6)
     assert points.max(axis=0) == pytest.approx([39 + 3, 43 + 3], abs=1e-6)

@@ -89,6 +89,8 @@ def test_several_registrations_share_scales_and_columns() -> None:
 def test_the_legend_names_the_labels() -> None:
     (legend,) = plot_registrations({"": make_maps()}).legends
     assert [text.get_text() for text in legend.get_texts()] == ["label 1", "dashed: fixed labels"]
+    (legend,) = plot_registrations({"": make_maps()}, {1: "LV", 2: "RV"}).legends
+    assert legend.get_texts()[0].get_text() == "LV"
 
 
 @pytest.mark.parametrize(

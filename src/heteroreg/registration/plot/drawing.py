@@ -87,7 +87,12 @@ def draw_outline(
 
 
 def draw_band(
-    axes: Axes, labels: Labels, half_width: Floats, spacing: VoxelSpacing, colours: Mapping[int, str]
+    axes: Axes,
+    labels: Labels,
+    half_width: Floats,
+    spacing: VoxelSpacing,
+    colours: Mapping[int, str],
+    widths: Mapping[str, float] | None = None,
 ) -> None:
     """Draw the band around the outline of each label in which the true outline lies.
 
@@ -97,12 +102,15 @@ def draw_band(
         half_width: Half-width of the interval of the error in mm, in each pixel.
         spacing: Size of a pixel in mm.
         colours: Label → colour; other labels are not drawn.
+        widths: Label → factor of its half-width; 1 by default.
     """
     x, y = (spacing[axis] * np.arange(size) for axis, size in enumerate(labels.shape))
     for label, hue in colours.items():
         mask = labels == label
         if mask.any() and not mask.all() and min(labels.shape) > 1:
-            left = half_width - np.abs(signed_distance(mask, [float(step) for step in spacing]))
+            left = (widths or {}).get(str(label), 1.0) * half_width - np.abs(
+                signed_distance(mask, [float(step) for step in spacing])
+            )
             if left.max() > 0:
                 axes.contourf(x, y, left.T, levels=[0, float(left.max())], colors=[hue], alpha=BAND_OPACITY)
 

@@ -45,12 +45,17 @@ LEGEND_LABELS = 8  # more do not fit into a line
 Draw = Callable[[Axes], Any]
 
 
-def plot_registration(maps: Maps, slice: int | None = None) -> Figure:  # noqa: A002 - public name
+def plot_registration(
+    maps: Maps,
+    slice: int | None = None,  # noqa: A002 - public name
+    label_names: Mapping[int, str] | None = None,
+) -> Figure:
     """Return the figure of one registration; see `plot_registrations`.
 
     Args:
         maps: Maps of the registration, 2D or 3D.
         slice: Index of the slice along the last axis of a volume; the middle one by default.
+        label_names: Names of labels for the legend.
 
     Raises:
         UserError: `slice` lies outside the volume.
@@ -60,10 +65,10 @@ def plot_registration(maps: Maps, slice: int | None = None) -> Figure:  # noqa: 
         if slice is not None and not 0 <= slice < count:
             raise UserError(f"slice: {slice} is not between 0 and {count - 1}", argument="slice")
         maps = maps.at(count // 2 if slice is None else slice)
-    return plot_registrations({"": maps})
+    return plot_registrations({"": maps}, label_names)
 
 
-def plot_registrations(registrations: Mapping[str, Maps]) -> Figure:
+def plot_registrations(registrations: Mapping[str, Maps], label_names: Mapping[int, str] | None = None) -> Figure:
     """Return a figure of several registrations of one pair.
 
     The first row shows the pair before registration and, where it is known, the true noise. Each further row
@@ -73,6 +78,7 @@ def plot_registrations(registrations: Mapping[str, Maps]) -> Figure:
 
     Args:
         registrations: Name → 2D maps; an empty name is not shown.
+        label_names: Names of labels for the legend.
 
     Returns:
         A figure that is not bound to a window or to pyplot.
@@ -99,7 +105,7 @@ def plot_registrations(registrations: Mapping[str, Maps]) -> Figure:
         for column, (key, kind) in enumerate(kinds.items(), 2):
             sheet.colour_bar(figure, column, kind, scales[key])
         if hues:
-            _draw_legend(figure, hues, dashed=maps[0].fixed_labels is not None)
+            _draw_legend(figure, hues, label_names or {}, dashed=maps[0].fixed_labels is not None)
     return figure
 
 
@@ -171,7 +177,7 @@ def _draw_outlined(
 ) -> None:
     draw_image(axes, image, maps.spacing, grey, "gray")
     if half is not None and solid is not None:
-        draw_band(axes, solid, half, maps.spacing, hues)
+        draw_band(axes, solid, half, maps.spacing, hues, maps.error_widths)
     for labels, style in ((dashed, DASHED), (solid, SOLID)):
         if labels is not None:
             draw_outline(axes, labels, maps.spacing, hues, style, width=1.0)
@@ -190,9 +196,11 @@ def _draw_nothing(axes: Axes) -> None:
     axes.text(0.5, 0.5, "not estimated", transform=axes.transAxes, ha="center", va="center", fontsize=8)
 
 
-def _draw_legend(figure: Figure, hues: Mapping[int, str], *, dashed: bool) -> None:
+def _draw_legend(figure: Figure, hues: Mapping[int, str], names: Mapping[int, str], *, dashed: bool) -> None:
     shown = list(hues.items())[:LEGEND_LABELS]
-    handles = [Line2D([], [], color=hue, linewidth=2, label=f"label {label}") for label, hue in shown]
+    handles = [
+        Line2D([], [], color=hue, linewidth=2, label=names.get(label, f"label {label}")) for label, hue in shown
+    ]
     if len(hues) > len(shown):
         handles.append(Line2D([], [], linewidth=0, label=f"and {len(hues) - len(shown)} more"))
     if dashed:

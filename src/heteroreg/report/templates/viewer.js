@@ -310,6 +310,7 @@
   // The band in which the true contour lies: the error bars' half-width to both sides of the moved one.
   function band(context, scale, shown) {
     const [low, high] = layers.own.error_95.limits;
+    const widths = head.methods[Number(state.method)].widths; // by label, in units of the map
     const size = Math.min(scale.x * shown.width / shown.mm[0], scale.y * shown.height / shown.mm[1]); // of a mm
     const layer = document.createElement("canvas");
     layer.width = context.canvas.width;
@@ -319,10 +320,11 @@
     context.globalAlpha = 0.3;
     for (const [code, found] of contours(layers.movedLabels, shown)) {
       over.clearRect(0, 0, layer.width, layer.height);
+      const width = widths[images.labels[code - 1][0]] || 1;
       for (const [[x, y], [to, down]] of found) {
         const column = Math.max(0, Math.min(shown.width - 1, Math.round((x + to) / 2)));
         const row = Math.max(0, Math.min(shown.height - 1, Math.round((y + down) / 2)));
-        const half = low + layers.error[shown.at(column, row)] / 255 * (high - low);
+        const half = width * (low + layers.error[shown.at(column, row)] / 255 * (high - low));
         stroke(over, [[[x, y], [to, down]]], images.labels[code - 1][1], 2 * half * size / scale.line, scale);
       }
       context.drawImage(layer, 0, 0);
