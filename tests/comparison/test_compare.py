@@ -240,7 +240,7 @@ def test_a_folder_that_holds_something_else_stays(write, tmp_path):
         ({"mode": "reference"}, r"scored in different modes \(`metrics`\)"),
         (
             {"slices": [0, 1, 2, 3, 4]},
-            "^other scored by slices and base by whole images can be compared among themselves, not",
+            "^rows of two kinds: scored by slices are other, by whole images base; compare those of one kind, or",
         ),
     ],
 )

@@ -145,8 +145,8 @@ def _require_one_kind(repeats: Mapping[str, Sequence[Scores]]) -> None:
     whole = [row for row, scores in repeats.items() if not all(one.slicewise for one in scores)]
     if by_slices and whole:
         raise UserError(
-            f"{', '.join(by_slices)} scored by slices and {', '.join(whole)} by whole images can be compared among "
-            "themselves, not with each other; evaluate all with --slicewise, or all with --whole"
+            f"rows of two kinds: scored by slices are {', '.join(by_slices)}, by whole images {', '.join(whole)}; "
+            "compare those of one kind, or evaluate all with --slicewise or all with --whole"
         )
 
 

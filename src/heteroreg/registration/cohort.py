@@ -21,6 +21,7 @@ from heteroreg.data.samples.preparation import check_labels
 from heteroreg.registration.alignment import Initial, aligned
 from heteroreg.registration.base import BaseRegistrar
 from heteroreg.registration.cohort_table import columns_of, row_of
+from heteroreg.registration.likeness import less_similar, summed_up
 from heteroreg.registration.load import Loadable, as_registrar
 from heteroreg.registration.result import Registrar
 from heteroreg.spatial.regularity import folding_percent
@@ -31,8 +32,10 @@ from heteroreg.system.names import folder_names
 from heteroreg.system.outputs import MARKER_FILE, growing_folder, recover, require_output
 from heteroreg.system.progress import progress
 from heteroreg.system.text import csv_text
+from heteroreg.system.warn import warn_user
 
 TABLE, SUMMARY = "registrations.csv", "summary.json"
+DOUBT = "less_similar"
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,12 @@ class Outcome:
     Attributes:
         figures: Values by column, see `row_of`; empty where the pair failed.
         error: Why it failed, in one line; empty where it did not.
+        doubt: Why it should not be relied on, see `less_similar`; empty where nothing is known against it.
     """
 
     figures: Mapping[str, float]
     error: str = ""
+    doubt: str = ""
 
 
 def register_cohort(
@@ -61,7 +66,7 @@ def register_cohort(
 
     Label maps of the moving images are warped with them. A pair whose folder is complete is left as it is, so the
     same call continues after an interruption; delete its folder to register it anew. A pair that cannot be
-    registered does not stop the others.
+    registered does not stop the others. A warning names pairs that are less similar after registration than before.
 
     Args:
         registrar: The registrar, or anything that `load` takes.
@@ -108,6 +113,8 @@ def register_cohort(
                 report(len(outcomes))
         table = _write(out, folders, outcomes)
         table.attrs["kept"] = len(cohort) - len(left)
+        if text := summed_up({pair: one.doubt for pair, one in outcomes.items()}, len(cohort)):
+            warn_user(f"{out}: {text}")
         return table
 
 
@@ -142,9 +149,11 @@ def _register(
             folding = folding_percent(registration.displacement)
             extra = {"id": pair.id, "registrar": identity, "inputs": inputs}
             figures = {"folding_percent": folding, "seconds": seconds}
+            doubt = less_similar(registration)
+            extra |= {DOUBT: doubt} if doubt else {}
             registration = replace(registration, info={**registration.info, **extra, **figures})
             registration.save(folder)
-            return Outcome(row_of(registration.summary(), label_names))
+            return Outcome(row_of(registration.summary(), label_names), doubt=doubt)
     except OutOfMemoryError as error:
         reason = str(UserError(f"pair {pair.id}: {error}"))
     gc.collect()  # what the pair held is in circles of frames and errors; the next pair needs it
@@ -215,7 +224,7 @@ def _known(
         if by != (pair, identity):
             raise UserError(f"{path}: belongs to the pair {by[0]}, registered by {by[1]}; {again}")
         _require_same_inputs(path, summary, pairs[pair], prints, again)
-        known[pair] = Outcome(figures)
+        known[pair] = Outcome(figures, doubt=str(summary.get(DOUBT, "")))
     return known
 
 

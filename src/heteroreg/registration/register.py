@@ -10,8 +10,10 @@ from heteroreg.data.image import read_grid
 from heteroreg.data.inputs import ImageLike, Spacing, as_image
 from heteroreg.registration.alignment import Initial, aligned
 from heteroreg.registration.base import BaseRegistrar
+from heteroreg.registration.likeness import less_similar
 from heteroreg.registration.load import Loadable, bundled_for, load
 from heteroreg.registration.result import Registration
+from heteroreg.system.warn import warn_user
 from heteroreg.training.parts import MethodLike, NetworkLike
 
 
@@ -33,7 +35,8 @@ def register(
 ) -> Registration:
     """Register moving to fixed in one call.
 
-    For many pairs, load the registrar once: `hr.load(model).register(moving, fixed)`.
+    For many pairs, load the registrar once: `hr.load(model).register(moving, fixed)`. A warning says where moved is
+    less similar to fixed than moving was.
 
     Args:
         moving: A path (`PATH#N` is frame N of a series), an `Image`, an image of SimpleITK, ITK or nibabel, or an
@@ -79,7 +82,10 @@ def register(
         )
     )
     begun = aligned(registrar, initial)
-    return cast("BaseRegistrar", begun).register(moving, fixed, moving_labels, spacing=spacing)
+    found = cast("BaseRegistrar", begun).register(moving, fixed, moving_labels, spacing=spacing)
+    if doubt := less_similar(found):
+        warn_user(doubt)
+    return found
 
 
 def _grid(fixed: ImageLike, spacing: Spacing | None) -> Grid:
