@@ -2,6 +2,7 @@
 
 import multiprocessing
 import random
+import shutil
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from heteroreg.data.cohort import Cohort
 from heteroreg.losses import MeanSquaredError
 from heteroreg.methods import METHODS, Method
 from heteroreg.system.errors import UserError
@@ -200,6 +202,60 @@ def test_another_cohort_is_refused(cohort_2d, cohort_3d, tmp_path):
     train(cohort_2d, tmp_path / "run", steps=1, batch_size=2)
     with pytest.raises(UserError, match=r"was trained on .*small.*, not on .*volumes"):
         train(cohort_3d, tmp_path / "run", resume=True)
+
+
+def moved(cohort, folder):
+    """Move the cohort of a test into another folder, and return its table there."""
+    shutil.copytree(Path(cohort.name).parent, folder)
+    return folder / "pairs.csv"
+
+
+def test_a_run_goes_on_after_its_cohort_was_moved(cohort_2d, tmp_path):
+    first = moved(cohort_2d, tmp_path / "first")
+    run = train(first, tmp_path / "run", steps=2, batch_size=2)
+    first.parent.rename(tmp_path / "second")
+    second = tmp_path / "second" / "pairs.csv"
+    resumed = train(second.parent, run.folder, resume=True)
+    assert resumed.config == Run.read(run.folder).config == run.config.model_copy(update={"cohort": str(second)})
+
+
+def test_other_images_under_the_same_names_are_refused_with_the_first_that_differs(cohort_2d, tmp_path):
+    first = moved(cohort_2d, tmp_path / "first")
+    run = train(first, tmp_path / "run", steps=1, batch_size=2)
+    second = moved(cohort_2d, tmp_path / "second")
+    pair = Cohort.read(second).split("train")[1]
+    pair.fixed.write_bytes(pair.moving.read_bytes())
+    with pytest.raises(UserError, match=rf"was trained on .*first.*, not on .*second.* \(.*{pair.id}: fixed\)"):
+        train(second, run.folder, resume=True)
+    shutil.copy(pair.fixed, Cohort.read(first).split("train")[1].fixed)
+    with pytest.raises(UserError, match=rf"began with another content of .*first.* \(.*{pair.id}: fixed\)"):
+        train(first, run.folder, resume=True)
+
+
+def test_a_pair_fewer_is_another_cohort(cohort_2d, tmp_path):
+    first = moved(cohort_2d, tmp_path / "first")
+    run = train(first, tmp_path / "run", steps=1, batch_size=2)
+    pairs = Cohort.read(first)
+    fewer = tuple(pair for pair in pairs if pair.id != pairs.split("train")[0].id)
+    Cohort(fewer, pairs.name).write(first)
+    with pytest.raises(UserError, match=r"\d+ pairs of train in place of \d+"):
+        train(first, run.folder, resume=True)
+
+
+def test_a_run_of_an_earlier_version_names_the_cohort_by_its_place(cohort_2d, tmp_path):
+    first = moved(cohort_2d, tmp_path / "first")
+    run = train(first, tmp_path / "run", steps=1, batch_size=2)
+    (run.folder / "cohort.json").unlink()
+    train(first, run.folder, resume=True)
+    with pytest.raises(UserError, match="write its new path behind `cohort:`"):
+        train(moved(cohort_2d, tmp_path / "second"), run.folder, resume=True)
+
+
+def test_a_damaged_record_of_the_cohort_is_named(cohort_2d, tmp_path):
+    run = train(cohort_2d, tmp_path / "run", steps=1, batch_size=2)
+    (run.folder / "cohort.json").write_text('{"schema_version": 1, "train": 3}')
+    with pytest.raises(UserError, match=r"cohort\.json: is damaged"):
+        train(cohort_2d, run.folder, resume=True)
 
 
 def test_a_damaged_checkpoint_is_named(cohort_2d, tmp_path):

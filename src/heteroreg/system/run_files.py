@@ -6,6 +6,7 @@ from pathlib import Path
 
 CONFIG = "config.yaml"
 METRICS = "metrics.csv"
+COHORT_RECORD = "cohort.json"  # fingerprints of the images that a run is trained on
 CHECKPOINTS = "checkpoints"
 STATE = "state.json"  # of a checkpoint
 STUDY = "study.yaml"

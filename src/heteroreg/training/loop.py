@@ -19,6 +19,7 @@ from torch import Tensor
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.samples.cache import SampleCache
 from heteroreg.data.samples.dataset import load_samples
+from heteroreg.data.samples.fingerprint import Fingerprints
 from heteroreg.data.samples.samples import Samples
 from heteroreg.system.errors import StoppedError, UserError
 from heteroreg.system.files import remove_leftovers, write_text
@@ -31,10 +32,11 @@ from heteroreg.system.run_files import CONFIG, has_last_checkpoint
 from heteroreg.training import checkpoint
 from heteroreg.training.alpha import with_alpha
 from heteroreg.training.begin import begin
+from heteroreg.training.cohort_record import CohortRecord
 from heteroreg.training.config import Config
 from heteroreg.training.finite import FiniteCheck
 from heteroreg.training.logs import Log
-from heteroreg.training.open_run import open_run
+from heteroreg.training.open_run import open_run, require_same_images
 from heteroreg.training.parts import MethodLike, NetworkLike
 from heteroreg.training.process_state import restored_process_state
 from heteroreg.training.run import Run, is_former_run
@@ -113,12 +115,17 @@ def train(
         torch.backends.cudnn.benchmark = True  # samples are all of one size
         torch.manual_seed(opened.run.config.seed)
         with together(fabric):
+            prints = Fingerprints()
             if fabric.is_global_zero:
                 held.enter_context(growing_folder(out, "run", [learn.name], is_former_run))
-            samples, held_out = _prepare(fabric, opened.run.config, learn, check, cache, show)
+                label = opened.run.config.centre_label
+                record = CohortRecord.of(learn, check, centre_label=label, prints=prints, show=show)
+                if not opened.new:
+                    require_same_images(opened.run, learn, record)
+            samples, held_out = _prepare(fabric, opened.run.config, learn, check, cache, show, prints)
             opened = opened.with_parts(with_alpha(opened.parts, samples))
             if fabric.is_global_zero:
-                _tidy(opened.run, new=opened.new)
+                _tidy(opened.run, record, new=opened.new)
         with lost_process(opened.run.folder, fabric):
             state = set_up(fabric, opened.parts)
         if resume:
@@ -131,7 +138,13 @@ def train(
 
 
 def _prepare(
-    fabric: Fabric, config: Config, learn: Cohort, check: Cohort | None, cache: SampleCache, show: bool
+    fabric: Fabric,
+    config: Config,
+    learn: Cohort,
+    check: Cohort | None,
+    cache: SampleCache,
+    show: bool,
+    prints: Fingerprints,
 ) -> tuple[Samples, Samples | None]:
     """Return the samples to learn from, and those to validate on; each process prepares its share."""
     if config.batch_size % (config.accumulate * fabric.world_size):
@@ -149,11 +162,12 @@ def _prepare(
         part=(fabric.global_rank, fabric.world_size),
         show=show and fabric.is_global_zero,
         centre_label=config.centre_label,
+        prints=prints,
     )
     return load(learn), load(check, labels=True) if check else None
 
 
-def _tidy(run: Run, *, new: bool) -> None:
+def _tidy(run: Run, record: CohortRecord, *, new: bool) -> None:
     """Remove what a kill has left in the run's folder, and write the configuration of a new run."""
     remove_leftovers(run.folder)
     for name in ("last", "best"):
@@ -161,6 +175,7 @@ def _tidy(run: Run, *, new: bool) -> None:
     if new and (run.folder / CONFIG).is_file():
         raise UserError(f"{run.folder}: another training has begun there; choose another folder")
     if new:
+        record.write(run.folder)  # first: a run with a configuration also has this
         write_text(run.folder / CONFIG, run.config.yaml())
 
 

@@ -10,13 +10,15 @@ from typing import Any
 from heteroreg.data.cohort import Cohort
 from heteroreg.methods import find_method, find_network, from_outside
 from heteroreg.system.errors import UserError
+from heteroreg.system.files import write_text
 from heteroreg.system.locks import require_no_writer
 from heteroreg.system.outputs import require_growing
 from heteroreg.system.run_files import CONFIG
 from heteroreg.training.begin import initial_run, require_alike
+from heteroreg.training.cohort_record import CohortRecord
 from heteroreg.training.config import Config
 from heteroreg.training.parts import MethodLike, NetworkLike, Parts
-from heteroreg.training.resolve import resolve
+from heteroreg.training.resolve import place_of, resolve
 from heteroreg.training.run import Run, is_former_run
 
 
@@ -66,15 +68,50 @@ def open_run(
     if not (resume and (folder / CONFIG).is_file()):
         return _new(folder, learn, config, settings, method, network)
     run = Run.read(folder)
-    if Path(run.config.cohort or "").resolve() != Path(learn.name).resolve():
+    record = CohortRecord.read(folder)
+    if _has_moved(run, learn) and (record is None or not record.complete):
         raise UserError(
             f"{folder}: was trained on {run.config.cohort}, not on {learn.name}; name that cohort to resume, or if "
             f"it has moved, write its new path behind `cohort:` in {folder / CONFIG}"
         )
+    if _has_moved(run, learn):  # its images are compared once the folder is held
+        run = replace(run, config=run.config.model_copy(update={"cohort": place_of(learn)}))
     # The configuration of the run holds, so that for a row of the tables nothing is asked of what is given.
     own = method if from_outside(run.config.method) else None
     net = network if from_outside(run.config.network) else None
     return OpenedRun(run, run.parts(method=own, network=net), new=False)
+
+
+def _has_moved(run: Run, learn: Cohort) -> bool:
+    return Path(run.config.cohort or "").resolve() != Path(learn.name).resolve()
+
+
+def require_same_images(run: Run, learn: Cohort, record: CohortRecord) -> None:
+    """Check that a run that goes on was trained on the images of a cohort.
+
+    Where the cohort has moved, `config.yaml` gets its new place.
+
+    Args:
+        run: The run as `open_run` gave it; its folder is held.
+        learn: Pairs to learn from.
+        record: The images as they are now.
+
+    Raises:
+        UserError: The run was trained on other images.
+    """
+    former = CohortRecord.read(run.folder)
+    if former is None:  # written by an earlier version: its place has to do
+        return
+    began = Run.read(run.folder)
+    moved = _has_moved(began, learn)
+    if odd := former.difference(record):
+        other, changed = f"was trained on {began.config.cohort}, not on", "began with another content of"
+        raise UserError(
+            f"{run.folder}: {other if moved else changed} {learn.name} (first difference: {odd}); resume with the "
+            "same images, or begin another run with this one as `init`"
+        )
+    if moved:
+        write_text(run.folder / CONFIG, run.config.yaml())
 
 
 def _new(

@@ -59,9 +59,14 @@ def resolve(config: Config, cohort: Cohort, network: Network | None = None) -> C
             "validate_every": interval,
             "checkpoint_every": config.checkpoint_every or interval,
             "init": _init(config.init, dims),
-            "cohort": str(Path(cohort.name).absolute()) if Path(cohort.name).is_file() else cohort.name,
+            "cohort": place_of(cohort),
         },
     )
+
+
+def place_of(cohort: Cohort) -> str:
+    """Return the absolute path of a cohort's table; of a cohort without a file, its name."""
+    return str(Path(cohort.name).absolute()) if Path(cohort.name).is_file() else cohort.name
 
 
 def _init(init: str | None, dims: int) -> str | None:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from heteroreg.data.alignment import initial_affine
-from heteroreg.data.cohort import Pair
+from heteroreg.data.cohort import INITIAL_COLUMN, LABEL_COLUMNS, Pair
 from heteroreg.data.image import Image, read_image, read_labels
 from heteroreg.data.io.affine import read_affine
 from heteroreg.data.io.reading import current
@@ -91,6 +91,7 @@ def load_samples(
     cache: SampleCache | None = None,
     part: tuple[int, int] = (0, 1),
     show: bool = False,
+    prints: Fingerprints | None = None,
 ) -> Samples:
     """Read and prepare pairs: resample to the fixed grid and working spacing, scale, crop, and split into slices.
 
@@ -106,18 +107,19 @@ def load_samples(
         part: Number of this process and the number of processes. Each begins elsewhere, so that they fill the cache
             together; all end with all samples.
         show: Show the progress on stderr if it takes longer than two seconds.
+        prints: Fingerprints of files that were taken before.
 
     Raises:
         UserError: An image or label map is unsuitable or unreadable; the message names it.
     """
     pairs = list(pairs)
     cache = cache or SampleCache.of_environment()
-    with_labels = labels and all(pair.labelled for pair in pairs)
+    with_labels = labels and all_labelled(pairs)
     recipe = _Recipe(preparation, tuple(map(int, size)), centre_label, with_labels)
     begin = part[0] * len(pairs) // part[1]
     order = [*range(begin, len(pairs)), *range(begin)]
 
-    prints = Fingerprints()
+    prints = prints or Fingerprints()
     keys: dict[int, str | None] = {}
     if cache.folder is not None:
         with progress("comparing files with the cache", len(pairs), show=show) as report:
@@ -141,6 +143,23 @@ def load_samples(
     )
 
 
+def all_labelled(pairs: Iterable[Pair]) -> bool:
+    """Return True if both images of every pair have label maps."""
+    return all(pair.labelled for pair in pairs)
+
+
+def files_read(pair: Pair, *, labels: bool) -> dict[str, Path]:
+    """Return the files that the samples of a pair are made from, by column of the cohort.
+
+    Args:
+        pair: The pair.
+        labels: True if the label maps are read.
+    """
+    columns = ("moving", "fixed", *(LABEL_COLUMNS if labels else ()), INITIAL_COLUMN)
+    found = {column: getattr(pair, column) for column in columns}
+    return {column: path for column, path in found.items() if path is not None}
+
+
 @dataclass(frozen=True)
 class _Recipe:
     """The arguments of `load_samples` that samples depend on, apart from the files."""
@@ -157,10 +176,7 @@ class _Recipe:
 
     def files(self, pair: Pair) -> list[Path]:
         """Return the files that are read for a pair."""
-        labels = (
-            (pair.moving_labels, pair.fixed_labels) if self.with_labels or self.centre_label is not None else ()
-        )
-        return [pair.moving, pair.fixed, *(path for path in (*labels, pair.initial) if path is not None)]
+        return list(files_read(pair, labels=self.with_labels or self.centre_label is not None).values())
 
     def key(self, pair: Pair, prints: Fingerprints) -> str | None:
         """Return SHA-256 of everything that the samples of a pair depend on; None if a file has no fingerprint."""
