@@ -138,6 +138,42 @@ def test_a_stage_cannot_move_files_outside_of_its_folder(tmp_path):
     assert (tmp_path / "new").read_text() == "mine"
 
 
+def test_a_link_in_a_folder_leads_no_file_out_of_it(tmp_path):
+    mine, out = tmp_path / "mine", tmp_path / "out"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("mine")
+    write(out)
+    (out / "link").symlink_to(mine)
+    marker = json.loads((out / "heteroreg.json").read_text())
+    (out / "heteroreg.json").write_text(json.dumps(marker | {"files": [*marker["files"], "link/thesis.txt"]}))
+    with pytest.raises(UserError, match="link"):
+        write(out)
+    # Whoever made the folder may have left a stage in it that is to be completed by its reader.
+    stage = out / f"{outputs.STAGE}00000000"
+    (stage / "link").mkdir(parents=True)
+    for name in ("thesis.txt", "new.txt"):
+        (stage / "link" / name).write_text("theirs")
+    files = ["link/thesis.txt", "link/new.txt"]
+    (stage / "complete").write_text(json.dumps({"kind": "evaluation", "schema_version": 1, "files": files}))
+    recover(out)
+    assert contents(mine) == {"thesis.txt": b"mine"}
+    (stage / "real").mkdir(parents=True)
+    (stage / "complete").write_text(json.dumps({"kind": "evaluation", "schema_version": 1, "files": []}))
+    recover(out)  # the marker still lists link/thesis.txt
+    assert contents(mine) == {"thesis.txt": b"mine"}
+
+
+def test_a_stage_that_is_a_link_is_let_alone(tmp_path):
+    mine, out = tmp_path / "mine", tmp_path / "out"
+    mine.mkdir()
+    for name in ("scores.csv", "complete"):
+        (mine / name).write_text(json.dumps({"kind": "evaluation", "schema_version": 1, "files": ["scores.csv"]}))
+    write(out, files={"summary.json": "{}"})
+    (out / f"{outputs.STAGE}00000000").symlink_to(mine)
+    recover(out)
+    assert set(contents(mine)) == {"scores.csv", "complete"}
+
+
 def test_a_file_that_appears_during_the_work_is_kept(tmp_path):
     write(tmp_path / "out")
     before = contents(tmp_path / "out")

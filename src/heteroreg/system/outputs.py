@@ -212,7 +212,7 @@ def recover(folder: str | Path) -> None:
         UserError: The output is incomplete, and the folder cannot be written.
     """
     folder = Path(folder)
-    if not any((stage / COMPLETE).is_file() for stage in folder.glob(f"{STAGE}*")) or is_written(folder):
+    if not any((stage / COMPLETE).is_file() for stage in _stages(folder)) or is_written(folder):
         return
     try:
         with only_writer(folder):
@@ -223,24 +223,30 @@ def recover(folder: str | Path) -> None:
 
 def _settle(folder: Path) -> None:
     """Complete or remove what killed writers have left; only for the holder of the folder."""
-    for stage in sorted(folder.glob(f"{STAGE}*")):
+    for stage in _stages(folder):
         if (stage / COMPLETE).is_file():
             _commit(folder, stage)
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def _stages(folder: Path) -> list[Path]:
+    return sorted(stage for stage in folder.glob(f"{STAGE}*") if not stage.is_symlink())
 
 
 def _commit(folder: Path, stage: Path) -> None:
     """Put the files of a complete stage in place; a second call goes on where a killed one has ended."""
     marker = json.loads((stage / COMPLETE).read_text(encoding="utf-8"))
     former = set((read_marker(folder) or {"files": []})["files"])
-    # A folder may come from anyone: its lists of files never point out of it.
-    ready = [name for name in filter(_is_below, marker["files"]) if (stage / name).is_file()]
+    # A folder may come from anyone: neither its lists of files nor its links lead out of it.
+    listed = [name for name in marker["files"] if _is_below(name, stage) and _is_below(name, folder)]
+    ready = [name for name in listed if (stage / name).is_file()]
     if foreign := [name for name in ready if (folder / name).exists() and name not in former]:
         raise _in_the_way(folder, foreign)
     for name in ready:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         os.replace(stage / name, folder / name)
-    for name in sorted(filter(_is_below, former - set(marker["files"])), reverse=True):
+    gone = [name for name in former - set(marker["files"]) if _is_below(name, folder)]
+    for name in sorted(gone, reverse=True):
         with suppress(OSError):
             (folder / name).unlink()
         for parent in list(Path(name).parents)[:-1]:
@@ -269,14 +275,16 @@ def _require_place(path: Path, folder: Path) -> None:
 
 
 def _foreign(folder: Path, listed: set[str]) -> list[str]:
-    """Names of the files that heteroreg did not write, and of folders without any file."""
+    """Names of the files that heteroreg did not write, of folders without any file, and of links to folders."""
     parents = {str(parent) for name in listed for parent in Path(name).parents}
     found = []
     for top, folders, files in os.walk(folder):
         here = Path(top).relative_to(folder)
         folders[:] = [name for name in folders if not _is_ignored(name)]
         found += [str(here / name) for name in files if not _is_ignored(name) and str(here / name) not in listed]
-        found += [str(here / name) for name in folders if str(here / name) not in parents]
+        # What lies behind a link is not ours, even where the link has the name of a folder that is.
+        links = {name for name in folders if (folder / here / name).is_symlink()}
+        found += [str(here / name) for name in folders if str(here / name) not in parents or name in links]
         folders[:] = [name for name in folders if str(here / name) in parents]
     return sorted(found)
 
@@ -285,8 +293,11 @@ def _is_ignored(name: str) -> bool:
     return name.startswith(STAGE) or is_leftover(name) or any(fnmatch(name, pattern) for pattern in IGNORED)
 
 
-def _is_below(name: str) -> bool:
-    return not Path(name).is_absolute() and ".." not in Path(name).parts
+def _is_below(name: str, folder: Path) -> bool:
+    """True if a file of this name lies in the folder, and no folder on the way is a link."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        return False
+    return not any((folder / parent).is_symlink() for parent in list(Path(name).parents)[:-1])
 
 
 def _files(folder: Path) -> Iterator[str]:
