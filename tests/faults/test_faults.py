@@ -55,7 +55,10 @@ SETUPS = {
 }  # fmt: skip
 STEPS = 12
 # What a file server and a notebook server leave in a folder; it is let alone, and ends nothing.
-FOREIGN = ("checkpoints/.nfs0001", "checkpoints/.ipynb_checkpoints/state.json")
+FOREIGN = (
+    "checkpoints/.nfs0001", "checkpoints/.ipynb_checkpoints/state.json",
+    "checkpoints/last/.nfs0002", "checkpoints/last/.ipynb_checkpoints/state.json",
+)  # fmt: skip
 HIT: Counter[str] = Counter()
 
 

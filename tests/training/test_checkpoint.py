@@ -34,6 +34,19 @@ def test_no_pickle_and_nothing_left_of_older_ones(tmp_path):
     assert float(checkpoint.read(tmp_path)[0]["network.a"][0, 0]) == 10
 
 
+def test_files_of_others_beside_it_are_let_alone(tmp_path):
+    others = (".nfs0001", ".ipynb_checkpoints/state.json", "notes.txt", "tensors-mine.safetensors")
+    for name in others:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    for step in (5, 12345678):  # a number of eight digits is one of ours too
+        checkpoint.save(tmp_path, tensors(step), {"step": step})
+    assert all((tmp_path / name).read_text() == "mine" for name in others)
+    checkpoint.save(tmp_path, tensors(5), {"step": 5})
+    assert [p.name for p in tmp_path.glob("tensors-0*")] == ["tensors-0000005.safetensors"]
+    assert not (tmp_path / "tensors-12345678.safetensors").exists()
+
+
 def test_layout_of_the_weights_does_not_matter(tmp_path):
     weight = torch.rand(4, 3, 3, 3).contiguous(memory_format=torch.channels_last)
     checkpoint.save(tmp_path, {"w": weight}, {"step": 1})

@@ -44,9 +44,7 @@ def save(folder: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -
         temporary.write_bytes(content)
     state = {"schema_version": SCHEMA_VERSION, "tensors": file, **meta}
     write_text(folder / STATE, json.dumps(state, indent=2) + "\n")
-    for old in folder.iterdir():
-        if old.name not in (file, STATE):
-            old.unlink()
+    tidy(folder)
 
 
 def tidy(folder: Path) -> None:
@@ -57,7 +55,7 @@ def tidy(folder: Path) -> None:
     except (ValueError, KeyError, TypeError):
         return  # damaged: nothing may go before someone has looked
     for file in folder.glob("tensors-*.safetensors"):
-        if file.name != current and re.fullmatch(r"tensors-\d{7}\.safetensors", file.name):
+        if file.name != current and re.fullmatch(r"tensors-\d{7,}\.safetensors", file.name):
             file.unlink()
 
 
