@@ -334,6 +334,12 @@ NETWORKS: dict[str, Network] = {
             {2: 1e-3, 3: 5e-4},
         ),
         Network(
+            "pyramid-symmetric",
+            "pyramid whose displacements in both orders are inverse to each other",
+            "heteroreg.networks:SymmetricPyramid",
+            {2: 1e-3, 3: 5e-4},
+        ),
+        Network(
             "transmorph",
             "Swin transformer with a convolutional decoder, at the paper's size",
             "heteroreg.networks:TransMorph",

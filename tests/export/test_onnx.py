@@ -52,6 +52,7 @@ LONG = [pytest.mark.slow, pytest.mark.long]
         ("transmorph-small", 2, "sigma-z", {}, {"displacement_sd"}),
         ("pyramid", 2, "hetero-z", {}, {"noise_sd", "weight", "displacement_sd"}),
         pytest.param("pyramid", 3, "mse", {}, set(), marks=LONG),
+        ("pyramid-symmetric", 2, "hetero-z", {"head_sd": 2.0}, {"noise_sd", "weight", "displacement_sd"}),
         pytest.param("transmorph-small", 3, "adacs", {}, {"weight"}, marks=LONG),
         pytest.param("transmorph", 2, "vxm-diff", {"int_steps": 0}, {"displacement_sd"}, marks=LONG),
     ],

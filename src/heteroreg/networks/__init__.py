@@ -2,7 +2,7 @@
 
 from heteroreg.networks.base import DisplacementNetwork
 from heteroreg.networks.displacement import Displacement, displacement_of
-from heteroreg.networks.pyramid import Pyramid
+from heteroreg.networks.pyramid import Pyramid, SymmetricPyramid
 from heteroreg.networks.score import UNetScore
 from heteroreg.networks.transmorph import SmallTransMorph, TransMorph
 from heteroreg.networks.unet import UNet
@@ -16,6 +16,7 @@ __all__ = [
     "HalfVoxelMorph",
     "Pyramid",
     "SmallTransMorph",
+    "SymmetricPyramid",
     "TransMorph",
     "UNet",
     "UNetScore",

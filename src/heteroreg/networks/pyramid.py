@@ -86,13 +86,23 @@ class Pyramid(DisplacementNetwork):
         velocity: Tensor | None = None
         seen = moving
         for level in reversed(range(len(of_both))):
-            of_moving, of_fixed = of_both[level][:count], of_both[level][count:]
-            seen, velocity = self._corrected(level, of_moving, of_fixed, velocity)
+            seen, velocity = self._refined(level, of_both[level], count, velocity)
         assert velocity is not None
         with torch.autocast(moving.device.type, enabled=False):
             head = self.log_variance_head
             log_variance = None if head is None else head(seen.to(velocity.dtype))
             return self._displacement(velocity, moving.shape[2:], log_variance)
+
+    def _refined(self, level: int, of_both: Tensor, count: int, velocity: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the decoder's features of a level and the velocity after it, from the velocity before it.
+
+        Args:
+            level: The level; 0 is the finest.
+            of_both: Features of the moving images, and then of the fixed ones (2N, C, *shape).
+            count: The number of pairs N.
+            velocity: The velocity of the level before (N, d, *shape); None at the coarsest.
+        """
+        return self._corrected(level, of_both[:count], of_both[count:], velocity)
 
     def _features(self, images: Tensor) -> list[Tensor]:
         """Return the features (N, C, *shape) of images at 1/2, 1/4, … of their resolution, rounded up."""
@@ -105,7 +115,7 @@ class Pyramid(DisplacementNetwork):
     def _corrected(
         self, level: int, of_moving: Tensor, of_fixed: Tensor, velocity: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Return the decoder's features of a level and the velocity after it, from the velocity before it."""
+        """Return the decoder's features of a level and the velocity that it corrects."""
         shape = of_fixed.shape[2:]
         head = cast("nn.Conv2d | nn.Conv3d", self.heads[level])
         # Positions need more digits than bf16 has.
@@ -121,3 +131,47 @@ class Pyramid(DisplacementNetwork):
         with torch.autocast(of_fixed.device.type, enabled=False):
             seen = seen.to(precision)
             return seen, velocity + head(seen)
+
+
+class SymmetricPyramid(Pyramid):
+    """A pyramid whose velocity changes sign when the images are exchanged: v(m, f) = -v(f, m).
+
+    Each level estimates its correction in both orders and takes half the difference,
+
+        v ← resize(v) + [D(f_m ∘ exp(v), f_f, v) - D(f_f ∘ exp(-v), f_m, -v)] / 2,
+
+    so that the displacement from f to m is the inverse of that from m to f, to the error of the integration, and
+    equal images get none. Same parameters as `Pyramid` but for the biases of the heads, which cancel. log σ_z² is
+    the mean of both orders.
+
+    Args:
+        dims: 2 or 3.
+        int_steps: Squarings; 0 takes the velocity as the displacement.
+        head_sd: Standard deviation of the initial weights of the heads.
+        uncertain: As in `Pyramid`.
+        correlation: As in `VoxelMorph`.
+        levels: As in `Pyramid`.
+        first: As in `Pyramid`.
+        decoder: As in `Pyramid`.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        int_steps: int = 7,
+        head_sd: float = 1e-3,
+        uncertain: bool = False,
+        correlation: float = 0.0,
+        levels: Sequence[int] | None = None,
+        first: int = 16,
+        decoder: int = 32,
+    ) -> None:
+        super().__init__(dims, int_steps, head_sd, uncertain, correlation, levels, first, decoder)
+        for head in self.heads:
+            head.register_parameter("bias", None)
+
+    def _refined(self, level: int, of_both: Tensor, count: int, velocity: Tensor | None) -> tuple[Tensor, Tensor]:
+        exchanged = torch.cat([of_both[count:], of_both[:count]])
+        both_ways = None if velocity is None else torch.cat([velocity, -velocity])
+        seen, after = self._corrected(level, of_both, exchanged, both_ways)
+        return (seen[:count] + seen[count:]) / 2, (after[:count] - after[count:]) / 2
