@@ -13,8 +13,9 @@ import yaml
 from numpy.typing import NDArray
 from tests.cli.conftest import Command
 
+import heteroreg as hr
 from heteroreg import load
-from heteroreg.data.image import read_labels
+from heteroreg.data.image import read_image, read_labels, write_image
 
 # Voxels of 1.5 x 1.5 x 8 mm, x and y of NIfTI pointing as those of ITK.
 PLACE = np.diag([-1.5, -1.5, 8, 1])
@@ -168,3 +169,20 @@ def test_padding_outside_a_round_field_of_view_changes_little() -> None:
         scores.append([dice(moved.array, truth, label) for label in (2, 3)])
     assert np.subtract(scores[0], [dice(labels, truth, label) for label in (2, 3)]).min() > 0.1  # it registers
     np.testing.assert_allclose(scores[1], scores[0], atol=0.03)
+
+
+def test_what_is_filled_in_outside_can_be_the_smallest_value(command: Command, tmp_path: Path) -> None:
+    image = hr.Image.from_array(np.random.default_rng(0).uniform(-1000, 300, (16, 16)), spacing=1.5)
+    write_image(image, tmp_path / "ct.nii.gz")
+    vectors = np.zeros((2, 16, 16), np.float32)
+    vectors[0] = 20  # everything comes from outside
+    hr.Field(vectors, image.grid).write(tmp_path / "u.nii.gz")
+    warp = ("warp", tmp_path / "ct.nii.gz", "--transform", tmp_path / "u.nii.gz", "--out", tmp_path / "w.nii.gz")
+    smallest = float(read_image(tmp_path / "ct.nii.gz").array.min())
+    for option, value in (([], 0), (["--outside", "-1024"], -1024), (["--outside", "minimum"], smallest)):
+        code, _, text = command(*warp, *option)
+        assert code == 0, text
+        assert (read_image(tmp_path / "w.nii.gz").array == np.float32(value)).all()
+    code, _, text = command(*warp, "--outside", "dark")
+    assert (code, text.count("\n")) == (2, 1)
+    assert "--outside: dark is neither a number nor `minimum`" in text

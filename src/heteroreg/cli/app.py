@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -507,6 +508,9 @@ def warp(
         Path | None, typer.Option(help="Warp onto the grid of this image; onto the field's grid by default.")
     ] = None,
     labels: Annotated[bool, typer.Option("--labels", help="IMAGE is a label map.")] = False,
+    outside: Annotated[
+        str, typer.Option(metavar="VALUE", help="The value beyond the image: a number, or minimum, its smallest.")
+    ] = "0",
 ) -> None:
     """Apply a saved displacement to an image, a label map, or points (.csv, .fcsv, .mrk.json).
 
@@ -529,8 +533,20 @@ def warp(
             _warp_points(image, field, out)
         else:
             source = read_labels(image) if labels else read_image(image)
-            write_image(field.warp(source, like=onto, labels=labels), out)
+            write_image(field.warp(source, like=onto, labels=labels, outside=_outside(outside)), out)
     say(f"wrote {out}")
+
+
+def _outside(value: str) -> Any:
+    if value == "minimum":
+        return value
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise UserError(f"outside: {value} is neither a number nor `minimum`", argument="outside")
+    return number
 
 
 def _warp_points(path: Path, field: Any, out: Path) -> None:
