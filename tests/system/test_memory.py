@@ -152,3 +152,23 @@ def test_the_program_says_one_line(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
     assert "not fit into memory" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit holds on Linux")
+def test_scipy_is_not_loaded_where_it_would_not_fit() -> None:
+    """OpenBLAS, which it brings, would never return."""
+    program = """
+import resource
+from pathlib import Path
+from heteroreg.system.memory import load_ndimage
+has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (has + 2**26, -1))
+try:
+    load_ndimage()
+except MemoryError:
+    print("short")
+resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+print(load_ndimage().__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.split() == ["short", "scipy.ndimage"], done.stderr

@@ -56,7 +56,11 @@ def _sampled(array: Array, scale: Scale) -> Floats:
 
 
 def _correlation(first: Floats, second: Floats) -> float:
-    return float(np.corrcoef(first, second)[0, 1]) if np.ptp(first) else 0.0
+    if not np.ptp(first):
+        return 0.0
+    # Not `np.corrcoef`: its OpenBLAS threads never return where a fork left them too little memory.
+    one, two = first - first.mean(), second - second.mean()
+    return float((one * two).sum() / np.sqrt((one * one).sum() * (two * two).sum()))
 
 
 def _information(first: Floats, second: Floats) -> float:

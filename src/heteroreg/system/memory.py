@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import re
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +24,7 @@ WORDS = re.compile(
     re.IGNORECASE,
 )
 GPU = re.compile("CUDA|HIP|MPS")
+SCIPY_BYTES = 2**28  # of address space, with OpenBLAS and its buffers
 ADVICE = "use smaller images, or a machine with more memory"
 
 
@@ -51,6 +55,19 @@ def require_memory(size: int) -> None:
         MemoryError: They cannot.
     """
     np.empty(size, dtype=np.uint8)
+
+
+def load_ndimage() -> Any:
+    """Import `scipy.ndimage` where it is needed, as that is slow.
+
+    It brings OpenBLAS, which never returns or crashes if it gets no memory as it is loaded.
+
+    Raises:
+        MemoryError: It would not fit.
+    """
+    if "scipy.ndimage" not in sys.modules:
+        require_memory(SCIPY_BYTES)
+    return import_module("scipy.ndimage")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heteroreg.system.arrays import Array, Doubles, Floats
+from heteroreg.system.memory import load_ndimage
 
 # Faces that the size's variance is computed from at most: it takes all pairs of them.
 FACES = 1500
@@ -83,8 +84,7 @@ def signed_distance(mask: NDArray[np.bool_], spacing: Sequence[float]) -> Double
 
     It is half a voxel beside a straight face, and grows by the distance of the centres.
     """
-    from scipy import ndimage  # slow to import
-
+    ndimage = load_ndimage()
     half = min(spacing) / 2
     outside = ndimage.distance_transform_edt(~mask, sampling=spacing)
     inside = ndimage.distance_transform_edt(mask, sampling=spacing)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heteroreg.system.arrays import Floats
+from heteroreg.system.memory import load_ndimage
 
 # Small values that keep logarithms finite: of lengths in mm, and of intensities in [0, 1].
 LENGTH, INTENSITY = 0.05, 0.005
@@ -90,6 +91,5 @@ class Features:
 
 def _smooth(images: Floats) -> Floats:
     """Smooth each slice or volume with a Gaussian."""
-    from scipy import ndimage  # slow to import
-
+    ndimage = load_ndimage()
     return np.asarray(ndimage.gaussian_filter(images, (0, *[SMOOTHING] * (images.ndim - 1)), mode="nearest"))
