@@ -104,7 +104,8 @@ def write_text(path: Path, text: str) -> None:
         try:
             temporary.write_text(text, encoding="utf-8")
         except UnicodeEncodeError as error:
-            odd = max(text[max(0, error.start - 60) : error.end + 20].splitlines(), key=len)
+            start = text.rfind("\n", 0, error.start) + 1
+            odd = text[max(start, error.start - 60) : error.end + 20].splitlines()[0]
             raise UserError(f"{path}: cannot hold a name that is not UTF-8 ('{odd}'); rename that file") from None
 
 
