@@ -18,6 +18,7 @@ from heteroreg.cli.app import main
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.image import read_image, read_labels
 from heteroreg.evaluation import Scores
+from heteroreg.system.outputs import growing_folder
 from heteroreg.training import Run
 
 Command = Callable[..., str]
@@ -109,6 +110,8 @@ def test_fields_go_from_tool_to_tool(command: Command, run_2d: Run, cohort_2d: C
         np.testing.assert_allclose(
             read_image(tmp_path / "again.nii.gz").array, read_image(out / "moved.nii.gz").array, atol=1
         )
+    for arguments in (["warp", tmp_path / "again.nii.gz", "--transform"], ["convert"]):
+        command(*arguments, out / "displacement.nii.gz", "--out", out / "displacement.nii.gz", code=2)
     middle = fixed.grid.physical(np.array([15.0, 15.0]))
     transform = sitk.ReadTransform(str(tmp_path / "u.h5"))
     x, y = transform.TransformPoint(middle.tolist())  # where the middle of fixed lies in moving
@@ -192,6 +195,15 @@ def test_demo_refuses_a_folder_of_the_user(command: Command, tmp_path: Path) -> 
     (tmp_path / "notes.txt").write_text("mine")
     command("demo", "--quick", "--out", tmp_path, code=2)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_demo_refuses_a_file_of_the_user_in_its_report_before_the_work(command: Command, tmp_path: Path) -> None:
+    with growing_folder(tmp_path, "demo"):
+        (tmp_path / "report").mkdir()
+        (tmp_path / "report" / "notes.txt").write_text("mine")
+    command("demo", "--quick", "--out", tmp_path, code=2)
+    assert {path.name for path in tmp_path.iterdir()} == {"report", "heteroreg.json"}
+    assert (tmp_path / "report" / "notes.txt").is_file()
 
 
 def test_a_model_goes_out_and_comes_back(command: Command, run_2d: Run, cohort_2d: Cohort, tmp_path: Path) -> None:

@@ -107,6 +107,22 @@ def test_it_is_saved_whole_or_not_at_all(registration, tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
+def test_it_does_not_replace_an_image_that_was_registered(registration, tmp_path):
+    registration.save(tmp_path / "out")
+    source = read_image(tmp_path / "out" / "moved.nii.gz")
+    before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
+    for name in ("moving", "fixed", "moving_labels"):
+        with pytest.raises(UserError, match=r"holds the input .*moved\.nii\.gz"):
+            replace(registration, **{name: source}).save(tmp_path / "out")
+    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
+
+
+def test_the_name_of_an_array_is_no_file(registration, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    registration.save(".")  # its images are called moving.nii and fixed.nii, which would lie in this folder
+    registration.save(".")
+
+
 def test_itk_reads_the_field_as_a_transform(registration, tmp_path):
     registration.save(tmp_path / "out")
     field = sitk.ReadImage(str(tmp_path / "out" / "displacement.nii.gz"), sitk.sitkVectorFloat64)

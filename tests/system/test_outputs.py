@@ -17,7 +17,14 @@ import pytest
 from heteroreg.system import outputs
 from heteroreg.system.errors import UserError
 from heteroreg.system.locks import LOCK_FILE, is_written, only_writer
-from heteroreg.system.outputs import growing_folder, output_folder, read_marker, recover, require_output
+from heteroreg.system.outputs import (
+    growing_folder,
+    output_folder,
+    read_marker,
+    recover,
+    require_file,
+    require_output,
+)
 
 
 def write(path, kind="evaluation", files=None, inputs=()):
@@ -107,6 +114,18 @@ def test_an_input_is_never_replaced(tmp_path):
     link.symlink_to(tmp_path / "out")
     with pytest.raises(UserError, match="holds the input"):
         write(tmp_path / "out", inputs=[link / "moved.nii.gz"])
+
+
+@pytest.mark.parametrize("source", ["a.nii.gz", "./a.nii.gz", "a.nii.gz#1", "link.nii.gz"])
+def test_a_file_never_replaces_an_input(tmp_path, monkeypatch, source):
+    monkeypatch.chdir(tmp_path)
+    Path("a.nii.gz").write_text("input")
+    Path("link.nii.gz").symlink_to("a.nii.gz")
+    with pytest.raises(UserError, match=r"a\.nii\.gz: is the input .*; choose another file"):
+        require_file("a.nii.gz", [None, source])
+    require_file("b.nii.gz", [None, source])
+    with pytest.raises(UserError, match="is a folder"):
+        require_file(tmp_path, [])
 
 
 def test_a_marker_of_a_newer_version_is_refused(tmp_path):
@@ -326,6 +345,8 @@ def test_a_second_writer_is_refused_and_told_who_writes(tmp_path, holder):
         pass
     assert time.monotonic() - began < 1
     assert is_written(tmp_path / "run")
+    with pytest.raises(UserError, match=f"process {holder.pid} on "):  # before the work too
+        require_output(tmp_path / "run", "run")
 
 
 def test_death_releases_the_lock(tmp_path, holder):

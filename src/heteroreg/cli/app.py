@@ -523,7 +523,9 @@ def warp(
     from heteroreg.data.image import read_grid, read_image, read_labels, write_image
     from heteroreg.data.io.points import is_points
     from heteroreg.spatial.field import Field
+    from heteroreg.system.outputs import require_file
 
+    require_file(out, [image, transform, like])
     onto = None if like is None else read_grid(like)
     with progress("warping", None):
         field = Field.read(transform, like=onto)
@@ -595,11 +597,13 @@ def convert(
     from heteroreg.data.io.learn2reg import is_learn2reg_name
     from heteroreg.data.io.transforms import read_transform, write_transform
     from heteroreg.registration.submission import moving_grid, write_submission
+    from heteroreg.system.outputs import require_file
 
     if transform.is_dir():
         count = write_submission(transform, out)
         say(f"wrote {out}: {count} fields for Learn2Reg")
         return
+    require_file(out, [transform, like, moving])
     with progress("converting", None):
         summary = transform.parent / "summary.json"
         start = None if moving is None else read_grid(moving)

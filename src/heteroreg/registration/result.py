@@ -224,7 +224,7 @@ class Registration:
         `summary.json`. A calibration on fewer than 19 patients gives `error_90`, or the largest level that it can.
 
         Raises:
-            UserError: The folder exists and holds something else.
+            UserError: The folder exists and holds something else, or an image that was registered.
         """
         images = {
             "moved": self.moved,
@@ -236,7 +236,9 @@ class Registration:
         if self.error is not None:
             level = self.error.calibration.level
             images[f"error_{level}"] = self.fixed.with_array(self.error.half_width(level))
-        with output_folder(folder, "registration") as temporary, progress("writing", None):
+        given = [image.name for image in (self.moving, self.fixed, self.moving_labels) if image is not None]
+        files = [name for name in given if Path(name.partition("#")[0]).is_file()]  # an array has a name too
+        with output_folder(folder, "registration", files) as temporary, progress("writing", None):
             for name, image in images.items():
                 if image is not None:
                     write_image(image, temporary / f"{name}.nii.gz")

@@ -18,7 +18,7 @@ from typing import Any
 
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import flush, is_leftover, write_text
-from heteroreg.system.locks import LOCK_FILE, is_written, only_writer
+from heteroreg.system.locks import LOCK_FILE, is_written, only_writer, require_no_writer
 
 MARKER_FILE = "heteroreg.json"
 MARKER_VERSION = 1
@@ -54,14 +54,34 @@ def require_output(path: str | Path, kind: str, inputs: Iterable[str | Path] = (
 
     Raises:
         UserError: The folder holds another kind of output, an input, or a file that heteroreg did not write; or it
-            cannot be written.
+            cannot be written, or another process writes to it.
     """
     folder = Path(path).resolve()
     _require_place(Path(path), folder)
+    require_no_writer(folder)
     recover(folder)
     _require_no_input(path, folder, inputs)
     if folder.is_dir():
         _require_own(Path(path), folder, kind)
+
+
+def require_file(path: str | Path, inputs: Iterable[str | Path | None]) -> None:
+    """Check, before any work, that an output may be written to a file.
+
+    Args:
+        path: The file. An existing one is replaced, as by any program, unless it is an input.
+        inputs: Files that the output is made from; None for one that is not given.
+
+    Raises:
+        UserError: It is a folder, or an input.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name a file to write")
+    for source in filter(None, inputs):
+        file = str(source).partition("#")[0]  # `file#frame` is one frame of it
+        if path.resolve() in (Path(source).resolve(), Path(file).resolve()):
+            raise UserError(f"{path}: is the input {source}; choose another file")
 
 
 @contextmanager
