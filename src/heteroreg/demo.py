@@ -10,7 +10,7 @@ from heteroreg.evaluation import evaluate
 from heteroreg.report import write_report
 from heteroreg.system.errors import StoppedError, UserError
 from heteroreg.system.files import write_text
-from heteroreg.system.outputs import growing_folder
+from heteroreg.system.outputs import growing_folder, require_growing, require_output
 from heteroreg.system.progress import showing
 from heteroreg.training import train
 
@@ -44,6 +44,7 @@ def run_demo(out: Path, *, quick: bool = False, show: bool = True) -> Path:
     out = Path(out)
     pairs, steps, size = (10, 30, 64) if quick else (120, 800, 96)
     with growing_folder(out, "demo"), showing(show):
+        _require_own_parts(out)
         _require_same_size(out / SIZE_FILE, "quick" if quick else "full")
         return _make(out, pairs, steps, size, DEMO_TITLE + (SHORT if quick else ""), show)
 
@@ -52,6 +53,16 @@ def _require_same_size(file: Path, size: str) -> None:
     if file.is_file() and file.read_text(encoding="utf-8").strip() != size:
         raise UserError(f"quick: {file.parent} holds a demo of another size; name another folder", argument="quick")
     write_text(file, size + "\n")
+
+
+def _require_own_parts(out: Path) -> None:
+    """Check before the work that nothing of the user's is where the demo writes."""
+    require_output(out / "cohort", "cohort")
+    for method in DEMO_METHODS:
+        require_growing(out / "runs" / method, "run")
+    for name in ("undeformed", *DEMO_METHODS):
+        require_output(out / "scores" / name, "evaluation")
+    require_output(out / "report", "comparison")
 
 
 def _make(out: Path, pairs: int, steps: int, size: int, title: str, show: bool) -> Path:

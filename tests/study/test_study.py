@@ -21,6 +21,7 @@ from heteroreg.study import study as study_module
 from heteroreg.study.jobs import Local
 from heteroreg.study.matrix import read_matrix
 from heteroreg.system.errors import StoppedError, UserError
+from heteroreg.system.outputs import output_folder
 from heteroreg.system.signals import Interruption
 from heteroreg.training import Run, train
 
@@ -38,8 +39,8 @@ def _empty_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     """Reports without content in all other tests: drawing takes longer than the trainings."""
 
     def write(_groups: object, out: Path, **_options: object) -> Path:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "index.html").write_text("")
+        with output_folder(out, "comparison") as folder:
+            (folder / "index.html").write_text("")
         return out / "index.html"
 
     if "real_pages" not in request.fixturenames:
@@ -164,6 +165,24 @@ def test_a_folder_of_something_else_is_refused(study_file: Write, here, tmp_path
     with pytest.raises(UserError, match="is a file"):
         run_study(study_file(), tmp_path / "file", runner=here)
     assert here.names == []
+
+
+@pytest.mark.parametrize(
+    "name", ["report/thesis.tex", "scores/undeformed/x", "scores/voxelmorph-mse-seed1/x", f"runs/{GRID[0]}/x"]
+)
+def test_a_file_in_one_of_its_folders_is_refused_before_the_work(
+    study_file: Write, here, tmp_path: Path, contents, name: str
+) -> None:
+    mine = tmp_path / "out" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("x")
+    if name.startswith("report"):  # a folder without a study is refused for it in any case
+        (tmp_path / "out" / "study.yaml").write_text(yaml.safe_dump(read_matrix(study_file()).record()))
+    before = contents(tmp_path / "out")
+    with pytest.raises(UserError, match=rf"did not write there \({mine.name}\)"):
+        run_study(study_file(), tmp_path / "out", runner=here)
+    assert here.names == []
+    assert contents(tmp_path / "out") == before
 
 
 def test_a_run_that_was_trained_by_hand_is_taken_over(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ from heteroreg.study.runs import Agreement, Trained
 from heteroreg.system.errors import StoppedError, UserError
 from heteroreg.system.files import write_text
 from heteroreg.system.locks import LOCK_FILE
-from heteroreg.system.outputs import MARKER_FILE, growing_folder
+from heteroreg.system.outputs import MARKER_FILE, growing_folder, require_growing, require_output
 from heteroreg.system.progress import Report, duration, progress
 from heteroreg.system.run_files import STUDY
 from heteroreg.system.signals import Interruption
 from heteroreg.system.text import read_yaml
+from heteroreg.training.run import is_former_run
 
 CHOSEN = "chosen.csv"
 # What a folder without a record may hold: runs that were trained by hand are taken over.
@@ -116,18 +117,24 @@ def run_study(
             growing_folder(out, "study", former=lambda _: True),
             progress(title, sum(total.values()), lines=False) as report,
         ):
+            for place in places:
+                _require_free(place, matrix)
             write_text(out / STUDY, yaml.safe_dump(matrix.record(), sort_keys=False, allow_unicode=True))
-            choices = _work_off(places, matrix, _Work(runner, say, total, report))
+            _work_off(places, matrix, _Work(runner, say, total, report))
     except Interruption as stop:
         raise StoppedError(f"{out}: the study was stopped; the same command goes on", stop.signal) from None
-    pages = [page for place, chosen in choices for page in _reports(place, chosen, matrix)]
+    pages = [
+        write_report(report.groups, report.folder, baseline=report.baseline, title=report.title)
+        for place in places
+        for report in _planned(place, matrix)
+    ]
     for page in pages:
         say(f"look at {page}")
     return pages
 
 
-def _work_off(places: Sequence[StudyPart], matrix: Matrix, work: _Work) -> list[tuple[StudyPart, list[Choice]]]:
-    """Trains, chooses and scores, as far as it is not done; gives what was chosen."""
+def _work_off(places: Sequence[StudyPart], matrix: Matrix, work: _Work) -> None:
+    """Train, choose and score, as far as it is not done."""
     first = [(place, run) for place in places for run in _first_runs(place)]
     work.train(first)
     choices = [(place, _choose(place, matrix)) for place in places]
@@ -138,7 +145,6 @@ def _work_off(places: Sequence[StudyPart], matrix: Matrix, work: _Work) -> list[
         trained = [run for where, run in [*first, *others] if where is place]
         write_text(place.folder / CHOSEN, chosen_table(trained, chosen, matrix.choose_by))
     work.evaluate(places, choices, matrix)
-    return choices
 
 
 def _place(matrix: Matrix, arm: Arm, out: Path, confine: bool) -> StudyPart:
@@ -307,14 +313,30 @@ def _is_scored(folder: Path, model: str, cohort: Cohort) -> bool:
     return Path(made_by).name == Path(model).name and set(scores.table["id"]) == {pair.id for pair in cohort}
 
 
-def _reports(place: StudyPart, chosen: Sequence[Choice], matrix: Matrix) -> list[Path]:
+@dataclass(frozen=True)
+class _Planned:
+    """A report to write.
+
+    Attributes:
+        folder: Its folder.
+        groups: Folders of scores by the name of their row.
+        baseline: The row to compare with.
+        title: Its title.
+    """
+
+    folder: Path
+    groups: Mapping[str, list[Path]]
+    baseline: str
+    title: str
+
+
+def _planned(place: StudyPart, matrix: Matrix) -> Iterator[_Planned]:
     """A report for all rows, and one for each network where there are several; each for every baseline."""
-    networks = list(dict.fromkeys(choice.row.network for choice in chosen))
+    networks = list(dict.fromkeys(row.network for row in place.arm.rows))
     several = len(networks) > 1
     registrars = {name: [place.scores(name)] for name in matrix.registrars}
-    pages = []
     for network in [None, *(networks if several else [])]:
-        rows = [choice.row for choice in chosen if network in (None, choice.row.network)]
+        rows = [row for row in place.arm.rows if network in (None, row.network)]
         names = {row.name: f"{row.network} {row.label}" if several and not network else row.label for row in rows}
         groups = registrars | {
             names[row.name]: [place.scores(f"{row.name}-seed{seed}") for seed in row.seeds] for row in rows
@@ -327,9 +349,24 @@ def _reports(place: StudyPart, chosen: Sequence[Choice], matrix: Matrix) -> list
             parts = ["report", network, None if first else f"against-{slug(label)}"]
             title = " · ".join(part for part in (matrix.path.stem, place.arm.name, network) if part)
             folder = place.folder / "-".join(part for part in parts if part)
-            pages.append(write_report(groups, folder, baseline=candidates[0], title=f"Study {title}"))
+            yield _Planned(folder, groups, candidates[0], f"Study {title}")
             first = False
-    return pages
+
+
+def _require_free(place: StudyPart, matrix: Matrix) -> None:
+    """Check before the work that nothing of the user's is where it will write.
+
+    Raises:
+        UserError: The folder of a run, of scores or of a report holds something else.
+    """
+    for run in _first_runs(place):
+        require_growing(run.folder, "run", former=is_former_run)
+    names = [*matrix.registrars, *(f"{row.name}-seed{seed}" for row in place.arm.rows for seed in row.seeds)]
+    for target in map(place.scores, names):
+        if not (target / SCORES_FILE).is_file():  # else it may be done, also by version 0.1.0
+            require_output(target, "evaluation")
+    for report in _planned(place, matrix):
+        require_output(report.folder, "comparison")
 
 
 def _silent(_text: str) -> None:
