@@ -78,7 +78,7 @@ def require_file(path: str | Path, inputs: Iterable[str | Path | None]) -> None:
     path = Path(path)
     if path.is_dir():
         raise UserError(f"{path}: is a folder; name a file to write")
-    for source in filter(None, inputs):
+    for source in (given for given in inputs if given is not None):
         file = str(source).partition("#")[0]  # `file#frame` is one frame of it
         if path.resolve() in (Path(source).resolve(), Path(file).resolve()):
             raise UserError(f"{path}: is the input {source}; choose another file")
