@@ -64,7 +64,8 @@ def _correlation(first: Floats, second: Floats) -> float:
 
 
 def _information(first: Floats, second: Floats) -> float:
-    return float(mutual_information(*(torch.from_numpy(one)[None, None] for one in (first, second))))
+    one, two = (torch.from_numpy(values)[None, None] for values in (first, second))
+    return float(mutual_information(one, two))
 
 
 def summed_up(doubts: Mapping[str, str], of: int) -> str:
