@@ -46,6 +46,8 @@ class Pyramid(DisplacementNetwork):
         decoder: Features of the two convolutions of each level.
     """
 
+    biased_heads = True
+
     def __init__(
         self,
         dims: int,
@@ -71,6 +73,9 @@ class Pyramid(DisplacementNetwork):
             for features in levels
         )
         self.heads = nn.ModuleList(output_layer(dims, decoder, dims, head_sd) for _ in levels)
+        if not self.biased_heads:
+            for head in self.heads:
+                head.register_parameter("bias", None)
         self.log_variance_head = log_variance_head(dims, decoder) if uncertain else None
         channels_last(self, dims)
 
@@ -144,31 +149,10 @@ class SymmetricPyramid(Pyramid):
     equal images get none. Same parameters as `Pyramid` but for the biases of the heads, which cancel. log σ_z² is
     the mean of both orders.
 
-    Args:
-        dims: 2 or 3.
-        int_steps: Squarings; 0 takes the velocity as the displacement.
-        head_sd: Standard deviation of the initial weights of the heads.
-        uncertain: As in `Pyramid`.
-        correlation: As in `VoxelMorph`.
-        levels: As in `Pyramid`.
-        first: As in `Pyramid`.
-        decoder: As in `Pyramid`.
+    It takes the arguments of `Pyramid`.
     """
 
-    def __init__(
-        self,
-        dims: int,
-        int_steps: int = 7,
-        head_sd: float = 1e-3,
-        uncertain: bool = False,
-        correlation: float = 0.0,
-        levels: Sequence[int] | None = None,
-        first: int = 16,
-        decoder: int = 32,
-    ) -> None:
-        super().__init__(dims, int_steps, head_sd, uncertain, correlation, levels, first, decoder)
-        for head in self.heads:
-            head.register_parameter("bias", None)
+    biased_heads = False
 
     def _refined(self, level: int, of_both: Tensor, count: int, velocity: Tensor | None) -> tuple[Tensor, Tensor]:
         exchanged = torch.cat([of_both[count:], of_both[:count]])
