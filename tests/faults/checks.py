@@ -15,6 +15,8 @@ from heteroreg.training import Run, checkpoint
 
 TEMPORARY = re.compile(r"\.(\d+-|tmp)|.*\.(tmp|part)$")
 
+OF_OTHERS = (".nfs", ".ipynb_checkpoints")
+
 
 def last_step(out: Path) -> int:
     """The step of the last checkpoint; 0 if there is none."""
@@ -106,8 +108,8 @@ def same(first: pd.DataFrame, second: pd.DataFrame) -> None:
 
 
 def names(folder: Path) -> list[str]:
-    """What is in a folder."""
-    return sorted(path.name for path in folder.iterdir())
+    """What is in a folder, but for what a file server and a notebook server leave there."""
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith(OF_OTHERS))
 
 
 def events(out: Path) -> Iterator[tuple[int, float]]:
