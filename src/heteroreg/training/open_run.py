@@ -68,13 +68,14 @@ def open_run(
     if not (resume and (folder / CONFIG).is_file()):
         return _new(folder, learn, config, settings, method, network)
     run = Run.read(folder)
-    record = CohortRecord.read(folder)
-    if _has_moved(run, learn) and (record is None or not record.complete):
-        raise UserError(
-            f"{folder}: was trained on {run.config.cohort}, not on {learn.name}; name that cohort to resume, or if "
-            f"it has moved, write its new path behind `cohort:` in {folder / CONFIG}"
-        )
-    if _has_moved(run, learn):  # its images are compared once the folder is held
+    if _has_moved(run, learn):
+        record = CohortRecord.read(folder)
+        if record is None or not record.complete:
+            raise UserError(
+                f"{folder}: was trained on {run.config.cohort}, not on {learn.name}; name that cohort to resume, "
+                f"or if it has moved, write its new path behind `cohort:` in {folder / CONFIG}"
+            )
+        # Its images are compared once the folder is held.
         run = replace(run, config=run.config.model_copy(update={"cohort": place_of(learn)}))
     # The configuration of the run holds, so that for a row of the tables nothing is asked of what is given.
     own = method if from_outside(run.config.method) else None

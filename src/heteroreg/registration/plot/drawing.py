@@ -108,9 +108,8 @@ def draw_band(
     for label, hue in colours.items():
         mask = labels == label
         if mask.any() and not mask.all() and min(labels.shape) > 1:
-            left = (widths or {}).get(str(label), 1.0) * half_width - np.abs(
-                signed_distance(mask, [float(step) for step in spacing])
-            )
+            width = (widths or {}).get(str(label), 1.0) * half_width
+            left = width - np.abs(signed_distance(mask, [float(step) for step in spacing]))
             if left.max() > 0:
                 axes.contourf(x, y, left.T, levels=[0, float(left.max())], colors=[hue], alpha=BAND_OPACITY)
 
