@@ -10,12 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
+from heteroreg.data.cohort import Cohort
+from heteroreg.data.image import read_image, write_image
 from heteroreg.study import run_study
 from heteroreg.study import study as study_module
 from heteroreg.study.jobs import Local
@@ -224,12 +227,86 @@ def test_a_run_that_differs_is_refused(
     assert here.names == []
 
 
-def test_a_run_of_another_cohort_is_refused(study_file: Write, here, copy: Path, tmp_path: Path) -> None:
+def moved(cohort: Path, to: Path) -> Path:
+    return shutil.copytree(cohort, to)
+
+
+def other_image(cohort: Path, split: str) -> str:
+    """Give the first pair of a split another fixed image; return its id."""
+    pair = next(iter(Cohort.read(cohort).split(split)))
+    image = read_image(pair.fixed)
+    write_image(replace(image, array=image.array + 1), pair.fixed)
+    return pair.id
+
+
+def test_a_run_of_other_images_is_refused(study_file: Write, here, copy: Path, tmp_path: Path) -> None:
+    (copy / "study.yaml").unlink()
+    (copy / "cohort.json").unlink()
+    shutil.rmtree(copy / "report")
+    cohort = moved(Path(yaml.safe_load(study_file().read_text())["cohort"]), tmp_path / "other")
+    pair = other_image(cohort, "train")
+    with pytest.raises(
+        UserError, match=rf"was trained on other images .*difference: {pair}: fixed\); move it away"
+    ):
+        run_study(study_file(), copy, cohorts=[str(cohort)], runner=here)
+    assert not (copy / "study.yaml").exists()
+
+
+def test_a_run_of_an_earlier_version_is_known_by_its_place(
+    study_file: Write, here, copy: Path, tmp_path: Path
+) -> None:
+    """It has no fingerprints."""
     (copy / "study.yaml").unlink()
     shutil.rmtree(copy / "report")
-    cohort = shutil.copytree(Path(yaml.safe_load(study_file().read_text())["cohort"]), tmp_path / "other")
+    for record in copy.rglob("cohort.json"):
+        record.unlink()
+    cohort = moved(Path(yaml.safe_load(study_file().read_text())["cohort"]), tmp_path / "other")
     with pytest.raises(UserError, match=r"was trained with cohort=.*, and the study wants .*other"):
         run_study(study_file(), copy, cohorts=[str(cohort)], runner=here)
+
+
+def test_a_study_goes_on_where_its_cohort_was_moved(
+    study_file: Write, here, copy: Path, tmp_path: Path, contents
+) -> None:
+    before = contents(copy)
+    cohort = moved(Path(yaml.safe_load(study_file().read_text())["cohort"]), tmp_path / "moved")
+    run_study(study_file(), copy, cohorts=[str(cohort)], runner=here)
+    assert here.names == []
+    record = yaml.safe_load((copy / "study.yaml").read_text())
+    assert record["cohorts"]["cohort"]["path"] == str(cohort)
+    after = contents(copy)
+    assert {name for name in after if after[name] != before[name]} == {"study.yaml"}
+    run_study(study_file(seeds=[0, 1, 2]), copy, cohorts=[str(cohort)], runner=here)  # and may grow there
+    assert len(here.names) == 4
+
+
+@pytest.mark.parametrize("place", ["moved", "the same"])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_study_does_not_go_on_with_other_images(
+    study_file: Write, here, copy: Path, tmp_path: Path, contents, split: str, place: str
+) -> None:
+    """Also in the same place: scores of the former images would stand beside those of the new ones."""
+    cohort = moved(Path(yaml.safe_load(study_file().read_text())["cohort"]), tmp_path / "moved")
+    if place == "the same":
+        run_study(study_file(), copy, cohorts=[str(cohort)], runner=here)
+    pair, before = other_image(cohort, split), contents(copy)
+    with pytest.raises(
+        UserError, match=rf"other images than those of .*moved.* \(first difference: {pair}: fixed\)"
+    ):
+        run_study(study_file(), copy, cohorts=[str(cohort)], runner=here)
+    assert here.names == []
+    assert contents(copy) == before
+
+
+def test_another_cohort_is_named_by_its_place(study_file: Write, here, copy: Path, tmp_path: Path) -> None:
+    """Its pairs have other names."""
+    cohort = moved(Path(yaml.safe_load(study_file().read_text())["cohort"]), tmp_path / "other")
+    table = cohort / "pairs.csv"
+    head, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([head, *(f"x{row}" for row in rows)]) + "\n")
+    with pytest.raises(UserError, match=r"belongs to another study: cohorts\.cohort\.path is .*other.*, and was "):
+        run_study(study_file(), copy, cohorts=[str(cohort)], runner=here)
+    assert here.names == []
 
 
 def test_each_cohort_has_its_own_part(

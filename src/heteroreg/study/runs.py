@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from heteroreg.data.cohort import Cohort
+from heteroreg.data.samples.fingerprint import Fingerprints
 from heteroreg.methods import from_outside
 from heteroreg.study.jobs import Job
 from heteroreg.study.matrix import StudyRow
 from heteroreg.system.errors import UserError
 from heteroreg.system.run_files import CHECKPOINTS, CONFIG
 from heteroreg.training import checkpoint
+from heteroreg.training.cohort_record import CohortRecord
 from heteroreg.training.config import Config
 from heteroreg.training.resolve import resolve
 from heteroreg.training.run import Run
@@ -86,30 +88,52 @@ class Agreement:
 
     Attributes:
         cohort: What they are trained on.
+        prints: Fingerprints of its images.
     """
 
     cohort: Cohort
+    prints: Fingerprints = field(default_factory=Fingerprints)
     _found: dict[tuple[Any, ...], Config] = field(default_factory=dict)
+    _records: dict[int | None, CohortRecord] = field(default_factory=dict)
 
     def require(self, run: Trained) -> None:
         """Check a run that is there already, whoever has trained it.
 
         Raises:
-            UserError: Its configuration is another one; the message names the first setting that differs.
+            UserError: Its configuration is another one, and the message names the first setting that differs; or
+                it was trained on other images.
         """
         if not (run.folder / CONFIG).is_file():
             return
         has = Run.read(run.folder).config
         wanted = self._resolved(run.config)
+        trained_on = CohortRecord.read(run.folder)
+        if trained_on is not None:
+            self._require_same_images(run, trained_on, wanted.centre_label)
+        known = trained_on is not None and trained_on.complete
         for name in Config.model_fields:
             ours, theirs = getattr(wanted, name), getattr(has, name)
             if name == "cohort":
+                if known:  # wherever it lies
+                    continue
                 ours, theirs = (Path(value or "").resolve() for value in (ours, theirs))
             if ours != theirs:
                 raise UserError(
                     f"{run.folder}: was trained with {name}={theirs}, and the study wants {ours}; "
                     "move it away, or change the study"
                 )
+
+    def _require_same_images(self, run: Trained, trained_on: CohortRecord, centre_label: int | None) -> None:
+        if centre_label not in self._records:
+            learn, check = self.cohort.split("train"), self.cohort.split("val")
+            self._records[centre_label] = CohortRecord.of(
+                learn, check, centre_label=centre_label, prints=self.prints
+            )
+        if odd := trained_on.difference(self._records[centre_label]):
+            raise UserError(
+                f"{run.folder}: was trained on other images than those of {self.cohort.name} (first difference: "
+                f"{odd}); move it away, or choose another folder for the study"
+            )
 
     def _resolved(self, config: Config) -> Config:
         """The configuration as training would resolve it; the headers are read once for all runs alike."""

@@ -10,9 +10,11 @@ from typing import Any
 import yaml
 
 from heteroreg.data.cohort import Cohort
+from heteroreg.data.samples.fingerprint import Fingerprints
 from heteroreg.evaluation.scores import SCORES_FILE, Scores
 from heteroreg.report import write_report
 from heteroreg.study.choice import Choice, choose, chosen_table
+from heteroreg.study.images import ScoredImages
 from heteroreg.study.jobs import Ended, Job, Local, Runner
 from heteroreg.study.matrix import Arm, Matrix, StudyRow, differences, read_matrix, slug
 from heteroreg.study.runs import Agreement, Trained
@@ -21,14 +23,14 @@ from heteroreg.system.files import write_text
 from heteroreg.system.locks import LOCK_FILE
 from heteroreg.system.outputs import MARKER_FILE, growing_folder, require_growing, require_output
 from heteroreg.system.progress import Report, duration, progress
-from heteroreg.system.run_files import STUDY
+from heteroreg.system.run_files import COHORT_RECORD, STUDY
 from heteroreg.system.signals import Interruption
 from heteroreg.system.text import read_yaml
 from heteroreg.training.run import is_former_run
 
 CHOSEN = "chosen.csv"
 # What a folder without a record may hold: runs that were trained by hand are taken over.
-STUDY_PARTS = ("runs", "scores", "logs", "slurm", CHOSEN)
+STUDY_PARTS = ("runs", "scores", "logs", "slurm", CHOSEN, COHORT_RECORD)
 Say = Callable[[str], None]
 
 
@@ -41,6 +43,7 @@ class StudyPart:
         folder: Holds `runs`, `scores`, `chosen.csv` and the reports.
         cohort: Its pairs.
         agreement: Of its runs with the matrix.
+        images: Those that the scores are of.
         confine: The cohort may only name files in its own folder.
     """
 
@@ -48,6 +51,7 @@ class StudyPart:
     folder: Path
     cohort: Cohort
     agreement: Agreement
+    images: ScoredImages
     confine: bool
 
     def run(self, row: StudyRow, point: Mapping[str, Any], seed: int) -> Trained:
@@ -107,7 +111,7 @@ def run_study(
     out, say = Path(out), say or _silent
     matrix = read_matrix(Path(file), cohorts)
     places = [_place(matrix, arm, out, confine) for arm in matrix.arms]
-    _require_own(out, matrix)
+    _require_own(out, matrix, places)
     runner = runner or Local(1, out / "logs")
     total = _total(matrix)
     try:
@@ -119,6 +123,8 @@ def run_study(
         ):
             for place in places:
                 _require_free(place, matrix)
+            for place in places:
+                place.images.write(place.folder)
             write_text(out / STUDY, yaml.safe_dump(matrix.record(), sort_keys=False, allow_unicode=True))
             _work_off(places, matrix, _Work(runner, say, total, report))
     except Interruption as stop:
@@ -151,10 +157,12 @@ def _place(matrix: Matrix, arm: Arm, out: Path, confine: bool) -> StudyPart:
     cohort = Cohort.read(arm.cohort, confine=confine)
     for split in ("train", "val", matrix.split):
         cohort.split(split)
-    return StudyPart(arm, out / arm.name, cohort, Agreement(cohort), confine)
+    prints = Fingerprints()
+    images = ScoredImages.of(cohort.split(matrix.split), prints)
+    return StudyPart(arm, out / arm.name, cohort, Agreement(cohort, prints), images, confine)
 
 
-def _require_own(out: Path, matrix: Matrix) -> None:
+def _require_own(out: Path, matrix: Matrix, places: Sequence[StudyPart]) -> None:
     """Check that a folder is new, or belongs to this study.
 
     Raises:
@@ -162,7 +170,10 @@ def _require_own(out: Path, matrix: Matrix) -> None:
     """
     path, record = out / STUDY, matrix.record()
     if path.is_file():
-        found = differences(read_yaml(path), record)
+        earlier = read_yaml(path)
+        for place in places:
+            _take_place(earlier, record, place)
+        found = differences(earlier, record)
         if found:
             more = f" and {len(found) - 3} more" if len(found) > 3 else ""
             raise UserError(
@@ -176,6 +187,28 @@ def _require_own(out: Path, matrix: Matrix) -> None:
         foreign = sorted(part.name for part in out.iterdir() if part.name not in own)
         if foreign:
             raise UserError(f"{out}: is no study (no {STUDY}) and holds {foreign[0]}; choose another folder")
+
+
+def _take_place(earlier: Any, record: Mapping[str, Any], place: StudyPart) -> None:
+    """Write into an earlier record where its cohort lies now, if the images are the same.
+
+    Raises:
+        UserError: The study was begun with other images.
+    """
+    known = ScoredImages.read(place.folder)
+    if known is None:  # begun by an earlier version: the place has to do
+        return
+    if odd := known.difference(place.images):
+        raise UserError(
+            f"{place.folder}: was begun with other images than those of {place.cohort.name} (first difference: "
+            f"{odd}); choose another folder"
+        )
+    if known.complete and known.pairs.keys() <= place.images.pairs.keys():
+        name = place.arm.name or "cohort"
+        cohorts = earlier.get("cohorts") if isinstance(earlier, dict) else None
+        entry = cohorts.get(name) if isinstance(cohorts, dict) else None
+        if isinstance(entry, dict):
+            entry["path"] = record["cohorts"][name]["path"]
 
 
 def _total(matrix: Matrix) -> dict[str, int]:
@@ -361,6 +394,7 @@ def _require_free(place: StudyPart, matrix: Matrix) -> None:
     """
     for run in _first_runs(place):
         require_growing(run.folder, "run", former=is_former_run)
+        place.agreement.require(run)
     names = [*matrix.registrars, *(f"{row.name}-seed{seed}" for row in place.arm.rows for seed in row.seeds)]
     for target in map(place.scores, names):
         if not (target / SCORES_FILE).is_file():  # else it may be done, also by version 0.1.0
