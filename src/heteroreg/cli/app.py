@@ -698,7 +698,8 @@ def compare(
     from heteroreg.report import write_report
 
     page = write_report(parse_groups(folders), out, baseline=baseline, label_names=parse_label_names(label_names))
-    say((out / "table.md").read_text(encoding="utf-8"))
+    for line in (out / "table.md").read_text(encoding="utf-8").splitlines():
+        say(line)
     say(f"look at {page}")
 
 
