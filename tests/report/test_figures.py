@@ -5,10 +5,22 @@ from __future__ import annotations
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 
+from heteroreg.evaluation.metrics import metric
 from heteroreg.report.embed import data_uri, inline_svg
 from heteroreg.report.figures import box_plot, shorten, sparsification_plot
 from heteroreg.report.sparsification import SparsificationCurve
+
+
+@pytest.mark.parametrize("name", ["contour_coverage_95_12", "contour_width_12"])
+def test_the_title_of_a_box_plot_fits_its_width(name: str) -> None:
+    title = metric(name).long_heading
+    figure = box_plot({"a": [1.0, 2.0, 3.0, 6.0]}, title=title)
+    FigureCanvasAgg(figure).draw()
+    (drawn,) = (text for text in figure.findobj(Text) if " ".join(text.get_text().split()) == title)
+    assert drawn.get_window_extent().x1 <= figure.bbox.x1
 
 
 def test_box_plot_shows_every_patient_and_the_mean() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,6 +17,7 @@ from heteroreg.report.sparsification import SparsificationCurve
 from heteroreg.system.arrays import Floats
 
 PLOT_WIDTH = 4.6  # inches: about the natural size on a phone, so that numbers stay readable
+TITLE_LENGTH = 46  # characters of a line as wide as the plot
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 GOLDEN_RATIO = 0.6180339887498949
 
@@ -29,7 +31,7 @@ def box_plot(values: Mapping[str, ArrayLike], label: str = "", title: str = "") 
     Args:
         values: Name of the evaluation → one number per patient; NaN are left out.
         label: Label of the axis, with its unit.
-        title: Title of the plot.
+        title: Title of the plot; a long one takes several lines.
     """
     rows = [(name, _finite(numbers)) for name, numbers in values.items()]
     with styled():
@@ -41,7 +43,7 @@ def box_plot(values: Mapping[str, ArrayLike], label: str = "", title: str = "") 
         axes.set_yticks([])
         lay_out_rows(axes)
         axes.set_xlabel(label)
-        axes.set_title(title)
+        axes.set_title(fill(title, TITLE_LENGTH))
     return figure
 
 
