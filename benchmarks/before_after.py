@@ -35,7 +35,9 @@ def train_step(folder: Path, precision: str) -> float:
     import heteroreg as hr
 
     pairs = tuple(pair for pair in hr.Cohort.read(folder / "cohort") if pair.split == "train")
-    settings: dict[str, Any] = {"size": (SIZE, SIZE), "batch_size": BATCH, "precision": precision}
+    settings: dict[str, Any] = {
+        "network": "voxelmorph", "size": (SIZE, SIZE), "batch_size": BATCH, "precision": precision,
+    }  # fmt: skip
     spent = []
     for steps in (FEW, FEW, MANY):  # the first warms up
         began = time.process_time()

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-import numpy as np
-
 from heteroreg.system.errors import UserError
 
 # What PyTorch (CPU, oneDNN, CUDA), ITK, C++, the loader, Pillow, HDF5 and zlib (Z_MEM_ERROR is -4) say. PyTorch
@@ -54,6 +52,8 @@ def require_memory(size: int) -> None:
     Raises:
         MemoryError: They cannot.
     """
+    import numpy as np  # here, since `heteroreg --help` does without
+
     np.empty(size, dtype=np.uint8)
 
 
