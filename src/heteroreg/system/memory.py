@@ -52,9 +52,7 @@ def require_memory(size: int) -> None:
     Raises:
         MemoryError: They cannot.
     """
-    import numpy as np  # here, since `heteroreg --help` does without
-
-    np.empty(size, dtype=np.uint8)
+    bytes(size)  # from calloc, which touches none of them; NumPy would bring OpenBLAS
 
 
 def load_ndimage() -> Any:
