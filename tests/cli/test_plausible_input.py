@@ -183,6 +183,10 @@ def test_what_is_filled_in_outside_can_be_the_smallest_value(command: Command, t
         code, _, text = command(*warp, *option)
         assert code == 0, text
         assert (read_image(tmp_path / "w.nii.gz").array == np.float32(value)).all()
+    for outside, value in ((-1024, -1024), ("minimum", image.array.min())):
+        assert (hr.warp(image, tmp_path / "u.nii.gz", outside=outside).array == np.float32(value)).all()
+    with pytest.raises(hr.UserError, match="outside: dark is neither a number nor `minimum`"):
+        hr.warp(image, tmp_path / "u.nii.gz", outside="dark")
     code, _, text = command(*warp, "--outside", "dark")
     assert (code, text.count("\n")) == (2, 1)
     assert "--outside: dark is neither a number nor `minimum`" in text

@@ -176,6 +176,11 @@ def test_one_channel_axis_is_dropped_where_it_can_be_told(kind, rng):
             as_image(kind(plane), spacing)
     with pytest.raises(UserError, match=r"the first axis of \(1, 1, 6, 5\) may be a channel"):
         as_image(kind(plane[None]))
+    # A batch of one image, as networks take it.
+    np.testing.assert_array_equal(as_image(kind(plane[None]), (1.0, 2.0)).array, plane[0].astype(np.float32))
+    found = as_image(kind(volume[None]), (1.0, 2.0, 3.0))
+    np.testing.assert_array_equal(found.array, volume[0].astype(np.float32))
+    assert found.grid.spacing == (1.0, 2.0, 3.0)
     for lost in (volume[None], rng.random((2, 6, 5, 4))):
         with pytest.raises(UserError, match=r"has \d axes"):
             as_image(kind(lost))

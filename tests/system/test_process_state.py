@@ -46,13 +46,27 @@ def difference(call: Callable[[], object]) -> list[str]:
     return [name for name, value in before.items() if after[name] != value]
 
 
-@pytest.mark.parametrize("work", ["train", "evaluate", "register", "register a cohort", "check", "export"])
+@pytest.mark.parametrize(
+    "work",
+    [
+        "train",
+        "evaluate",
+        "register",
+        "register by the bundled model",
+        "calibrate",
+        "register a cohort",
+        "check",
+        "export",
+    ],
+)
 def test_a_call_changes_nothing(work: str, run_2d: hr.Run, cohort_2d: hr.Cohort, tmp_path: Path) -> None:
     pair = cohort_2d.split("test")[0]
     calls: dict[str, Callable[[], object]] = {
         "train": lambda: hr.train(cohort_2d, tmp_path / "run", steps=1, batch_size=2),
         "evaluate": lambda: hr.evaluate(run_2d, cohort_2d.split("test"), out=tmp_path / "scores"),
         "register": lambda: hr.load(run_2d).register(pair.moving, pair.fixed).save(tmp_path / "registered"),
+        "register by the bundled model": lambda: hr.register(pair.moving, pair.fixed),
+        "calibrate": lambda: hr.calibrate(run_2d, cohort_2d, out=tmp_path / "calibration", split=("all",), steps=1),
         "register a cohort": lambda: hr.register_cohort("undeformed", cohort_2d, tmp_path / "all"),
         "check": lambda: hr.check(cohort_2d),
         "export": lambda: hr.export(run_2d.folder, tmp_path / "model.onnx"),

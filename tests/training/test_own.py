@@ -143,6 +143,34 @@ def test_objects(cohort_2d, tmp_path):
         run.modules(network=nn.Conv2d(2, 4, 1), method=loss)
 
 
+class Weighted(Objective):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(2, 1, 3, padding=1)
+
+    def forward(self, moved, fixed, weighted=True):
+        log_variance = self.layer(torch.cat([moved, fixed], dim=1))
+        loss = (fixed - moved).abs().mean()
+        return Losses(
+            loss, variance=log_variance.square().mean(), log_variance=log_variance, weight=log_variance.exp()
+        )
+
+
+def test_a_network_and_a_loss_in_low_precision(cohort_2d, tmp_path):
+    """Autocast leaves what their convolutions return in bfloat16, which NumPy does not have."""
+    parts = {"method": Weighted(), "network": Coarse()}
+    run = hr.train(cohort_2d, tmp_path / "run", precision="bf16-mixed", **parts, **SHORT)
+    pair = cohort_2d.split("test")[0]
+    found = hr.load(run, precision="bf16-mixed", **parts).register(pair.moving, pair.fixed)
+    expected = hr.load(run, precision="32-true", **parts).register(pair.moving, pair.fixed)
+    # bfloat16 holds eight bits: 2^-8 of the value.
+    scale = abs(expected.displacement).max()
+    assert scale > 0
+    assert abs(found.displacement - expected.displacement).max() < 0.05 * scale
+    assert found.weight is not None
+    assert found.noise_sd is not None
+
+
 def test_a_training_with_objects_resumes_exactly(cohort_2d, tmp_path):
     torch.manual_seed(0)
     parts = {"method": Absolute(), "network": nn.Conv2d(2, 4, 3, padding=1)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 from collections.abc import Callable
@@ -535,20 +534,8 @@ def warp(
             _warp_points(image, field, out)
         else:
             source = read_labels(image) if labels else read_image(image)
-            write_image(field.warp(source, like=onto, labels=labels, outside=_outside(outside)), out)
+            write_image(field.warp(source, like=onto, labels=labels, outside=outside), out)
     say(f"wrote {out}")
-
-
-def _outside(value: str) -> Any:
-    if value == "minimum":
-        return value
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise UserError(f"outside: {value} is neither a number nor `minimum`", argument="outside")
-    return number
 
 
 def _warp_points(path: Path, field: Any, out: Path) -> None:

@@ -39,7 +39,8 @@ def as_image(value: ImageLike, spacing: Spacing | None = None, *, labels: bool =
     Args:
         value: A path, an `Image`, an image of SimpleITK, ITK or nibabel, or an array or tensor [x, y(, z)]. The
             axes of ITK's images are those of space, x first, whatever the order in NumPy. An array [1, x, y, z],
-            or [1, x, y] with one spacing for each of the two axes, has a channel axis, which is dropped.
+            or [1, x, y] with one spacing for each of the two axes, has a channel axis, which is dropped; so are
+            both axes of a batch of one image, (1, 1, x, y(, z)), with one spacing for each axis of space.
         spacing: Distance in mm between the voxels of an array or tensor: a number, or one for each axis; 1 by
             default.
         labels: True if it is a label map.
@@ -190,6 +191,8 @@ def _from_array(array: Array, spacing: Spacing | None) -> Image:
     if steps.ndim != 1 or steps.dtype.kind not in "iuf" or not (np.isfinite(steps) & (steps > 0)).all():
         raise UserError(f"spacing: {spacing} is not a positive number, or one for each axis", argument="spacing")
     dims = len(steps) if len(steps) > 1 else None
+    if dims is not None and array.ndim == dims + 2 and array.shape[:2] == (1, 1):  # a batch of one image
+        array = array[0, 0]
     if array.ndim in (3, 4) and array.shape[0] == 1 and dims != array.ndim:
         if dims is None and (array.ndim == 3 or array.shape[1] == 1):
             raise UserError(

@@ -17,6 +17,7 @@ from heteroreg.data.alignment import initial_affine
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
 from heteroreg.data.samples.preparation import SMALLEST_AXIS, Scale, resample, scale_of, slices_of
+from heteroreg.networks import Displacement
 from heteroreg.registration.alignment import register_placed
 from heteroreg.registration.base import BaseRegistrar
 from heteroreg.registration.refinement import refine, require_steps
@@ -275,7 +276,7 @@ class ModelRegistrar(BaseRegistrar):
 
     def _forward(self, moving: Tensor, fixed: Tensor) -> Estimate:
         with progress("estimating the displacement", None), autocast(self.precision, self.device):
-            displacement = self.network(moving, fixed)
+            displacement = Displacement._make(map(_as_float32, self.network(moving, fixed)))
         if self.refine:
             total, int_steps = self.total, self.network.int_steps
             displacement = refine(
@@ -286,11 +287,16 @@ class ModelRegistrar(BaseRegistrar):
         return Estimate(
             displacement.forward,
             displacement.backward,
-            losses.log_variance,
-            losses.weight,
+            _as_float32(losses.log_variance),
+            _as_float32(losses.weight),
             displacement.velocity,
             displacement.velocity_log_variance,
         )
+
+
+def _as_float32(tensor: Tensor | None) -> Tensor | None:
+    """Return a tensor in float32: autocast may leave it in bfloat16, which NumPy does not have."""
+    return None if tensor is None else tensor.float()
 
 
 def _still_where_empty(estimate: Estimate, moving: Tensor, fixed: Tensor) -> Estimate:

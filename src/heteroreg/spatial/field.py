@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -118,7 +119,7 @@ class Field:
         like: Grid | ImageLike | None = None,
         labels: bool = False,
         spacing: Spacing | None = None,
-        outside: float | Literal["minimum"] = 0.0,
+        outside: float | str = 0.0,
     ) -> Image:
         """Warp an image: result(x) = image(x + u(x)), positions in mm.
 
@@ -130,20 +131,21 @@ class Field:
             like: Grid of the result, or an image on it; that of the field by default.
             labels: True if `image` is a label map.
             spacing: Distance in mm between the voxels of an array.
-            outside: The value beyond the image; `minimum` is its smallest one. Label maps have 0 there.
+            outside: The value beyond the image, or `minimum` for its smallest one. Label maps have 0 there.
 
         Returns:
             The warped image; float32, or of the label map's type.
 
         Raises:
-            UserError: The image cannot be used, or image, field and `like` differ in dimension.
+            UserError: The image or `outside` cannot be used, or image, field and `like` differ in dimension.
         """
         source = image if isinstance(image, Image) else as_image(image, spacing, labels=labels)
         onto = self.grid if like is None else _grid_of(like)
         self._require_same_dims(source, onto)
         field = self.resample(onto, outside="zeros")._tensor(np.float32)
         dtype = source.array.dtype if labels else np.float32
-        fill = 0.0 if labels else float(source.array.min()) if outside == "minimum" else float(outside)
+        beyond = _fill_value(source, outside)
+        fill = 0.0 if labels else beyond
         voxels = torch.from_numpy(source.array.astype(np.int64 if labels else np.float32))[None, None]
         if fill:
             voxels = voxels - fill
@@ -256,6 +258,7 @@ def warp_image(
     *,
     like: Grid | ImageLike | None = None,
     labels: bool = False,
+    outside: float | str = 0.0,
     spacing: Spacing | None = None,
 ) -> Image:
     """Warp an image by a field or a saved transform; see `Field.warp` and `Field.read`.
@@ -265,6 +268,7 @@ def warp_image(
         transform: A field, such as `registration.field`, or the file of a transform.
         like: Grid of the result, or an image on it; that of the field by default.
         labels: True if `image` is a label map.
+        outside: The value beyond the image, or `minimum` for its smallest one. Label maps have 0 there.
         spacing: Distance in mm between the voxels of an array.
 
     Raises:
@@ -279,7 +283,19 @@ def warp_image(
     """
     onto = None if like is None else _grid_of(like)
     field = transform if isinstance(transform, Field) else Field.read(transform, like=onto)
-    return field.warp(image, like=onto, labels=labels, spacing=spacing)
+    return field.warp(image, like=onto, labels=labels, outside=outside, spacing=spacing)
+
+
+def _fill_value(image: Image, outside: float | str) -> float:
+    if outside == "minimum":
+        return float(image.array.min())
+    try:
+        value = float(outside)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f"outside: {outside} is neither a number nor `minimum`", argument="outside")
+    return value
 
 
 def _grid_of(like: Grid | ImageLike) -> Grid:

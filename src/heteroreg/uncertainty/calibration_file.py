@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialise
@@ -72,7 +73,8 @@ def read_calibration(folder: str | Path) -> tuple[Calibration, ErrorEstimator]:
         calibration = _calibration(found)
         if not 3 <= inputs <= 64:
             raise ValueError(f"inputs is {inputs}")
-        estimator = ErrorEstimator(calibration.dims, inputs)
+        with torch.random.fork_rng(devices=[]):  # the initial weights are replaced; the caller's numbers stay
+            estimator = ErrorEstimator(calibration.dims, inputs)
         tensors = load_file(path.parent / file)
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise ValueError("the estimator holds NaN or infinite values")
