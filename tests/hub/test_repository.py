@@ -15,6 +15,7 @@ from typing import Any
 
 import huggingface_hub
 import pytest
+from huggingface_hub import constants
 
 from heteroreg.cli.app import main
 from heteroreg.hub import pull, push
@@ -212,3 +213,16 @@ def test_no_connection_is_one_line(command: Command, tmp_path: Path) -> None:
         line = command(f"http://127.0.0.1:{free.getsockname()[1]}", "pull", "me/x", tmp_path / "model")
     assert line.startswith("me/x: no connection to Hugging Face")
     assert "cache" not in line  # a word of huggingface_hub, whose remedies are arguments of its own
+
+
+def test_without_a_home_folder_a_download_is_refused_in_one_line(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container, for a user id without an entry."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", "~/.cache/huggingface/hub")
+    with socket.socket() as free:  # a port that nobody listens at: the copy in the cache is looked for
+        free.bind(("127.0.0.1", 0))
+        line = command(f"http://127.0.0.1:{free.getsockname()[1]}", "pull", "me/x", tmp_path / "model")
+    assert line == "me/x: there is no home folder to download into; set HF_HOME to a folder"

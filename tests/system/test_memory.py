@@ -172,3 +172,37 @@ print(load_ndimage().__name__)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout.split() == ["short", "scipy.ndimage"], done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit holds on Linux")
+def test_a_thread_with_a_stack_and_no_more_memory_does_not_hang(tmp_path: Path) -> None:
+    """The thread got its stack of 8 MiB and ended before its first line, for which `Thread.start` waits."""
+    program = """
+import os, resource, sys, time
+from pathlib import Path
+from heteroreg.system.locks import only_writer
+has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+ends = []
+for more in range(0, 2**17, 2**12):
+    child = os.fork()
+    if not child:
+        resource.setrlimit(resource.RLIMIT_STACK, (2**23, -1))
+        resource.setrlimit(resource.RLIMIT_AS, (has + 2**23 + more, -1))
+        try:
+            with only_writer(Path(sys.argv[1])):
+                os._exit(0)
+        except MemoryError:
+            os._exit(3)
+    until = time.monotonic() + 10
+    while not (ended := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < until:
+        time.sleep(0.01)
+    if not ended[0]:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+    ends.append(os.waitstatus_to_exitcode(ended[1]) if ended[0] else "hangs")
+print(*ends)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
+    assert set(done.stdout.split()) == {"3"}, done.stdout + done.stderr
+    assert list((tmp_path / "out").iterdir()) == []

@@ -133,6 +133,7 @@ def _local(folder: Path, revision: str | None) -> Path:
 def _download(name: str, revision: str | None) -> Path:
     """Download the files of a model into the cache, after a look at their sizes."""
     api, patterns = hub_api(), list(SHARED_FILES)
+    _require_cache(name)
     with hub_errors(name):
         info = _info(api, name, revision)
         if info is None:
@@ -146,6 +147,16 @@ def _download(name: str, revision: str | None) -> Path:
                 )
         # By commit: the files whose sizes were checked, even if the branch moves meanwhile.
         return Path(api.snapshot_download(name, revision=info.sha, allow_patterns=patterns))
+
+
+def _require_cache(name: str) -> None:
+    """Check that huggingface_hub has a folder to download into."""
+    from huggingface_hub import constants
+
+    try:
+        Path(constants.HF_HUB_CACHE).expanduser()
+    except RuntimeError as error:  # no home folder, as in some containers
+        raise UserError(f"{name}: there is no home folder to download into; set HF_HOME to a folder") from error
 
 
 def _info(api: Any, name: str, revision: str | None) -> Any:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from heteroreg.system.errors import UserError
+from heteroreg.system.memory import start_thread
 
 fcntl: Any = import_module("fcntl") if os.name == "posix" else None  # on Windows the process's number decides
 
@@ -45,7 +46,7 @@ def only_writer(folder: Path) -> Iterator[None]:
     done = threading.Event()
     heart = threading.Thread(target=_beat, args=(folder / LOCK_FILE, done), daemon=True)
     try:
-        heart.start()  # fails where memory is short
+        start_thread(heart)
         yield
     finally:
         try:

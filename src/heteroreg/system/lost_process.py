@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from torch import distributed
 
 from heteroreg.system.errors import UserError
+from heteroreg.system.memory import start_thread
 from heteroreg.system.run_files import has_last_checkpoint
 
 # The process that starts the others leaves its number here for them.
@@ -45,7 +46,7 @@ def lost_process(what: Path | str, fabric: Fabric, then: str = "resume the train
     """
     done = threading.Event()
     if int(os.environ.get("LOCAL_RANK", "0")) > 0 and FIRST_PROCESS in os.environ:
-        threading.Thread(target=_end_with_the_first, args=(what, then, done), daemon=True).start()
+        start_thread(threading.Thread(target=_end_with_the_first, args=(what, then, done), daemon=True))
     try:
         yield
     except RuntimeError as error:

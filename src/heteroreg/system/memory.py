@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import sys
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ WORDS = re.compile(
 )
 GPU = re.compile("CUDA|HIP|MPS")
 SCIPY_BYTES = 2**28  # of address space, with OpenBLAS and its buffers
+THREAD_BYTES = 2**24  # of address space: a stack of 8 MiB, and its first objects
 ADVICE = "use smaller images, or a machine with more memory"
 
 
@@ -53,6 +55,19 @@ def require_memory(size: int) -> None:
         MemoryError: They cannot.
     """
     bytes(size)  # from calloc, which touches none of them; NumPy would bring OpenBLAS
+
+
+def start_thread(thread: threading.Thread) -> None:
+    """Start a thread if there is memory for its stack and its first objects.
+
+    `Thread.start` waits until the new thread runs. It never returns if that thread got its stack and then ended for
+    want of memory, before its first line.
+
+    Raises:
+        MemoryError: It would not fit.
+    """
+    require_memory(THREAD_BYTES)
+    thread.start()
 
 
 def load_ndimage() -> Any:

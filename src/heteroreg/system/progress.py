@@ -24,6 +24,7 @@ from rich.progress import (
 )
 
 from heteroreg.system.errors import one_line
+from heteroreg.system.memory import start_thread
 
 SILENT_SECONDS = 2.0  # shorter work shows nothing
 _Item = TypeVar("_Item")
@@ -191,7 +192,7 @@ def _later(act: Callable[[], None], after: float) -> Iterator[None]:
     timer = threading.Timer(after, act)
     timer.daemon = True
     if after:
-        timer.start()
+        start_thread(timer)
     try:
         yield
     finally:

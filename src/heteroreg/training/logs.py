@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from heteroreg.system.files import append, flush, write_text
+from heteroreg.system.memory import THREAD_BYTES, require_memory
 from heteroreg.system.run_files import METRICS
 
 
@@ -38,6 +39,7 @@ class Log:
         at = self._columns.index("seconds") if "seconds" in columns else None
         self.seconds = float(rows[-1][at]) if rows and at is not None and rows[-1][at] else 0.0
         write_text(self._path, "\n".join(",".join(row) for row in [self._columns, *rows]) + "\n")
+        require_memory(THREAD_BYTES)  # TensorBoard starts a thread, see `start_thread`
         with _named(folder):
             self._events = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from heteroreg.data.grid import Grid
 from heteroreg.system.errors import UserError
 from heteroreg.system.limits import MOST_UNFOLDED, max_voxels
+from heteroreg.system.memory import start_thread
 from heteroreg.system.paths import require_utf8
 
 # Time limit: for every question, and for every MB to be decoded. A large series takes seconds.
@@ -109,7 +110,7 @@ def ask_decoder(path: Path, question: dict[str, Any], subject: str) -> tuple[dic
         seconds = DECODER_SECONDS + DECODER_SECONDS_PER_MB * question["bytes"] / 1e6
         timer = threading.Timer(seconds, _kill, (process, late))
         timer.daemon = True
-        timer.start()
+        start_thread(timer)
         try:
             answer, content = _exchange(process, question)
         except (OSError, EOFError, ValueError):
