@@ -1,8 +1,11 @@
 import math
 
+import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
+import heteroreg as hr
 from heteroreg.data.image import Image
 from heteroreg.evaluation.overlap import dice, jaccard
 
@@ -55,3 +58,26 @@ def test_one_label_of_images():
     assert math.isnan(dice(a, b, label=7))
     with pytest.raises(ValueError, match="different grids"):
         dice(a, Image.from_array(b.array, 1.0))
+
+
+def test_every_kind_of_image_has_the_same_score(tmp_path):
+    """A path or an image of SimpleITK is not compared voxel for voxel as what NumPy makes of it."""
+    # Along y at 3 mm: label 2 in voxels 1 to 3, and in voxel 3 alone. Dice 2 · 1 / (3 + 1); the surface voxels of
+    # the first mask are 6, 3 and 0 mm from the second.
+    arrays = [np.array([[0, 2, 2, 2], [0, 0, 0, 0]], np.int32), np.array([[1, 1, 1, 2], [0, 0, 0, 0]], np.int32)]
+    images = [Image.from_array(array, (2.0, 3.0)) for array in arrays]
+    paths = [tmp_path / f"{name}.nii.gz" for name in "ab"]
+    for image, path in zip(images, paths, strict=True):
+        hr.write_image(image, path)
+    kinds = [images, paths, [str(path) for path in paths], [image.to_sitk() for image in images]]
+    kinds += [[nib.load(path) for path in paths], [paths[0], images[1]]]
+    for a, b in kinds:
+        assert hr.dice(a, b, label=2) == pytest.approx(0.5)
+        assert hr.jaccard(a, b, label=2) == pytest.approx(1 / 3)
+        assert hr.hausdorff(a, b, label=2) == pytest.approx(6)
+        assert hr.average_surface_distance(a, b, label=2) == pytest.approx(3)
+    tensors = [torch.from_numpy(array) for array in arrays]
+    assert hr.dice(*tensors, label=2) == pytest.approx(0.5)
+    assert hr.hausdorff(*tensors, label=2, spacing=(2, 3)) == pytest.approx(6)
+    with pytest.raises(hr.UserError, match=r"no such file"):
+        hr.dice(tmp_path / "missing.nii.gz", paths[1])

@@ -21,7 +21,7 @@ def dice(a: MaskLike, b: MaskLike, label: int | None = None) -> float:
     nan
 
     Args:
-        a: An array of any shape, or an `Image`.
+        a: An array of any shape, or an image as `hr.register` takes it.
         b: The same shape.
         label: The label to compare; None compares all voxels that are not 0.
 
@@ -44,7 +44,7 @@ def jaccard(a: MaskLike, b: MaskLike, label: int | None = None) -> float:
     0.5
 
     Args:
-        a: An array of any shape, or an `Image`.
+        a: An array of any shape, or an image as `hr.register` takes it.
         b: The same shape.
         label: The label to compare; None compares all voxels that are not 0.
 

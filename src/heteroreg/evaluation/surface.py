@@ -72,7 +72,7 @@ def hausdorff(
     4.5
 
     Args:
-        a: An array, or an `Image`, whose spacing then counts.
+        a: An array, or an image as `hr.register` takes it, whose spacing then counts.
         b: The same shape.
         label: The label to compare; None compares all voxels that are not 0.
         spacing: Size of a voxel along each axis in mm, for arrays; None measures in voxels.
