@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -220,3 +221,16 @@ def test_without_onnx_the_extra_is_named(run_2d: Run, tmp_path: Path, monkeypatc
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(UserError, match=r"onnx: is not installed; pip install 'heteroreg\[onnx\]'"):
         export(run_2d.folder, tmp_path / "model.onnx")
+
+
+def test_onnxruntime_leaves_nothing_in_the_home_folder(run_2d: Run, tmp_path: Path) -> None:
+    """Its telemetry is off: it would keep an identifier of this machine there."""
+    home = tmp_path / "home"
+    home.mkdir()
+    program = "import sys, heteroreg as hr; print(hr.export(sys.argv[1], sys.argv[2]).difference)"
+    command = [sys.executable, "-c", program, str(run_2d.folder), str(tmp_path / "model.onnx")]
+    kept = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment = kept | {"HOME": str(home), "XDG_CACHE_HOME": str(home)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert float(done.stdout) < 1e-4, done.stderr
+    assert list(home.rglob("*")) == []
