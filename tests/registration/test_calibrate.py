@@ -1,7 +1,9 @@
 """The whole calibration of a registrar, on small phantoms."""
 
 import json
+import shutil
 from dataclasses import replace
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from heteroreg.registration.alignment import Aligned
 from heteroreg.registration.calibrated import Calibrated, with_calibration
 from heteroreg.registration.features import displacements, features_of, flips
 from heteroreg.system.errors import UserError
-from heteroreg.uncertainty.calibration_file import ESTIMATOR, FILE, read_calibration, save_calibration
+from heteroreg.uncertainty.calibration_file import ESTIMATOR, FILE, NOISE, read_calibration, save_calibration
 from heteroreg.uncertainty.known_warps import known_pair, random_displacement
 
 STEPS = 40
@@ -58,7 +60,7 @@ def estimator_of(folder):
 
 
 def test_it_gives_the_levels_of_24_patients_and_leaves_no_work_behind(folder):
-    calibration, _ = read_calibration(folder)
+    calibration, *_ = read_calibration(folder)
     assert calibration.levels == (50, 68, 90, 95)
     assert (calibration.patients, calibration.labelled) == (24, 24)
     assert set(calibration.scales) == {"all", "1", "2", "3"} == set(calibration.held)
@@ -69,7 +71,7 @@ def test_it_gives_the_levels_of_24_patients_and_leaves_no_work_behind(folder):
 
 
 def test_what_held_on_patients_left_out_is_near_the_level(folder):
-    calibration, _ = read_calibration(folder)
+    calibration, *_ = read_calibration(folder)
     for held in calibration.held.values():
         for level, share in held.coverage.items():
             assert level / 100 - 0.05 < share < level / 100 + 0.08
@@ -199,10 +201,79 @@ def test_an_estimator_without_a_digest_in_its_name_is_read(folder, tmp_path):
     found = json.loads((folder / FILE).read_text())
     (tmp_path / FILE).write_text(json.dumps({key: value for key, value in found.items() if key != "estimator"}))
     (tmp_path / "estimator.safetensors").write_bytes(estimator_of(folder).read_bytes())
-    calibration, estimator = read_calibration(tmp_path)
+    calibration, estimator, _ = read_calibration(tmp_path)
     assert calibration == read_calibration(folder)[0]
     save_calibration(tmp_path, calibration, estimator)
     assert {path.name for path in tmp_path.iterdir()} == {FILE, estimator_of(folder).name}
+
+
+@pytest.fixture(scope="module")
+def with_noise(cohort, tmp_path_factory):
+    """A calibration with a noise map, of a registrar that has none."""
+    out = tmp_path_factory.mktemp("noise") / "calibration"
+    pairs = hr.Cohort(cohort.pairs[:20], cohort.name)
+    hr.calibrate("undeformed", pairs, out=out, split=("all",), steps=2, noise=True)
+    return out
+
+
+def test_a_calibration_gives_a_noise_map_whose_intervals_hold(with_noise, cohort):
+    registrar = hr.load("undeformed", calibration=with_noise)
+    inside = {68: [], 95: []}
+    for pair in cohort.pairs[20:]:
+        found = registrar.register(pair.moving, pair.fixed)
+        assert found.noise_sd.grid.same_as(found.fixed.grid)
+        residual = np.abs(found.fixed.array - found.moved.array)
+        for level, shares in inside.items():
+            shares.append(np.mean(residual <= NormalDist().inv_cdf(0.5 + level / 200) * found.noise_sd.array))
+    assert np.mean(inside[68]) == pytest.approx(0.68, abs=0.03)
+    assert np.mean(inside[95]) == pytest.approx(0.95, abs=0.03)
+
+
+def test_its_noise_map_replaces_the_models(with_noise, registrar, cohort):
+    pair = cohort[-1]
+    plain = registrar.register(pair.moving, pair.fixed)
+    noise = read_calibration(with_noise)[2]
+    fine = replace(registrar, noise=noise).register(pair.moving, pair.fixed)
+    assert not np.allclose(fine.noise_sd.array, plain.noise_sd.array, rtol=0.1)
+    np.testing.assert_array_equal(fine.weight.array, plain.weight.array)
+    np.testing.assert_array_equal(fine.error_95.array, plain.error_95.array)
+
+
+def test_a_calibration_without_a_noise_map_leaves_none_behind(with_noise, cohort, tmp_path):
+    out = shutil.copytree(with_noise, tmp_path / "calibration")
+    assert [path for path in out.iterdir() if NOISE.fullmatch(path.name)]
+    pairs = hr.Cohort(cohort.pairs[:6], cohort.name)
+    hr.calibrate("undeformed", pairs, out=out, split=("all",), steps=2)
+    assert not [path for path in out.iterdir() if NOISE.fullmatch(path.name)]
+    assert hr.load("undeformed", calibration=out).register(pairs[0].moving, pairs[0].fixed).noise_sd is None
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.write_bytes(b"x"), "damaged"),
+        (lambda path: path.unlink(), "damaged"),
+        (
+            lambda path: save_file({**load_file(path), "scale": np.array(np.nan, np.float32)}, path),
+            "NaN or infinite",
+        ),
+        (lambda path: save_file({"scale": np.ones((), np.float32)}, path), "damaged"),
+    ],
+)
+def test_a_damaged_noise_map_is_refused(with_noise, tmp_path, damage, message):
+    out = shutil.copytree(with_noise, tmp_path / "calibration")
+    (path,) = (path for path in out.iterdir() if NOISE.fullmatch(path.name))
+    damage(path)
+    with pytest.raises(UserError, match=message):
+        read_calibration(out)
+
+
+def test_a_noise_map_elsewhere_is_refused(with_noise, tmp_path):
+    found = json.loads((with_noise / FILE).read_text()) | {"noise": "../noise-0123456789abcdef.safetensors"}
+    out = shutil.copytree(with_noise, tmp_path / "calibration")
+    (out / FILE).write_text(json.dumps(found))
+    with pytest.raises(UserError, match="damaged"):
+        read_calibration(out)
 
 
 def test_a_stopped_one_leaves_the_earlier_one_and_the_users_files(cohort, tmp_path, monkeypatch):

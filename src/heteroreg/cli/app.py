@@ -463,6 +463,9 @@ def calibrate(
     any_label: Annotated[
         bool, typer.Option("--any-label", help="One width for all labels, no sizes: for images with other labels.")
     ] = False,
+    noise: Annotated[
+        bool, typer.Option("--noise", help="Also learn a noise map at full resolution; it replaces the model's.")
+    ] = False,
     refine: Refine = 0,
     label_names: LabelNames = None,
     confine: Confine = False,
@@ -491,7 +494,7 @@ def calibrate(
     )
     found = run(
         cast(Any, aligned(registrar, initial)), pairs, out=out, split=split.split(","), steps=steps, seed=seed,
-        label_names=parse_label_names(label_names), any_label=any_label, show=is_shown(),
+        label_names=parse_label_names(label_names), any_label=any_label, noise=noise, show=is_shown(),
     )  # fmt: skip
     say(found.in_words())
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import NDArray
 
 from heteroreg.data.cohort import Cohort, Pair, as_cohort
 from heteroreg.data.label_names import label_names_of
@@ -22,12 +24,14 @@ from heteroreg.system.outputs import growing_folder
 from heteroreg.system.progress import progress
 from heteroreg.system.run_files import BUNDLED
 from heteroreg.system.warn import warn_user
-from heteroreg.uncertainty.calibration import Calibration
+from heteroreg.uncertainty.calibration import Calibration, scales_of
 from heteroreg.uncertainty.calibration_file import FOLDER, save_calibration
 from heteroreg.uncertainty.error import learn
+from heteroreg.uncertainty.noise import STEPS, NoiseEstimator, learn_noise
 
 FIGURE = "calibration.png"
 MOST_PAIRS = 400
+NOISE_LEVEL = 68  # that the noise map is scaled at: its SD is then what a reader takes it for
 
 
 def calibrate(
@@ -40,6 +44,7 @@ def calibrate(
     seed: int = 0,
     label_names: Mapping[str, str] | None = None,
     any_label: bool = False,
+    noise: bool = False,
     show: bool = False,
 ) -> Calibration:
     """Learn how wrong the displacement of a registrar may be.
@@ -61,6 +66,8 @@ def calibrate(
         label_names: Names of labels by number, such as `{"1": "LV"}`; by default those in `labels.json` beside the
             cohort's table.
         any_label: Keep one width for all labels, and no sizes: for use on images whose labels mean other things.
+        noise: Also learn a noise map at full resolution from the residuals, and scale it so that its 68 % intervals
+            hold. It replaces the registrar's; one without a noise map gets one.
         show: Show progress.
 
     Returns:
@@ -85,7 +92,7 @@ def calibrate(
     pairs = _pairs(cohort, split)
     names = label_names_of(cohort, label_names)
     with growing_folder(place, "calibration", [cohort.name]):
-        work = Work.plan(registrar, cohort, pairs, place, seed, steps)
+        work = Work.plan(registrar, cohort, pairs, place, seed, steps, noise)
         with progress("registering the pairs", len(pairs), show=show) as report:
             for number, pair in enumerate(pairs):
                 work.register(number, pair)
@@ -104,11 +111,24 @@ def calibrate(
             calibration, evidence = scaled(work.registered(), estimator, known, work.facts(cohort.name, names))
             calibration = calibration.of_any_label() if any_label else calibration
             _draw(calibration, evidence, place / FIGURE)
-        save_calibration(place, calibration, estimator)
+        noise_estimator = _noise(work, seed, show) if noise else None
+        save_calibration(place, calibration, estimator, noise_estimator)
         work.bank.remove()
     if isinstance(given, BaseRegistrar):
         given.use_calibration(with_calibration(registrar, place))
     return calibration
+
+
+def _noise(work: Work, seed: int, show: bool) -> NoiseEstimator:
+    with progress("learning the noise", STEPS, show=show) as report:
+        return learn_noise(work.residuals(), _noise_scale, seed=seed, report=report)
+
+
+def _noise_scale(ratio: NDArray[np.float64], patients: NDArray[np.str_]) -> float:
+    """Return the factor of σ with which the interval of 68 %, or of 50 % for fewer than 3 patients, holds."""
+    bounds = scales_of(ratio, patients)
+    level = max(level for level in bounds if level <= NOISE_LEVEL)
+    return bounds[level] / NormalDist().inv_cdf(0.5 + level / 200)
 
 
 def _draw(calibration: Calibration, evidence: Evidence, path: Path) -> None:

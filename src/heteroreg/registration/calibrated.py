@@ -13,10 +13,16 @@ import torch
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
 from heteroreg.data.samples.intensity import Intensity, WorkingSpacing
-from heteroreg.data.samples.preparation import SMALLEST_AXIS, Preparation, joined_slices, resample
+from heteroreg.data.samples.preparation import (
+    SMALLEST_AXIS,
+    Preparation,
+    joined_slices,
+    resample,
+    scale_of,
+)
 from heteroreg.registration.alignment import Aligned
 from heteroreg.registration.base import BaseRegistrar
-from heteroreg.registration.features import features_of
+from heteroreg.registration.features import features_of, unit_images
 from heteroreg.registration.model import at_least
 from heteroreg.registration.result import Registration
 from heteroreg.spatial.grids import resample_map
@@ -26,6 +32,9 @@ from heteroreg.uncertainty.calibration import Calibration, statistics_of, with_l
 from heteroreg.uncertainty.calibration_file import read_calibration
 from heteroreg.uncertainty.displacement_error import DisplacementError
 from heteroreg.uncertainty.error import ErrorEstimator, error_sd
+from heteroreg.uncertainty.features import Features
+from heteroreg.uncertainty.noise import NoiseEstimator
+from heteroreg.uncertainty.noise import noise_sd as estimated_noise_sd
 
 SLICES_IN_PART = 8  # of a stack, whose features are taken at once
 
@@ -42,11 +51,13 @@ class Calibrated(BaseRegistrar):
         registrar: The registrar, without an initial alignment of its own.
         calibration: Its calibration.
         estimator: The error estimator of the calibration.
+        noise: Its noise estimator, whose map replaces the registrar's; None without one.
     """
 
     registrar: BaseRegistrar
     calibration: Calibration
     estimator: ErrorEstimator
+    noise: NoiseEstimator | None = None
 
     @property
     def name(self) -> str:
@@ -68,10 +79,6 @@ class Calibrated(BaseRegistrar):
 
     def _register(self, moving: Image, fixed: Image, moving_labels: Image | None) -> Registration:
         registration = self.registrar.register(moving, fixed, moving_labels)
-        error = self._error(moving, fixed, registration)
-        return replace(registration, error=error, moving_labels=registration.moving_labels or moving_labels)
-
-    def _error(self, moving: Image, fixed: Image, registration: Registration) -> DisplacementError:
         calibration = self.calibration
         intensity = cast("Intensity", calibration.intensity)
         working = working_grid(fixed.grid, calibration.dims, cast("WorkingSpacing", calibration.spacing))
@@ -85,18 +92,30 @@ class Calibrated(BaseRegistrar):
             again=calibration.again,
             registration=registration if own else None,
         )
+        error = self._error(features, working, registration)
+        noise_sd = registration.noise_sd
+        if self.noise is not None:
+            scale = scale_of(fixed, intensity)
+            images = unit_images(moving, fixed, registration, calibration.dims, intensity)
+            found = joined_slices(estimated_noise_sd(self.noise, *images), calibration.dims, len(fixed.grid.shape))
+            noise_sd = fixed.with_array(found * np.float32(scale.high - scale.low))
+        labels = registration.moving_labels or moving_labels
+        return replace(registration, error=error, noise_sd=noise_sd, moving_labels=labels)
+
+    def _error(self, features: Features, working: Grid, registration: Registration) -> DisplacementError:
+        calibration, grid = self.calibration, registration.grid
         sds, logs = [], []
         for part in features.parts(SLICES_IN_PART):
             learned = error_sd(self.estimator, part.channels())
             logs.append(with_learned(learned, part.scalars()))
             sds.append(sd_of(calibration, logs[-1], learned))
-        sd = on_grid(np.concatenate(sds), working, fixed.grid, calibration.dims)
+        sd = on_grid(np.concatenate(sds), working, grid, calibration.dims)
         scalars = {name: np.concatenate([part[name] for part in logs]) for name in logs[0]}
         values = statistics_of(scalars, features.foreground)[1]
         return DisplacementError(
             sd=sd,
             displacement=registration.displacement,
-            grid=fixed.grid,
+            grid=grid,
             calibration=calibration,
             p_value=calibration.statistics.p_value(values),
             unlike=calibration.statistics.most_unlike(values),
@@ -113,13 +132,13 @@ def with_calibration(registrar: BaseRegistrar, folder: str | Path) -> BaseRegist
     Raises:
         UserError: The calibration is missing, damaged, or of another registrar.
     """
-    calibration, estimator = read_calibration(folder)
+    calibration, estimator, noise = read_calibration(folder)
     if calibration.fingerprint != registrar.fingerprint():
         raise OtherModelError(
             f"{folder}: is the calibration of another model or of another version of it ({calibration.registrar}); "
             f"calibrate {registrar.name} again with `heteroreg calibrate`"
         )
-    calibrated = Calibrated(registrar.by_grid(), calibration, estimator)
+    calibrated = Calibrated(registrar.by_grid(), calibration, estimator, noise)
     initial = getattr(registrar, "initial", "grid")
     return calibrated if initial == "grid" else Aligned(calibrated, initial)
 

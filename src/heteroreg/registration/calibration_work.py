@@ -31,7 +31,7 @@ from heteroreg.data.samples.preparation import (
 from heteroreg.registration.alignment import aligned
 from heteroreg.registration.base import BaseRegistrar
 from heteroreg.registration.calibrated import working_grid
-from heteroreg.registration.features import features_of
+from heteroreg.registration.features import features_of, unit_images
 from heteroreg.registration.landmarks import landmark_errors
 from heteroreg.registration.model import ModelRegistrar
 from heteroreg.registration.result import Registration
@@ -46,6 +46,7 @@ from heteroreg.uncertainty.error import KnownErrors
 from heteroreg.uncertainty.features import Features
 from heteroreg.uncertainty.known_warps import known_pair
 from heteroreg.uncertainty.label_sizes import labels_of
+from heteroreg.uncertainty.noise import SAMPLED, Residuals, sampled
 
 PAIRS = "pairs"  # the folder of the registrations within the calibration's, until it is complete
 # Slices or volumes with a known warp, and their values at most: 16-bit numbers that are held in memory.
@@ -71,6 +72,7 @@ class Work:
         again: The features take registrations in the other order and under flips.
         steps: Updates of the error estimator.
         seed: Random seed.
+        noise: Keep residuals for a noise map too.
     """
 
     registrar: BaseRegistrar
@@ -83,6 +85,7 @@ class Work:
     again: bool
     steps: int
     seed: int
+    noise: bool = False
 
     @classmethod
     def plan(
@@ -93,6 +96,7 @@ class Work:
         out: Path,
         seed: int,
         steps: int | None,
+        noise: bool = False,
     ) -> Work:
         """Return the work, with what an earlier call has done of it."""
         inner = registrar.registrar if hasattr(registrar, "registrar") else registrar
@@ -112,10 +116,22 @@ class Work:
         points = [[str(path) for path in (pair.moving_points, pair.fixed_points)] for pair in pairs]
         if any(pair.moving_points for pair in pairs):
             plan["points"] = points
+        if noise:
+            plan["noise"] = True
         steps = STEPS[dims] if steps is None else steps
         bank = Bank(out / PAIRS, plan)
         return cls(
-            registrar, pairs, bank, dims, preparation.spacing, size, preparation.intensity, again, steps, seed
+            registrar,
+            pairs,
+            bank,
+            dims,
+            preparation.spacing,
+            size,
+            preparation.intensity,
+            again,
+            steps,
+            seed,
+            noise,
         )
 
     @property
@@ -168,6 +184,10 @@ class Work:
             "residual": crop(features.fixed - features.moved),
             "u": np.stack([crop(u[:, axis]) for axis in range(self.dims)], axis=1),
         }
+        if self.noise:
+            images = unit_images(moving, fixed, registration, self.dims, self.intensity)
+            found = sampled(*images, SAMPLED // len(self.pairs), [self.seed, number])
+            arrays |= dict(zip(("noise.features", "noise.residual"), found, strict=True))
         landmarks = read_landmarks(pair, moving.grid, fixed.grid)
         if landmarks is not None:
             arrays |= self._landmarks(registration, landmarks)
@@ -314,6 +334,14 @@ class Work:
     def registered(self) -> list[Registered]:
         """Return the registrations of all pairs."""
         return [Registered(pair.patient, self._real(number)) for number, pair in enumerate(self.pairs)]
+
+    def residuals(self) -> Residuals:
+        """Return residuals of all pairs, for the noise map."""
+        found = [self._real(number) for number in range(len(self.pairs))]
+        residuals = [one["noise.residual"] for one in found]
+        patients = [np.full(len(values), pair.patient) for pair, values in zip(self.pairs, residuals, strict=True)]
+        features = np.concatenate([one["noise.features"] for one in found])
+        return Residuals(features, np.concatenate(residuals), np.concatenate(patients))
 
     def facts(self, cohort: str, label_names: Mapping[str, str]) -> dict[str, Any]:
         """Return the entries of the calibration that are known before it is computed."""

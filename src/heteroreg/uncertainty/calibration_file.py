@@ -1,4 +1,4 @@
-"""A calibration as files: JSON, and the error estimator as safetensors."""
+"""A calibration as files: JSON, and the estimators of the error and of the noise as safetensors."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialise
+from torch import nn
 
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_file, write_text
@@ -28,32 +29,45 @@ from heteroreg.uncertainty.calibration import (
     SizeCalibration,
 )
 from heteroreg.uncertainty.error import ErrorEstimator
+from heteroreg.uncertainty.noise import NoiseEstimator
 from heteroreg.uncertainty.slices import SlicePresence
 
 FOLDER, FILE = "calibration", "calibration.json"
-ESTIMATOR = re.compile(r"estimator(-[0-9a-f]{16})?\.safetensors")  # of the first calibrations without a digest
+# The first calibrations had no digest in the name.
+ESTIMATOR = re.compile(r"estimator(-[0-9a-f]{16})?\.safetensors")
+NOISE = re.compile(r"noise-[0-9a-f]{16}\.safetensors")
 CALIBRATION_SCHEMA = 1
 
 
-def save_calibration(folder: Path, calibration: Calibration, estimator: ErrorEstimator) -> None:
-    """Write a calibration into a folder, atomically: `calibration.json` names the file of its estimator.
+def save_calibration(
+    folder: Path, calibration: Calibration, estimator: ErrorEstimator, noise: NoiseEstimator | None = None
+) -> None:
+    """Write a calibration into a folder, atomically: `calibration.json` names the files of its estimators.
 
     Raises:
         OSError: It could not be written.
     """
-    content = serialise({name: tensor.contiguous() for name, tensor in estimator.state_dict().items()})
-    name = f"estimator-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
-    with atomic_file(folder / name) as temporary:
-        temporary.write_bytes(content)
-    text = {"schema_version": CALIBRATION_SCHEMA, "inputs": estimator.inputs, "estimator": name}
+    names = {"estimator": _save(folder, "estimator", estimator)}
+    if noise is not None:
+        names["noise"] = _save(folder, "noise", noise)
+    text = {"schema_version": CALIBRATION_SCHEMA, "inputs": estimator.inputs, **names}
     write_text(folder / FILE, json.dumps({**text, **asdict(calibration)}, indent=2) + "\n")
     for path in folder.iterdir():
-        if path.name != name and ESTIMATOR.fullmatch(path.name):
+        ours = ESTIMATOR.fullmatch(path.name) or NOISE.fullmatch(path.name)
+        if ours and path.name not in names.values():
             path.unlink()
 
 
-def read_calibration(folder: str | Path) -> tuple[Calibration, ErrorEstimator]:
-    """Read a calibration.
+def _save(folder: Path, kind: str, model: nn.Module) -> str:
+    content = serialise({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
+    name = f"{kind}-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
+    with atomic_file(folder / name) as temporary:
+        temporary.write_bytes(content)
+    return name
+
+
+def read_calibration(folder: str | Path) -> tuple[Calibration, ErrorEstimator, NoiseEstimator | None]:
+    """Read a calibration, with its estimators of the error and, where it has one, of the noise.
 
     Raises:
         UserError: It is missing, damaged, or of a newer version.
@@ -67,22 +81,32 @@ def read_calibration(folder: str | Path) -> tuple[Calibration, ErrorEstimator]:
         if isinstance(version, int) and version > CALIBRATION_SCHEMA:
             raise UserError(f"{path}: was written by a newer heteroreg; update heteroreg")
         inputs = int(found.pop("inputs"))
-        file = found.pop("estimator", "estimator.safetensors")
-        if not ESTIMATOR.fullmatch(file):  # a folder may come from anyone: the name never points out of it
-            raise ValueError(f"estimator is {file!r}")
+        file, noise_file = found.pop("estimator", "estimator.safetensors"), found.pop("noise", None)
         calibration = _calibration(found)
         if not 3 <= inputs <= 64:
             raise ValueError(f"inputs is {inputs}")
+        noise = None
         with torch.random.fork_rng(devices=[]):  # the initial weights are replaced; the caller's numbers stay
             estimator = ErrorEstimator(calibration.dims, inputs)
-        tensors = load_file(path.parent / file)
-        if not all(tensor.isfinite().all() for tensor in tensors.values()):
-            raise ValueError("the estimator holds NaN or infinite values")
-        estimator.load_state_dict(tensors)
+            if noise_file is not None:
+                noise = NoiseEstimator()
+        _load(estimator, path.parent, file, ESTIMATOR)
+        if noise is not None:
+            _load(noise, path.parent, noise_file, NOISE)
     except (ValueError, KeyError, TypeError, AttributeError, OSError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: the calibration is damaged ({reason}); calibrate again") from error
-    return calibration, estimator.eval()
+    return calibration, estimator, noise
+
+
+def _load(model: nn.Module, folder: Path, file: str, names: re.Pattern[str]) -> None:
+    if not names.fullmatch(file):  # a folder may come from anyone: the name never points out of it
+        raise ValueError(f"an estimator is {file!r}")
+    tensors = load_file(folder / file)
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise ValueError(f"{file} holds NaN or infinite values")
+    model.load_state_dict(tensors)
+    model.eval()
 
 
 def _calibration(found: Mapping[str, Any]) -> Calibration:
