@@ -14,7 +14,7 @@ from heteroreg.registration.alignment import Aligned
 from heteroreg.registration.calibrated import Calibrated, with_calibration
 from heteroreg.registration.features import displacements, features_of, flips
 from heteroreg.system.errors import UserError
-from heteroreg.uncertainty.calibration_file import ESTIMATOR, FILE, NOISE, read_calibration, save_calibration
+from heteroreg.uncertainty.calibration_file import ESTIMATOR, FILE, NOISE_FILE, read_calibration, save_calibration
 from heteroreg.uncertainty.known_warps import known_pair, random_displacement
 
 STEPS = 40
@@ -241,10 +241,10 @@ def test_its_noise_map_replaces_the_models(with_noise, registrar, cohort):
 
 def test_a_calibration_without_a_noise_map_leaves_none_behind(with_noise, cohort, tmp_path):
     out = shutil.copytree(with_noise, tmp_path / "calibration")
-    assert [path for path in out.iterdir() if NOISE.fullmatch(path.name)]
+    assert [path for path in out.iterdir() if NOISE_FILE.fullmatch(path.name)]
     pairs = hr.Cohort(cohort.pairs[:6], cohort.name)
     hr.calibrate("undeformed", pairs, out=out, split=("all",), steps=2)
-    assert not [path for path in out.iterdir() if NOISE.fullmatch(path.name)]
+    assert not [path for path in out.iterdir() if NOISE_FILE.fullmatch(path.name)]
     assert hr.load("undeformed", calibration=out).register(pairs[0].moving, pairs[0].fixed).noise_sd is None
 
 
@@ -262,7 +262,7 @@ def test_a_calibration_without_a_noise_map_leaves_none_behind(with_noise, cohort
 )
 def test_a_damaged_noise_map_is_refused(with_noise, tmp_path, damage, message):
     out = shutil.copytree(with_noise, tmp_path / "calibration")
-    (path,) = (path for path in out.iterdir() if NOISE.fullmatch(path.name))
+    (path,) = (path for path in out.iterdir() if NOISE_FILE.fullmatch(path.name))
     damage(path)
     with pytest.raises(UserError, match=message):
         read_calibration(out)

@@ -156,7 +156,7 @@ def largest_difference(content: bytes, graph: Graph, inputs: Sequence[str]) -> f
     `transmorph`). The difference is relative to the largest value of an output if that is above 1, since float32
     resolves a displacement of 30 voxels less finely than one of 1.
     """
-    # Otherwise it leaves an identifier of this machine in the home folder, or warns that there is none.
+    # Otherwise it leaves an identifier of this machine in the home folder, or warns of a missing one.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     session = _installed("onnxruntime").InferenceSession(content, providers=["CPUExecutionProvider"])
     largest, exact = 0.0, graph.exact()

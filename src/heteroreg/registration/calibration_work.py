@@ -46,7 +46,7 @@ from heteroreg.uncertainty.error import KnownErrors
 from heteroreg.uncertainty.features import Features
 from heteroreg.uncertainty.known_warps import known_pair
 from heteroreg.uncertainty.label_sizes import labels_of
-from heteroreg.uncertainty.noise import SAMPLED, Residuals, sampled
+from heteroreg.uncertainty.noise import MOST_RESIDUALS, Residuals, sampled
 
 PAIRS = "pairs"  # the folder of the registrations within the calibration's, until it is complete
 # Slices or volumes with a known warp, and their values at most: 16-bit numbers that are held in memory.
@@ -186,7 +186,7 @@ class Work:
         }
         if self.noise:
             images = unit_images(moving, fixed, registration, self.dims, self.intensity)
-            found = sampled(*images, SAMPLED // len(self.pairs), [self.seed, number])
+            found = sampled(*images, MOST_RESIDUALS // len(self.pairs), [self.seed, number])
             arrays |= dict(zip(("noise.features", "noise.residual"), found, strict=True))
         landmarks = read_landmarks(pair, moving.grid, fixed.grid)
         if landmarks is not None:

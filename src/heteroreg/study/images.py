@@ -15,7 +15,7 @@ from heteroreg.system.files import write_text
 from heteroreg.system.run_files import COHORT_RECORD
 from heteroreg.system.text import read_json
 
-RECORD_VERSION = 1
+SCORED_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class ScoredImages:
         try:
             entries = read_json(path)
             version = int(entries["schema_version"])
-            if version <= RECORD_VERSION:
+            if version <= SCORED_VERSION:
                 return cls({str(pair): dict(prints) for pair, prints in entries["score"].items()})
         except (UserError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
@@ -63,7 +63,7 @@ class ScoredImages:
 
     def write(self, folder: Path) -> None:
         """Write the file atomically."""
-        entries = {"schema_version": RECORD_VERSION, "score": self.pairs}
+        entries = {"schema_version": SCORED_VERSION, "score": self.pairs}
         write_text(folder / COHORT_RECORD, json.dumps(entries, indent=1) + "\n")
 
     @property
@@ -72,7 +72,7 @@ class ScoredImages:
         return all(value is not None for prints in self.pairs.values() for value in prints.values())
 
     def difference(self, other: ScoredImages) -> str:
-        """Return the first pair of both whose files differ, such as `p3: fixed`; empty if there is none."""
+        """Return the first pair of both whose files differ, such as `p3: fixed`, or an empty text."""
         for pair in self.pairs.keys() & other.pairs.keys():
             own, theirs = self.pairs[pair], other.pairs[pair]
             odd = [column for column in {**own, **theirs} if own.get(column) != theirs.get(column)]

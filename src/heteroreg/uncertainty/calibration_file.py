@@ -35,7 +35,7 @@ from heteroreg.uncertainty.slices import SlicePresence
 FOLDER, FILE = "calibration", "calibration.json"
 # The first calibrations had no digest in the name.
 ESTIMATOR = re.compile(r"estimator(-[0-9a-f]{16})?\.safetensors")
-NOISE = re.compile(r"noise-[0-9a-f]{16}\.safetensors")
+NOISE_FILE = re.compile(r"noise-[0-9a-f]{16}\.safetensors")
 CALIBRATION_SCHEMA = 1
 
 
@@ -53,7 +53,7 @@ def save_calibration(
     text = {"schema_version": CALIBRATION_SCHEMA, "inputs": estimator.inputs, **names}
     write_text(folder / FILE, json.dumps({**text, **asdict(calibration)}, indent=2) + "\n")
     for path in folder.iterdir():
-        ours = ESTIMATOR.fullmatch(path.name) or NOISE.fullmatch(path.name)
+        ours = ESTIMATOR.fullmatch(path.name) or NOISE_FILE.fullmatch(path.name)
         if ours and path.name not in names.values():
             path.unlink()
 
@@ -92,7 +92,7 @@ def read_calibration(folder: str | Path) -> tuple[Calibration, ErrorEstimator, N
                 noise = NoiseEstimator()
         _load(estimator, path.parent, file, ESTIMATOR)
         if noise is not None:
-            _load(noise, path.parent, noise_file, NOISE)
+            _load(noise, path.parent, noise_file, NOISE_FILE)
     except (ValueError, KeyError, TypeError, AttributeError, OSError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: the calibration is damaged ({reason}); calibrate again") from error

@@ -18,12 +18,12 @@ from heteroreg.training.schedule import generator
 # SDs in voxels of the Gaussian windows of the residual, of its high frequencies, of the image and of its gradient.
 RESIDUAL, HIGH, IMAGE, GRADIENT = (1, 2, 4, 8, 16), (2, 4, 8, 16), (1, 2, 4), (1, 2)
 INPUTS = len(RESIDUAL) + len(HIGH) + len(IMAGE) + len(GRADIENT)
-REACH = 3.0  # of a window, in SDs
+WINDOW_REACH = 3.0  # of a window, in SDs
 SMALLEST = 1e-7  # variance of images in [0, 1] that keeps logarithms finite
 MIN_LOG_VARIANCE, MAX_LOG_VARIANCE = -16.0, 2.0
 HIDDEN = 32
 STEPS, VOXELS, LEARNING_RATE = 1500, 8192, 3e-3
-SAMPLED = 2_000_000  # voxels that are learned from, over all pairs
+MOST_RESIDUALS = 2_000_000  # voxels that are learned from, over all pairs
 
 
 class NoiseEstimator(nn.Module):
@@ -94,17 +94,17 @@ def noise_features(moved: Floats, fixed: Floats) -> Floats:
 
 
 def _window(images: Floats, sd: float, derivative: int = 0) -> Floats:
-    """Convolve with a Gaussian that is cut at `REACH`, or its derivative along an axis; nothing lies outside."""
+    """Convolve with a Gaussian that is cut at `WINDOW_REACH`, or its derivative along an axis; nothing lies outside."""
     ndimage = load_ndimage()
     order = [int(axis == derivative > 0) for axis in range(images.ndim)]
     sds = (0, *[sd] * (images.ndim - 1))
-    return np.asarray(ndimage.gaussian_filter(images, sds, order, mode="constant", truncate=REACH))
+    return np.asarray(ndimage.gaussian_filter(images, sds, order, mode="constant", truncate=WINDOW_REACH))
 
 
 def _around(images: Floats, sd: float, without: int) -> Floats:
     """Return the mean in a Gaussian window without the voxels up to `without` from its centre along each axis."""
     ndimage = load_ndimage()
-    reach = int(REACH * sd + 0.5)
+    reach = int(WINDOW_REACH * sd + 0.5)
     window = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sd) ** 2)
     hole = (window / window.sum())[reach - without : reach + without + 1]
 
