@@ -94,7 +94,7 @@ def noise_features(moved: Floats, fixed: Floats) -> Floats:
 
 
 def _window(images: Floats, sd: float, derivative: int = 0) -> Floats:
-    """Convolve with a Gaussian that is cut at `WINDOW_REACH`, or its derivative along an axis; nothing lies outside."""
+    """Convolve with a Gaussian, or its derivative along an axis, that is cut at `WINDOW_REACH`; 0 lies outside."""
     ndimage = load_ndimage()
     order = [int(axis == derivative > 0) for axis in range(images.ndim)]
     sds = (0, *[sd] * (images.ndim - 1))
