@@ -14,8 +14,8 @@ from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, read_image, write_image
 from heteroreg.data.io.displacement import write_displacement
 from heteroreg.evaluation import Scores, evaluate
-from heteroreg.evaluation.inputs import intensity_map
 from heteroreg.registration.classical import Undeformed
+from heteroreg.registration.intensities import intensity_map
 from heteroreg.registration.load import load
 from heteroreg.registration.result import Registration
 from heteroreg.system.errors import UserError

@@ -14,16 +14,14 @@ from heteroreg.data.image import Image
 from heteroreg.data.io.displacement import read_displacement
 from heteroreg.data.landmarks import Landmarks, read_landmarks
 from heteroreg.data.samples.dataset import ImageCache
-from heteroreg.data.samples.preparation import check_labels, check_pair, resample, scale_of
+from heteroreg.data.samples.preparation import check_labels, check_pair, resample
 from heteroreg.evaluation.truth import end_point_error, expected_noise_sd
+from heteroreg.registration.intensities import intensity_map, moved_like_fixed
 from heteroreg.registration.landmarks import landmark_errors
 from heteroreg.registration.maps import Maps
 from heteroreg.registration.result import Registration
 from heteroreg.system.arrays import Array
 from heteroreg.system.errors import UserError
-
-LARGEST_RATIO = 2.0  # of the ranges of two images of one intensity scale
-SHARE_TOLERANCE = 1e-6  # of the share of a voxel that lies inside an image
 
 
 @dataclass(frozen=True)
@@ -86,12 +84,10 @@ def maps_of(registration: Registration, inputs: Inputs) -> Maps:
     """
     if inputs.moving_labels is not None and registration.moved_labels is None:
         raise ValueError("the registrar was given labels and returned none")
-    maps = registration.maps()
-    if inputs.moving.array.min() != 0:  # 0 is what a registration fills in outside moving
-        maps = replace(maps, moved=_with_minimum_outside(registration, inputs.moving))
+    maps = replace(registration.maps(), moved=moved_like_fixed(registration, inputs.moving, inputs.fixed))
     to_fixed = intensity_map(inputs.moving, inputs.fixed)
     if to_fixed is not None:
-        maps = replace(maps, moved=to_fixed(maps.moved), moving=to_fixed(maps.moving))
+        maps = replace(maps, moving=to_fixed(maps.moving))
     return replace(
         maps,
         fixed_labels=_array(inputs.fixed_labels),
@@ -102,46 +98,6 @@ def maps_of(registration: Registration, inputs: Inputs) -> Maps:
         landmarks=None if inputs.landmarks is None else landmark_errors(registration, inputs.landmarks),
         true_noise_sd=_true_noise(registration, inputs, 1.0 if to_fixed is None else to_fixed.factor),
     )
-
-
-@dataclass(frozen=True)
-class IntensityMap:
-    """A linear map of the moving image's intensities to the fixed image's scale.
-
-    Attributes:
-        factor: Ratio of the scales.
-        offset: Value that 0 is mapped to.
-    """
-
-    factor: float
-    offset: float
-
-    def __call__(self, array: Array) -> Array:
-        """Map an array."""
-        return np.asarray(array * np.float32(self.factor) + np.float32(self.offset))
-
-
-def intensity_map(moving: Image, fixed: Image) -> IntensityMap | None:
-    """Return the map that gives moving the percentiles of fixed; None for images of one scale.
-
-    Images have one scale if their ranges of percentiles differ by less than a factor of two, and their lower ends
-    by less than half a range. They are compared as they are: the percentiles of ED and ES differ by a few percent.
-    """
-    if min(np.ptp(moving.array), np.ptp(fixed.array)) == 0:  # a constant image has no scale
-        return None
-    own, other = scale_of(moving, "percentile"), scale_of(fixed, "percentile")
-    width = other.high - other.low
-    factor = width / (own.high - own.low)
-    if 1 / LARGEST_RATIO < factor < LARGEST_RATIO and abs(own.low - other.low) < width / LARGEST_RATIO:
-        return None
-    return IntensityMap(factor, other.low - own.low * factor)
-
-
-def _with_minimum_outside(registration: Registration, moving: Image) -> Array:
-    """Return the moved image with the smallest value of moving, not 0, outside moving; the same bits inside it."""
-    inside = registration.field.warp(moving.with_array(np.ones_like(moving.array))).array
-    filled = registration.moved.array + (1 - inside) * np.float32(moving.array.min())
-    return np.where(inside < 1 - SHARE_TOLERANCE, filled, registration.moved.array)
 
 
 def _end_point_error(registration: Registration, inputs: Inputs) -> Array | None:

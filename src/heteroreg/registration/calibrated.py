@@ -18,11 +18,11 @@ from heteroreg.data.samples.preparation import (
     Preparation,
     joined_slices,
     resample,
-    scale_of,
 )
 from heteroreg.registration.alignment import Aligned
 from heteroreg.registration.base import BaseRegistrar
-from heteroreg.registration.features import features_of, unit_images
+from heteroreg.registration.features import features_of
+from heteroreg.registration.intensities import residual_images
 from heteroreg.registration.model import at_least
 from heteroreg.registration.result import Registration
 from heteroreg.spatial.grids import resample_map
@@ -95,10 +95,11 @@ class Calibrated(BaseRegistrar):
         error = self._error(features, working, registration)
         noise_sd = registration.noise_sd
         if self.noise is not None:
-            scale = scale_of(fixed, intensity)
-            images = unit_images(moving, fixed, registration, calibration.dims, intensity)
-            found = joined_slices(estimated_noise_sd(self.noise, *images), calibration.dims, len(fixed.grid.shape))
-            noise_sd = fixed.with_array(found * np.float32(scale.high - scale.low))
+            moved, onto, width = residual_images(registration, moving, fixed, calibration.dims, intensity)
+            found = joined_slices(
+                estimated_noise_sd(self.noise, moved, onto), calibration.dims, len(fixed.grid.shape)
+            )
+            noise_sd = fixed.with_array(found * np.float32(width))
         labels = registration.moving_labels or moving_labels
         return replace(registration, error=error, noise_sd=noise_sd, moving_labels=labels)
 

@@ -31,7 +31,8 @@ from heteroreg.data.samples.preparation import (
 from heteroreg.registration.alignment import aligned
 from heteroreg.registration.base import BaseRegistrar
 from heteroreg.registration.calibrated import working_grid
-from heteroreg.registration.features import features_of, unit_images
+from heteroreg.registration.features import features_of
+from heteroreg.registration.intensities import residual_images
 from heteroreg.registration.landmarks import landmark_errors
 from heteroreg.registration.model import ModelRegistrar
 from heteroreg.registration.result import Registration
@@ -185,8 +186,8 @@ class Work:
             "u": np.stack([crop(u[:, axis]) for axis in range(self.dims)], axis=1),
         }
         if self.noise:
-            images = unit_images(moving, fixed, registration, self.dims, self.intensity)
-            found = sampled(*images, MOST_RESIDUALS // len(self.pairs), [self.seed, number])
+            moved, onto, _ = residual_images(registration, moving, fixed, self.dims, self.intensity)
+            found = sampled(moved, onto, MOST_RESIDUALS // len(self.pairs), [self.seed, number])
             arrays |= dict(zip(("noise.features", "noise.residual"), found, strict=True))
         landmarks = read_landmarks(pair, moving.grid, fixed.grid)
         if landmarks is not None:

@@ -58,10 +58,9 @@ def features_of(
     def scalar(image: Image | None, unit: float) -> Floats | None:
         return None if image is None else slices_of(image.array.astype(np.float32) / np.float32(unit), dims)
 
-    moved, onto = unit_images(moving, fixed, registration, dims, intensity)
     found = Features(
-        moved=moved,
-        fixed=onto,
+        moved=slices_of(_unit(registration.moved, moving, intensity), dims),
+        fixed=slices_of(scale(fixed.array), dims),
         displacement=u * spacing,
         noise=scalar(registration.noise_sd, scale.high - scale.low),
         disagreement=disagreement,
@@ -113,14 +112,6 @@ def _under_flip(registrar: BaseRegistrar, moving: Image, fixed: Image, axes: Seq
     for axis in axes:
         u[:, axis] = -u[:, axis]
     return np.asarray(u, dtype=np.float32)
-
-
-def unit_images(
-    moving: Image, fixed: Image, registration: Registration, dims: int, intensity: Intensity
-) -> tuple[Floats, Floats]:
-    """Return moved and fixed (N, *shape) in [0, 1] on the fixed image's own grid."""
-    moved = _unit(registration.moved, moving, intensity)
-    return slices_of(moved, dims), slices_of(scale_of(fixed, intensity)(fixed.array), dims)
 
 
 def _unit(moved: Image, moving: Image, intensity: Intensity) -> NDArray[Any]:

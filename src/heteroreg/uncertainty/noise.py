@@ -20,7 +20,8 @@ RESIDUAL, HIGH, IMAGE, GRADIENT = (1, 2, 4, 8, 16), (2, 4, 8, 16), (1, 2, 4), (1
 INPUTS = len(RESIDUAL) + len(HIGH) + len(IMAGE) + len(GRADIENT)
 WINDOW_REACH = 3.0  # of a window, in SDs
 SMALLEST = 1e-7  # variance of images in [0, 1] that keeps logarithms finite
-MIN_LOG_VARIANCE, MAX_LOG_VARIANCE = -16.0, 2.0
+# Bounds of log σ² of images in [0, 1]: 0.1 % of the range, about the step of 10 bits, to e.
+MIN_LOG_VARIANCE, MAX_LOG_VARIANCE = -13.8, 2.0
 HIDDEN = 32
 STEPS, VOXELS, LEARNING_RATE = 1500, 8192, 3e-3
 MOST_RESIDUALS = 2_000_000  # voxels that are learned from, over all pairs
