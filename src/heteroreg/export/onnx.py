@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -156,9 +157,8 @@ def largest_difference(content: bytes, graph: Graph, inputs: Sequence[str]) -> f
     `transmorph`). The difference is relative to the largest value of an output if that is above 1, since float32
     resolves a displacement of 30 voxels less finely than one of 1.
     """
-    # Otherwise it leaves an identifier of this machine in the home folder, or warns of a missing one.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    session = _installed("onnxruntime").InferenceSession(content, providers=["CPUExecutionProvider"])
+    with _without_telemetry():
+        session = _installed("onnxruntime").InferenceSession(content, providers=["CPUExecutionProvider"])
     largest, exact = 0.0, graph.exact()
     for seed, (batch, grid) in enumerate(CHECKED_SIZES):
         example = examples(batch, grid[: graph.dims], inputs, seed)
@@ -172,6 +172,19 @@ def largest_difference(content: bytes, graph: Graph, inputs: Sequence[str]) -> f
             difference = float((ours - torch.from_numpy(theirs)).abs().max())
             largest = max(largest, difference / max(1.0, float(ours.abs().max())))
     return largest
+
+
+@contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """Keep onnxruntime from leaving an identifier of this machine in the home folder as it is loaded."""
+    name = "ORT_DISABLE_TELEMETRY"
+    given = os.environ.get(name)
+    os.environ[name] = given or "1"
+    try:
+        yield
+    finally:
+        if given is None:
+            del os.environ[name]
 
 
 def examples(batch: int, grid: Sequence[int], inputs: Sequence[str], seed: int) -> list[Tensor]:
