@@ -19,6 +19,7 @@ from heteroreg.data.cohort import Cohort
 from heteroreg.data.image import read_image, read_labels
 from heteroreg.evaluation import Scores
 from heteroreg.system.outputs import growing_folder
+from heteroreg.system.progress import progress
 from heteroreg.training import Run
 
 Command = Callable[..., str]
@@ -231,6 +232,19 @@ def test_methods(command: Command) -> None:
     assert set(table["registrars"]) == {"phantom", "phantom-3d", "elastix", "undeformed"}
     assert all(summary for rows in table.values() for summary in rows.values())
     assert "hetero-paper" in command("methods")
+
+
+def test_a_study_says_what_it_does(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each piece of work within it shows its own progress, and would silence the lines of the study."""
+
+    def run_study(*_: object, say: Callable[[str], None] | None, **__: object) -> None:
+        with progress("study", 3):
+            if say:
+                say("0/3: 3 to train")
+
+    monkeypatch.setattr("heteroreg.study.run_study", run_study)
+    assert command("study", tmp_path / "s.yaml", "--out", tmp_path / "out") == "0/3: 3 to train\n"
+    assert command("study", tmp_path / "s.yaml", "--out", tmp_path / "out", "--quiet") == ""
 
 
 @pytest.mark.parametrize("argument", ["", "--help", "train --help", "study --help"])

@@ -723,7 +723,8 @@ def study(
         )
     parameters = _settings([part for part in slurm.split(",") if part.strip()], "--slurm") if slurm else {}
     runner = Local(jobs, out / "logs") if slurm is None else queue(parameters, out / "slurm")
-    run_study(file, out, cohorts=cohort or (), confine=confine, runner=runner, say=say)
+    # Not `say`, which is silent within work that shows its progress.
+    run_study(file, out, cohorts=cohort or (), confine=confine, runner=runner, say=_print if is_shown() else None)
 
 
 @command(app)
@@ -824,7 +825,11 @@ def main() -> None:
 def say(text: str) -> None:
     """Print a line, unless `--quiet` is given."""
     if is_shown():
-        print(one_line(text), flush=True)
+        _print(text)
+
+
+def _print(text: str) -> None:
+    print(one_line(text), flush=True)
 
 
 def _is_follower() -> bool:
