@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -242,7 +243,7 @@ def test_a_study_says_what_it_does(command: Command, monkeypatch: pytest.MonkeyP
             if say:
                 say("0/3: 3 to train")
 
-    monkeypatch.setattr("heteroreg.study.run_study", run_study)
+    monkeypatch.setattr(import_module("heteroreg.study"), "run_study", run_study)
     assert command("study", tmp_path / "s.yaml", "--out", tmp_path / "out") == "0/3: 3 to train\n"
     assert command("study", tmp_path / "s.yaml", "--out", tmp_path / "out", "--quiet") == ""
 
