@@ -237,6 +237,13 @@ def test_tensors_that_are_no_numbers_are_damage(tmp_path):
         checkpoint.read(tmp_path)
 
 
+def test_tensors_of_too_many_axes_are_damage(tmp_path):
+    """The file may declare them, and PyTorch makes them, but cannot look whether they are finite."""
+    checkpoint.save(tmp_path, {"network.a": torch.ones(*[1] * 65)}, {"step": 5})
+    with pytest.raises(UserError, match=r"the checkpoint is damaged .*network\.a has 65 axes"):
+        checkpoint.read(tmp_path)
+
+
 @pytest.mark.parametrize("spoil", ["drop", "shape", "index", "name"])
 def test_the_state_of_another_optimizer_is_damage(tmp_path, spoil):
     net = torch.nn.Linear(3, 2)

@@ -21,6 +21,8 @@ from heteroreg.system.run_files import STATE as STATE
 from heteroreg.system.text import read_json
 from heteroreg.training.config import SCHEMA_VERSION, newer
 
+MOST_AXES = 64  # of a tensor that PyTorch can compute with
+
 
 def save(folder: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
     """Write a checkpoint atomically: the old or the new one is always readable.
@@ -79,6 +81,8 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             raise damaged(folder, error) from error
         break
     for name, tensor in tensors.items():
+        if tensor.dim() > MOST_AXES:
+            raise damaged(folder, f"{name} has {tensor.dim()} axes")
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise damaged(folder, f"{name} holds NaN or infinite values")
     return tensors, state

@@ -89,6 +89,16 @@ def test_what_is_no_nifti_file(content, ending, tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_a_form_with_a_number_too_small_for_its_type(voxels, tmp_path, capfd):
+    """ITK's search for the axes fails, and says so in five lines of its own."""
+    image = nib.Nifti1Image(voxels, np.diag([1.5, 1.25, 8, 1]))
+    image.header["qform_code"], image.header["srow_x"][1] = 0, 3.6e-43
+    image.to_file_map({"header": nib.FileHolder(tmp_path / "a.nii"), "image": nib.FileHolder(tmp_path / "a.nii")})
+    with pytest.raises(UserError, match=r"its sform holds the number 3\.6\d*e-43"):
+        read_image(tmp_path / "a.nii")
+    assert capfd.readouterr().err == ""
+
+
 def test_a_form_with_voxels_of_no_length(voxels, tmp_path, capfd):
     """ITK would write lines of its own about it."""
     image = nib.Nifti1Image(voxels, np.diag([1.5, 3e-10, 8, 1]))
