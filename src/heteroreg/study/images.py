@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,7 @@ from pathlib import Path
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.samples.dataset import files_read
 from heteroreg.data.samples.fingerprint import Fingerprints
-from heteroreg.system.errors import UserError
-from heteroreg.system.files import write_text
-from heteroreg.system.run_files import COHORT_RECORD
-from heteroreg.system.text import read_json
-
-SCORED_VERSION = 1
+from heteroreg.training.cohort_record import read_record, write_record
 
 
 @dataclass(frozen=True)
@@ -47,24 +41,13 @@ class ScoredImages:
         Raises:
             UserError: The file is damaged or of a newer version.
         """
-        path = folder / COHORT_RECORD
-        if not path.is_file():
-            return None
-        try:
-            entries = read_json(path)
-            version = int(entries["schema_version"])
-            if version <= SCORED_VERSION:
-                return cls({str(pair): dict(prints) for pair, prints in entries["score"].items()})
-        except (UserError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(
-                f"{path}: is damaged ({error}); delete it to go on with the cohort in its place"
-            ) from error
-        raise UserError(f"{path}: was written by a newer heteroreg; update heteroreg")
+        return read_record(
+            folder, lambda entries: cls({str(pair): dict(prints) for pair, prints in entries["score"].items()})
+        )
 
     def write(self, folder: Path) -> None:
         """Write the file atomically."""
-        entries = {"schema_version": SCORED_VERSION, "score": self.pairs}
-        write_text(folder / COHORT_RECORD, json.dumps(entries, indent=1) + "\n")
+        write_record(folder, {"score": self.pairs})
 
     @property
     def complete(self) -> bool:

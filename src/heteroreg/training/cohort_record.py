@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.samples.dataset import all_labelled, files_read
@@ -18,6 +18,8 @@ from heteroreg.system.run_files import COHORT_RECORD
 from heteroreg.system.text import read_json
 
 RECORD_VERSION = 1
+
+T = TypeVar("T")
 
 # Fingerprint of each file that is read, by column of the cohort; None where a file has none.
 Prints = Mapping[str, str | None]
@@ -76,26 +78,13 @@ class CohortRecord:
         Raises:
             UserError: The file is damaged or of a newer version.
         """
-        path = folder / COHORT_RECORD
-        if not path.is_file():
-            return None
-        try:
-            entries = read_json(path)
-            version = int(entries["schema_version"])
-            if version <= RECORD_VERSION:
-                return cls(_pairs(entries["train"]), _pairs(entries["val"]))
-        except (UserError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(
-                f"{path}: is damaged ({error}); delete it to resume with the cohort in its place"
-            ) from error
-        raise UserError(f"{path}: was written by a newer heteroreg; update heteroreg")
+        return read_record(folder, lambda entries: cls(_pairs(entries["train"]), _pairs(entries["val"])))
 
     def write(self, folder: Path) -> None:
         """Write the file atomically."""
         parts = {"train": self.train, "val": self.val}
-        entries = {name: [{"id": pair, **prints} for pair, prints in part] for name, part in parts.items()}
-        write_text(
-            folder / COHORT_RECORD, json.dumps({"schema_version": RECORD_VERSION, **entries}, indent=1) + "\n"
+        write_record(
+            folder, {name: [{"id": pair, **prints} for pair, prints in part] for name, part in parts.items()}
         )
 
     @property
@@ -116,6 +105,35 @@ class CohortRecord:
                 if odd:
                     return f"{pair}: {', '.join(odd)}"
         return ""
+
+
+def read_record(folder: Path, parse: Callable[[Any], T]) -> T | None:
+    """Read the record of a folder; None if it has none.
+
+    Args:
+        folder: Folder of a run or a study.
+        parse: Makes the result of the entries of the file.
+
+    Raises:
+        UserError: The file is damaged or of a newer version.
+    """
+    path = folder / COHORT_RECORD
+    if not path.is_file():
+        return None
+    try:
+        entries = read_json(path)
+        if int(entries["schema_version"]) <= RECORD_VERSION:
+            return parse(entries)
+    except (UserError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path}: is damaged ({error}); delete it to resume with the cohort in its place"
+        ) from error
+    raise UserError(f"{path}: was written by a newer heteroreg; update heteroreg")
+
+
+def write_record(folder: Path, entries: Mapping[str, Any]) -> None:
+    """Write the record of a folder atomically."""
+    write_text(folder / COHORT_RECORD, json.dumps({"schema_version": RECORD_VERSION, **entries}, indent=1) + "\n")
 
 
 def _pairs(entries: Any) -> tuple[tuple[str, Prints], ...]:
