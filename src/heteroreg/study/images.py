@@ -56,8 +56,8 @@ class ScoredImages:
 
     def difference(self, other: ScoredImages) -> str:
         """Return the first pair of both whose files differ, such as `p3: fixed`, or an empty text."""
-        for pair in self.pairs.keys() & other.pairs.keys():
-            own, theirs = self.pairs[pair], other.pairs[pair]
+        for pair, own in self.pairs.items():
+            theirs = other.pairs.get(pair, own)
             odd = [column for column in {**own, **theirs} if own.get(column) != theirs.get(column)]
             if odd:
                 return f"{pair}: {', '.join(odd)}"

@@ -85,11 +85,12 @@ def noise_features(moved: Floats, fixed: Floats) -> Floats:
         high = ndimage.correlate1d(high, np.array([-1, 2, -1]) / math.sqrt(6), axis, mode="nearest")
     parts = [np.log(_around(residual**2, s, 0) + SMALLEST) for s in RESIDUAL]
     parts += [np.log(_around(high**2, s, 1) + SMALLEST) for s in HIGH]
-    parts += [_around(image, s, 0) for s in IMAGE]
+    means = {s: _around(image, s, 0) for s in IMAGE}
+    parts += means.values()
+    ones = np.ones_like(image[:1])
     for s in GRADIENT:
         # Outside the image lies the mean around the voxel: a copy of the edge would hold the voxel itself.
-        outside, ones = _around(image, s, 0), np.ones_like(image[:1])
-        slopes = (_window(image, s, axis) - outside * _window(ones, s, axis) for axis in axes)
+        slopes = (_window(image, s, axis) - means[s] * _window(ones, s, axis) for axis in axes)
         parts.append(0.5 * np.log(sum(slope**2 for slope in slopes) + SMALLEST))
     return np.stack(parts, axis=-1).astype(np.float32, copy=False)
 

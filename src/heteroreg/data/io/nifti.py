@@ -186,7 +186,7 @@ def check_placement(path: Path, raw: Any) -> None:
     size = np.abs(rows)
     odd = size[(size > 0) & (size < np.finfo(np.float32).tiny)]
     if raw["sform_code"] != 0 and odd.size:  # ITK's search for the axes would fail, on standard error
-        raise _unreadable(path, f"its sform holds the number {odd[0]:.3g}, which no program computes")
+        raise _unreadable(path, f"its sform holds the number {odd[0]:.3g}, too small for its type")
     steps = np.asarray(raw["pixdim"][1:4], dtype=np.float64)
     if ((steps > 0) & (steps < SHORTEST_MM)).any():
         raise _unreadable(path, f"it declares voxels of {' x '.join(f'{step:.3g}' for step in steps)} mm")
