@@ -11,7 +11,8 @@ from scipy import ndimage
 
 from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.data.grid import Grid
-from heteroreg.data.image import Image, read_image, write_image
+from heteroreg.data.image import Image, read_image, read_labels, write_image
+from heteroreg.data.io.affine import Affine
 from heteroreg.data.io.displacement import write_displacement
 from heteroreg.evaluation import Scores, evaluate
 from heteroreg.registration.classical import Undeformed
@@ -116,6 +117,20 @@ def test_the_summary_has_the_dice_of_no_registration(make):
     before = {name: entry["mean"] for name, entry in scores.summary["undeformed"].items()}
     assert before == pytest.approx({"dice_1": 3 / 5, "dice_2": 1 / 3})
     assert scores.dice_in_words() == "dice_1 1.0000 (undeformed 0.6000), dice_2 1.0000 (undeformed 0.3333)"
+
+
+def test_an_initial_alignment_counts_as_no_registration(make):
+    # What is brought into place by the alignment alone is not what the registrar gained.
+    cohort = make(count=1)
+    pair = cohort[0]
+    for path, read in ((pair.moving, read_image), (pair.moving_labels, read_labels)):
+        image = read(path)
+        write_image(replace(image, grid=replace(image.grid, origin=(100.0, 0.0))), path)
+    back = Affine((1.0, 0.0, 0.0, 1.0), (100.0 - SHIFT * 1.5, 0.0))
+    scores = evaluate(Undeformed(), cohort, initial=back)
+    before = {name: entry["mean"] for name, entry in scores.summary["undeformed"].items()}
+    assert before == pytest.approx({"dice_1": 1, "dice_2": 1})
+    assert scores.summary["metrics"]["dice_1"]["mean"] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("mode", ["standard", "reference"])

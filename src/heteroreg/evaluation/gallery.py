@@ -38,7 +38,7 @@ class Case(Maps):
         """Return 2D maps as they are, and the middle slice along the last axis of 3D maps."""
         index = maps.shape[-1] // 2 if len(maps.shape) == 3 else None
         shown = maps if index is None else maps.at(index)
-        shown = replace(shown, true_error=None)  # for scores alone
+        shown = replace(shown, true_error=None, initial_labels=None)  # for scores alone
         return cls(id=pair_id, slice=index, spacing=shown.spacing, **cast("dict[str, Any]", shown.arrays()))
 
     def save(self, path: str | Path) -> None:

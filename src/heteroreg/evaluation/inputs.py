@@ -11,6 +11,7 @@ import numpy as np
 from heteroreg.data.cohort import Pair
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
+from heteroreg.data.io.affine import Affine
 from heteroreg.data.io.displacement import read_displacement
 from heteroreg.data.landmarks import Landmarks, read_landmarks
 from heteroreg.data.samples.dataset import ImageCache
@@ -93,11 +94,20 @@ def maps_of(registration: Registration, inputs: Inputs) -> Maps:
         fixed_labels=_array(inputs.fixed_labels),
         # A registrar need not hand back the moving labels.
         moving_labels=_array(_on(inputs.moving_labels, inputs.fixed.grid, labels=True)),
+        initial_labels=_initial_labels(registration, inputs),
         end_point_error=_end_point_error(registration, inputs),
         true_error=_true_error(registration, inputs),
         landmarks=None if inputs.landmarks is None else landmark_errors(registration, inputs.landmarks),
         true_noise_sd=_true_noise(registration, inputs, 1.0 if to_fixed is None else to_fixed.factor),
     )
+
+
+def _initial_labels(registration: Registration, inputs: Inputs) -> Array | None:
+    initial = registration.info.get("initial")
+    if initial is None or inputs.moving_labels is None:
+        return None
+    placed = Affine(initial["matrix"], initial["offset"]).place(inputs.moving_labels)
+    return _array(_on(placed, inputs.fixed.grid, labels=True))
 
 
 def _end_point_error(registration: Registration, inputs: Inputs) -> Array | None:

@@ -25,7 +25,7 @@ class RowScores:
         present: Labels of both label maps.
         missed: Labels of both maps that the warp lost: Dice 0, no distance.
         one_sided: Labels of the moving or the fixed label map only: no score.
-        undeformed: Dice of each present label without a registration.
+        undeformed: Dice of each present label without a registration, after the initial alignment if there was one.
         curve: Sparsification over all pixels; None without a noise map.
         curve_foreground: Sparsification over the foreground.
     """
@@ -48,7 +48,7 @@ def score(
 ) -> RowScores:
     """Score the maps of a registration, or of one slice of it.
 
-    A label is scored where both the moving and the fixed label map have it.
+    A label is scored where both the moving label map, after the initial alignment, and the fixed one have it.
 
     `standard` compares the warped label map with the fixed one; distances are in mm. A label that the warp lost is
     a miss, with Dice 0. `reference` scores as the paper did: each label's mask is warped linearly and thresholded
@@ -68,7 +68,8 @@ def score(
         intensity_range = float(maps.fixed.max()) - float(maps.fixed.min())
     image = ImageScoring(maps, mode, intensity_range, background)
     values = _computed(IMAGE_METRICS, image)
-    in_moving, in_fixed = _labels(maps.moving_labels, labels), _labels(maps.fixed_labels, labels)
+    before = maps.moving_labels if maps.initial_labels is None else maps.initial_labels
+    in_moving, in_fixed = _labels(before, labels), _labels(maps.fixed_labels, labels)
     present = in_moving & in_fixed
     scored, missed = _scores_of_labels(maps, present, mode)
     for label in in_fixed:
@@ -78,10 +79,7 @@ def score(
         frozenset(present),
         frozenset(missed),
         frozenset(in_moving ^ in_fixed),
-        {
-            label: dice(np.asarray(maps.moving_labels == label), np.asarray(maps.fixed_labels == label))
-            for label in present
-        },
+        {label: dice(np.asarray(before == label), np.asarray(maps.fixed_labels == label)) for label in present},
         image.curve,
         image.curve_foreground,
     )

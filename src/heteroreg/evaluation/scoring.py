@@ -183,9 +183,10 @@ class LabelScoring:
         if maps.error_95 is None or maps.error_scales is None or not (self.moved.any() and self.fixed.any()):
             return {}
         contour = contour_of(self.moved[None], self.fixed[None], maps.spacing)
-        scales = maps.error_scales.get(str(self.label), maps.error_scales["all"])
-        half = contour.mean(maps.error_95[None]) * np.float32(scales[max(scales)])
-        own = {level: scale / scales[max(scales)] for level, scale in scales.items()}
+        name = str(self.label) if str(self.label) in maps.error_scales else "all"
+        width = maps.error_widths[name]
+        half = contour.mean(maps.error_95[None]) * np.float32(width)
+        own = {level: scale / width for level, scale in maps.error_scales[name].items()}
         return error_scores(contour.error.astype(np.float64), half, own)
 
     @property

@@ -52,6 +52,7 @@ class Maps:
         fixed_labels: Label map of the fixed image; None without label maps, as the two below.
         moving_labels: Label map of the moving image, resampled to the nearest voxel.
         moved_labels: Label map of the moving image, warped by the registrar.
+        initial_labels: Label map of the moving image after the initial alignment; None without one.
         noise_sd: Predicted noise sd, in the fixed image's intensity units; None without a noise estimate.
         weight: Weight of the data term; None where all voxels have the same weight.
         true_noise_sd: True sd of fixed - moved; None where it is unknown.
@@ -72,6 +73,7 @@ class Maps:
     fixed_labels: Array | None = None
     moving_labels: Array | None = None
     moved_labels: Array | None = None
+    initial_labels: Array | None = None
     noise_sd: Array | None = None
     weight: Array | None = None
     true_noise_sd: Array | None = None

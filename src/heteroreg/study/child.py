@@ -15,6 +15,7 @@ import threading
 from typing import Any
 
 from heteroreg.system.exits import one_line_errors
+from heteroreg.system.memory import start_thread
 from heteroreg.system.signals import handled, interrupt
 from heteroreg.system.streams import open_closed_streams
 
@@ -51,9 +52,9 @@ def run_job(kind: str, arguments: dict[str, Any]) -> None:
 def main() -> None:
     """Run the job of the command line."""
     open_closed_streams()
-    if "--held" in sys.argv[2:]:
-        threading.Thread(target=_stop_with_the_study, daemon=True).start()
     with one_line_errors(), handled(interrupt):
+        if "--held" in sys.argv[2:]:
+            start_thread(threading.Thread(target=_stop_with_the_study, daemon=True))
         run_job(**json.loads(sys.argv[1]))
 
 
