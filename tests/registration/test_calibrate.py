@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import heteroreg as hr
+from heteroreg.data.image import write_image
 from heteroreg.registration.alignment import Aligned
 from heteroreg.registration.calibrated import Calibrated, with_calibration
 from heteroreg.registration.features import displacements, features_of, flips
@@ -129,6 +130,20 @@ def test_noise_that_it_never_saw_is_unusual(registrar, cohort):
     assert found.unusual
     assert found.unlike
     assert "unusual" in found.remarks()[0]
+
+
+def test_evaluation_counts_the_unusual_pairs(registrar, cohort, tmp_path):
+    pairs = []
+    for number, pair in enumerate(cohort.pairs[-2:]):
+        fixed = hr.read_image(pair.fixed)
+        noise = np.random.default_rng(0).normal(0, 3 * number * fixed.array.std(), fixed.array.shape)
+        path = tmp_path / f"{number}.nii.gz"
+        write_image(fixed.with_array(fixed.array + noise), path)
+        pairs.append(replace(pair, fixed=path, extra={}))
+    scores = hr.evaluate(registrar, hr.Cohort(tuple(pairs), "pairs.csv"), gallery=0, stacks=0)
+    assert scores.table["unusual"].tolist() == [0, 1]
+    assert scores.summary["metrics"]["unusual"]["mean"] == 0.5
+    assert "unusual" not in hr.evaluate("undeformed", hr.Cohort(tuple(pairs), "pairs.csv")).table
 
 
 def test_scores_of_an_evaluation(registrar, cohort, tmp_path):

@@ -39,6 +39,7 @@ def test_what_is_found_from_the_images(shapes, spacings, dims, spacing, size, tm
     assert config.spacing == pytest.approx(spacing)
     assert config.size == size
     assert (config.validate_every, config.checkpoint_every) == (50, 50)
+    assert config.batch_size == {2: 8, 3: 2}[dims]
     assert config.cohort == "some cohort"
 
 
@@ -51,12 +52,19 @@ def test_voxels_are_not_read(tmp_path):
     assert resolve(Config.build({}), cohort).size == (48, 32)
 
 
+@pytest.mark.parametrize(("accumulate", "batch_size"), [(1, 2), (2, 2), (3, 3)])
+def test_a_batch_has_as_many_volumes_as_it_is_split_into(tmp_path, accumulate, batch_size):
+    cohort = cohort_of_shapes(tmp_path, [(32, 33, 20)], [(1.0, 1.0, 1.0)])
+    assert resolve(Config.build({"accumulate": accumulate}), cohort).batch_size == batch_size
+
+
 def test_what_is_given_stays(tmp_path):
     cohort = cohort_of_shapes(tmp_path, [(32, 48, 5)], [(1.5, 1.5, 8.0)])
     given = {
         "dims": 3,
         "spacing": [2.0, 2.0, 4.0],
         "size": [32, 32, 16],
+        "batch_size": 5,
         "validate_every": 7,
         "checkpoint_every": 3,
     }
@@ -64,4 +72,4 @@ def test_what_is_given_stays(tmp_path):
     assert config.dims == 3
     assert config.spacing == (2.0, 2.0, 4.0)
     assert config.size == (32, 32, 16)
-    assert (config.validate_every, config.checkpoint_every) == (7, 3)
+    assert (config.batch_size, config.validate_every, config.checkpoint_every) == (5, 7, 3)

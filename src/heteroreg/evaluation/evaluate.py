@@ -169,6 +169,8 @@ class _Plan:
         for index, part in parts:
             row = score(part, self.labels, self.mode, intensity_range, background)
             row.values["seconds"] = seconds
+            if registration.error is not None:
+                row.values["unusual"] = float(registration.error.unusual)
             rows.append((_cells(pair, index), row))
         sizes = sizes_of(pair, inputs, registration, self.sizes)
         if by_slice:

@@ -39,7 +39,7 @@ class Metric:
         label: The label that is scored; None for the whole image.
         label_name: Its name; empty if it has none.
         compute: Computes the stored value from an `ImageScoring`, or from a `LabelScoring` for the metrics of a
-            label; None where it is not defined. Times have no such function: they are measured.
+            label; None where it is not defined. Times and `unusual` have no such function: the pair has them.
     """
 
     name: str
@@ -503,6 +503,16 @@ IMAGE_METRICS = (
     ),
     *(_displacement_coverage(level) for level in DISPLACEMENT_LEVELS),
     *_error_metrics("error", "displacement error", lambda image: image.error),
+    Metric(
+        name="unusual",
+        title="Unusual",
+        words="share of unusual pairs",
+        explanation="pairs unlike those of the calibration, whose intervals may not hold; 5 % of ordinary ones.",
+        unit="%",
+        digits=0,
+        scale=100,
+        group="error",
+    ),
     Metric(
         name="tre_mean",
         title="TRE",

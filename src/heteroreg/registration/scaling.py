@@ -256,10 +256,8 @@ def _lengths(
 ) -> tuple[float, float]:
     """Return the correlation lengths of the error of the known warps in mm: in the plane, and across slices."""
     along, across = [], []
-    changes = np.flatnonzero(np.diff(known.pair)) + 1
-    for part in np.split(np.arange(len(known)), changes)[:SAMPLED_STACKS]:
-        pair = pairs[int(known.pair[part[0]])]
-        spacing = pair.arrays["step"]
+    for part in _stacks(known, pairs)[:SAMPLED_STACKS]:
+        spacing = pairs[int(known.pair[part[0]])].arrays["step"]
         sd = error_sd(estimator, known.channels[part])[:, None]
         standardised = known.error[part].astype(np.float32) / sd
         weight = known.weight[part]
@@ -270,6 +268,16 @@ def _lengths(
             across.append(correlation_length(standardised, float(spacing[dims]), 0, weight))
     middle = float(np.median(along)) if along else 1.0
     return middle, float(np.median(across)) if across else middle
+
+
+def _stacks(known: KnownErrors, pairs: Sequence[Registered]) -> list[NDArray[np.intp]]:
+    """Return the indices of the slices of each known warp."""
+    changes = np.flatnonzero(np.diff(known.pair)) + 1
+    stacks: list[NDArray[np.intp]] = []
+    for part in np.split(np.arange(len(known)), changes):
+        slices = len(pairs[int(known.pair[part[0]])].arrays["channels"])
+        stacks += np.split(part, range(slices, len(part), slices))  # the warps of a pair are not neighbours
+    return stacks
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,9 @@ class Config(Section):
     seed: int = Field(0, ge=0, lt=2**63, description="seed of everything that is random")
 
     steps: int = Field(3500, ge=1, description="number of updates")
-    batch_size: int = Field(8, ge=1, description="pairs per update, over all processes")
+    batch_size: int | None = Field(
+        None, ge=1, description="pairs per update, over all processes; by default 8 slices or 2 volumes"
+    )
     accumulate: int = Field(1, ge=1, description="number of parts that a batch is split into, to save memory")
     learning_rate: float | None = Field(
         None,
@@ -161,7 +163,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
-        if self.batch_size % self.accumulate:
+        if self.batch_size is not None and self.batch_size % self.accumulate:
             raise ValueError(f"batch_size {self.batch_size} is no multiple of accumulate {self.accumulate}")
         method, network = METHODS.get(self.method), NETWORKS.get(self.network)
         if method is not None and method.uncertain and network is not None and not network.can_be_uncertain:
@@ -178,7 +180,7 @@ class Config(Section):
                     raise ValueError(f"{name} needs {self.dims} positive numbers, one for each axis; got {value}")
         if self.size is not None and min(self.size) < 16:
             raise ValueError(f"size must be at least 16 along each axis; got {self.size}")
-        if self.batch_size * math.prod(self.size or ()) > max_voxels():
+        if (self.batch_size or 1) * math.prod(self.size or ()) > max_voxels():
             raise ValueError(f"batch_size and size make more voxels than {max_voxels()}; see {MAX_VOXELS}")
         return self
 

@@ -147,6 +147,7 @@ def _prepare(
     prints: Fingerprints,
 ) -> tuple[Samples, Samples | None]:
     """Return the samples to learn from, and those to validate on; each process prepares its share."""
+    assert config.batch_size is not None
     if config.batch_size % (config.accumulate * fabric.world_size):
         raise UserError(
             f"batch_size: {config.batch_size} cannot be cut into {config.accumulate} parts for each of "
@@ -327,6 +328,7 @@ class Loop:
         if step is None:
             return
         config, samples = self.run.config, self.samples
+        assert config.batch_size is not None
         indices = batch_indices(config.seed, step - 1, config.batch_size, len(samples))
         pairs = sorted({samples.ids[int(samples.pair[index])] for index in indices})
         raise UserError(

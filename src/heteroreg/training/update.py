@@ -51,6 +51,7 @@ def _parts_of_batch(
     Processes add up the gradients of what learns in the last part alone. Distributed training wants to know
     before the forward pass.
     """
+    assert config.batch_size is not None
     own = config.batch_size // fabric.world_size  # every process takes its part of the same batch
     begin, share = fabric.global_rank * own, own // config.accumulate
     begins = range(begin, begin + own, share)
