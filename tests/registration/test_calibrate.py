@@ -311,10 +311,11 @@ def test_a_stopped_one_leaves_the_earlier_one_and_the_users_files(cohort, tmp_pa
     assert [path.name for path in (tmp_path / "out" / "pairs").iterdir()] == ["thesis.txt"]
 
 
-def test_a_newer_calibration_is_refused(folder, tmp_path):
-    found = json.loads((folder / FILE).read_text()) | {"schema_version": 99}
+@pytest.mark.parametrize(("version", "which"), [(99, "newer"), (1, "earlier")])
+def test_a_calibration_of_another_version_is_refused(folder, tmp_path, version, which):
+    found = json.loads((folder / FILE).read_text()) | {"schema_version": version}
     (tmp_path / FILE).write_text(json.dumps(found))
-    with pytest.raises(UserError, match="newer heteroreg"):
+    with pytest.raises(UserError, match=f"{which} heteroreg"):
         read_calibration(tmp_path)
 
 

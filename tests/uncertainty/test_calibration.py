@@ -122,9 +122,22 @@ def test_unlike_pairs_have_small_p_values_and_like_ones_do_not():
     found = PairStatistics.fit(names, values, [f"p{k}" for k in range(100)])
     like = [found.p_value(row) for row in random.standard_normal((400, 4)) @ mixing]
     assert np.mean(np.array(like) <= 0.05) < 0.09
-    odd = values.mean(axis=0) + np.array([0, 12 * values.std(), 0, 0])
-    assert found.p_value(odd) <= 0.05
-    assert found.most_unlike(odd) == "noise (mean)"
+    for place, name in enumerate(names[:3]):
+        odd = values.mean(axis=0) + 12 * values.std() * np.eye(4)[place]
+        assert found.p_value(odd) <= 0.05
+        assert found.most_unlike(odd) == name
+        below = values.mean(axis=0) - 12 * values.std() * np.eye(4)[place]
+        assert found.p_value(below) > 0.05  # the intervals are only too wide
+
+
+def test_unlikeness_is_the_mean_rise_of_the_errors_and_three_times_the_excess_of_the_intensities():
+    random = np.random.default_rng(6)
+    names = ["learned error (mean)", "spread (mean)", "residual (mean)", "gradient (mean)", "motion (mean)"]
+    values = random.standard_normal((30, 5))
+    found = PairStatistics.fit(names, values, list(range(30)))
+    z = (values[7] - np.delete(values, 7, axis=0).mean(axis=0)) / (np.delete(values, 7, axis=0).std(axis=0) + 1e-3)
+    by_hand = (z[0] + z[1]) / 2 + 3 * (max(z[2] - 2, 0) + max(z[3] - 2, 0)) / 2
+    assert found.scores[7] == pytest.approx(by_hand)
 
 
 def test_several_pairs_of_a_patient_count_as_one():

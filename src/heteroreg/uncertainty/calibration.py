@@ -23,7 +23,11 @@ UNUSUAL = 0.05  # largest p-value of an unusual pair
 # Regularisation of the combination, in units of standardised features; errors below this, in mm, count alike.
 RIDGE, SMALLEST_ERROR = 1e-3, 0.3
 FOLDS = 5
-SHRINKAGE = 0.1  # of the covariance of the pair statistics towards its diagonal
+# Maps that foretell the error in mm, and maps of the intensities: see `PairStatistics`, and benchmarks/log.md.
+ERROR_MAPS = (LEARNED, "disagreement", "spread", "displacement_sd")
+INTENSITY_MAPS = ("residual", "noise", "gradient")
+EXCESS, EXCESS_WEIGHT = 2.0, 3.0
+SMALLEST_SPREAD = 1e-3  # of logarithms: keeps a statistic that never varies from deciding alone
 
 
 @dataclass(frozen=True)
@@ -192,16 +196,23 @@ class SizeCalibration:
 class PairStatistics:
     """Statistics of the pairs that the calibration saw, to notice a pair that is unlike them.
 
+    With z the statistics of a pair, standardised over the patients of the calibration, the score of the pair is
+
+        mean z of the maps of the error + 3·mean max(z - 2, 0) of the maps of the intensities.
+
+    So a pair is unlike the others if its maps foretell a larger error than theirs, or if it has far more noise or
+    contrast. Low values do not count: there the intervals are only too wide.
+
     Attributes:
-        names: Name of each statistic.
+        names: Name of each statistic, see `statistics_of`.
         mean: Mean over the patients.
-        precision: Inverse of their covariance.
-        scores: Mahalanobis distance of each calibration patient from the others.
+        sd: Standard deviation over the patients.
+        scores: Score of each calibration patient among the others.
     """
 
     names: tuple[str, ...]
     mean: tuple[float, ...]
-    precision: tuple[tuple[float, ...], ...]
+    sd: tuple[float, ...]
     scores: tuple[float, ...]
 
     @classmethod
@@ -210,21 +221,21 @@ class PairStatistics:
         labels = np.asarray(patients)
         rows = np.stack([values[labels == name].mean(axis=0) for name in np.unique(labels)])
         scores = [
-            _distance(row, *_moments(np.delete(rows, index, axis=0))) for index, row in enumerate(rows)
+            _unlikeness(names, row, *_moments(np.delete(rows, index, axis=0))) for index, row in enumerate(rows)
         ] if len(rows) > 2 else []  # fmt: skip
-        mean, precision = _moments(rows)
-        matrix = tuple(tuple(map(float, row)) for row in precision)
-        return cls(tuple(names), tuple(map(float, mean)), matrix, tuple(map(float, scores)))
+        mean, sd = _moments(rows)
+        return cls(tuple(names), tuple(mean.tolist()), tuple(sd.tolist()), tuple(scores))
 
     def p_value(self, values: Doubles) -> float:
         """Return the conformal p-value of a pair: small if it is unlike the pairs of the calibration."""
-        distance = _distance(values, np.asarray(self.mean), np.asarray(self.precision))
-        return conformal_p_value(distance, np.asarray(self.scores))
+        score = _unlikeness(self.names, values, np.asarray(self.mean), np.asarray(self.sd))
+        return conformal_p_value(score, np.asarray(self.scores))
 
     def most_unlike(self, values: Doubles) -> str:
-        """Return the name of the statistic that lies farthest from its mean."""
-        deviation = np.abs(values - np.asarray(self.mean)) * np.sqrt(np.diag(np.asarray(self.precision)))
-        return self.names[int(np.argmax(deviation))]
+        """Return the name of the statistic that is farthest above its mean, of those that count."""
+        z = (values - np.asarray(self.mean)) / np.asarray(self.sd)
+        counts = [name.startswith((*ERROR_MAPS, *INTENSITY_MAPS)) for name in self.names]
+        return self.names[int(np.argmax(np.where(counts, z, -np.inf)))]
 
 
 @dataclass(frozen=True)
@@ -412,14 +423,14 @@ def _design(maps: Floats, mean: Doubles, sd: Doubles, low: Doubles, high: Double
     return np.concatenate([np.ones((len(standardised), 1)), standardised], axis=1)
 
 
+def _unlikeness(names: Sequence[str], values: Doubles, mean: Doubles, sd: Doubles) -> float:
+    z = (values - mean) / sd
+    of_error = np.asarray([name.startswith(ERROR_MAPS) for name in names])
+    of_intensity = np.asarray([name.startswith(INTENSITY_MAPS) for name in names])
+    larger = float(z[of_error].mean()) if of_error.any() else 0.0
+    excess = float(np.maximum(z[of_intensity] - EXCESS, 0).mean()) if of_intensity.any() else 0.0
+    return larger + EXCESS_WEIGHT * excess
+
+
 def _moments(rows: Doubles) -> tuple[Doubles, Doubles]:
-    """Return the mean and the inverse of the covariance, shrunk towards its diagonal."""
-    covariance = np.atleast_2d(np.cov(rows, rowvar=False)) if len(rows) > 1 else np.eye(rows.shape[1])
-    diagonal = np.diag(np.diag(covariance) + 1e-6)
-    precision = np.linalg.inv((1 - SHRINKAGE) * covariance + SHRINKAGE * diagonal)
-    return np.asarray(rows.mean(axis=0), np.float64), np.asarray(precision, np.float64)
-
-
-def _distance(row: Doubles, mean: Doubles, precision: Doubles) -> float:
-    deviation = row - mean
-    return math.sqrt(max(float(deviation @ precision @ deviation), 0.0))
+    return rows.mean(axis=0), rows.std(axis=0) + SMALLEST_SPREAD

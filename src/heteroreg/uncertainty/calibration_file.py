@@ -36,7 +36,7 @@ FOLDER, FILE = "calibration", "calibration.json"
 # The first calibrations had no digest in the name.
 ESTIMATOR = re.compile(r"estimator(-[0-9a-f]{16})?\.safetensors")
 NOISE_FILE = re.compile(r"noise-[0-9a-f]{16}\.safetensors")
-CALIBRATION_SCHEMA = 1
+CALIBRATION_SCHEMA = 2  # 1 noticed unusual pairs in another way
 
 
 def save_calibration(
@@ -80,6 +80,8 @@ def read_calibration(folder: str | Path) -> tuple[Calibration, ErrorEstimator, N
         version = found.pop("schema_version")
         if isinstance(version, int) and version > CALIBRATION_SCHEMA:
             raise UserError(f"{path}: was written by a newer heteroreg; update heteroreg")
+        if version == 1:
+            raise UserError(f"{path}: was written by an earlier heteroreg; calibrate again")
         inputs = int(found.pop("inputs"))
         file, noise_file = found.pop("estimator", "estimator.safetensors"), found.pop("noise", None)
         calibration = _calibration(found)
@@ -121,7 +123,6 @@ def _calibration(found: Mapping[str, Any]) -> Calibration:
         for label, entry in found["held"].items()
     }
     combination = found["combination"]
-    statistics = found["statistics"]
     calibration = Calibration(
         **{
             **found,
@@ -132,13 +133,18 @@ def _calibration(found: Mapping[str, Any]) -> Calibration:
             "scales": {str(label): _by_level(scales) for label, scales in found["scales"].items()},
             "sizes": sizes,
             "held": held,
-            "statistics": PairStatistics(**_tuples(statistics)),
+            "statistics": PairStatistics(**_tuples(found["statistics"])),
         }
     )
     if calibration.dims not in (2, 3) or not calibration.scales.get(ALL):
         raise ValueError("it gives no level")
     if calibration.combination is not None and len(calibration.maps) != len(calibration.combination.mean):
         raise ValueError("the maps do not fit their combination")
+    statistics = calibration.statistics
+    if not len(statistics.names) == len(statistics.mean) == len(statistics.sd) or not all(
+        sd > 0 for sd in statistics.sd
+    ):
+        raise ValueError("the statistics of the pairs do not fit each other")
     return calibration
 
 
