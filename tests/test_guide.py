@@ -62,9 +62,10 @@ def test_a_command_of_the_guide_is_understood(page: str, line: str) -> None:
     assert method is None or method in METHODS or method.startswith("$"), page
     for setting in context.params.get("set_") or []:
         key, _, value = setting.partition("=")
-        assert key in Config.model_fields, page
+        group, _, option = key.partition(".")
+        assert group in Config.model_fields, page
         if "$" not in value:
-            Config.build({key: yaml.safe_load(value)})
+            Config.build({"method": method} if option else {}, {key: yaml.safe_load(value)})
 
 
 def test_the_guide_has_commands() -> None:
