@@ -86,7 +86,7 @@ def test_format(name, value, options, text):
     assert metric(name).format(value, **options) == text
 
 
-def test_every_metric_is_computed_from_its_entry_from_its_entry_but_those_of_the_pair():
+def test_every_metric_is_computed_from_its_entry_but_those_of_the_pair():
     entries = (*metrics.LABEL_METRICS, *metrics.IMAGE_METRICS, *metrics.TRUTH_PER_LABEL)
     assert [one.name for one in entries if one.compute is None] == ["whole_dice", "unusual", "seconds"]
 

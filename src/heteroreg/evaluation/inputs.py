@@ -11,12 +11,12 @@ import numpy as np
 from heteroreg.data.cohort import Pair
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image
-from heteroreg.data.io.affine import Affine
 from heteroreg.data.io.displacement import read_displacement
 from heteroreg.data.landmarks import Landmarks, read_landmarks
 from heteroreg.data.samples.dataset import ImageCache
 from heteroreg.data.samples.preparation import check_labels, check_pair, resample
 from heteroreg.evaluation.truth import end_point_error, expected_noise_sd
+from heteroreg.registration.alignment import initially_placed
 from heteroreg.registration.intensities import intensity_map, moved_like_fixed
 from heteroreg.registration.landmarks import landmark_errors
 from heteroreg.registration.maps import Maps
@@ -103,11 +103,9 @@ def maps_of(registration: Registration, inputs: Inputs) -> Maps:
 
 
 def _initial_labels(registration: Registration, inputs: Inputs) -> Array | None:
-    initial = registration.info.get("initial")
-    if initial is None or inputs.moving_labels is None:
+    if inputs.moving_labels is None or "initial" not in registration.info:
         return None
-    placed = Affine(initial["matrix"], initial["offset"]).place(inputs.moving_labels)
-    return _array(_on(placed, inputs.fixed.grid, labels=True))
+    return _array(_on(initially_placed(inputs.moving_labels, registration), inputs.fixed.grid, labels=True))
 
 
 def _end_point_error(registration: Registration, inputs: Inputs) -> Array | None:

@@ -137,6 +137,12 @@ def register_placed(
     )
 
 
+def initially_placed(moving: Image, registration: Registration) -> Image:
+    """Return the moving image, or its labels, where the initial alignment of a registration puts it."""
+    initial = registration.info.get("initial")
+    return Affine(initial["matrix"], initial["offset"]).place(moving) if initial else moving
+
+
 @dataclass(frozen=True)
 class _Whole:
     """Displacements on the fixed grid followed by T, which is i ↦ B·i + c in voxels of that grid."""

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.data.grid import Grid
 from heteroreg.data.image import Image, read_grid, read_image, read_labels
-from heteroreg.data.io.affine import Affine
 from heteroreg.data.landmarks import Landmarks, read_landmarks
 from heteroreg.data.samples.intensity import Intensity, WorkingSpacing
 from heteroreg.data.samples.preparation import (
@@ -28,7 +27,7 @@ from heteroreg.data.samples.preparation import (
     scale_of,
     slices_of,
 )
-from heteroreg.registration.alignment import aligned
+from heteroreg.registration.alignment import aligned, initially_placed
 from heteroreg.registration.base import BaseRegistrar
 from heteroreg.registration.calibrated import working_grid
 from heteroreg.registration.features import features_of
@@ -165,7 +164,7 @@ class Work:
             check_labels(labels, moving)
         registration = aligned(self.registrar, pair.initial).register(moving, fixed, labels)
         self._require_dims(registration, pair)
-        placed = _placed(moving, registration)
+        placed = initially_placed(moving, registration)
         features, u = self._features(placed, fixed, registration)
         whole = working_grid(fixed.grid, self.dims, self.spacing)
         block = centre_crop(whole, self.size)
@@ -362,12 +361,6 @@ def _digest(moving: Image, fixed: Image) -> NDArray[np.uint8]:
     """Return a digest of the voxels of both images."""
     content = b"".join(np.ascontiguousarray(image.array).tobytes() for image in (moving, fixed))
     return np.frombuffer(hashlib.sha256(content).digest(), dtype=np.uint8)
-
-
-def _placed(moving: Image, registration: Registration) -> Image:
-    """Return the moving image where the initial alignment of its registration puts it."""
-    initial = registration.info.get("initial")
-    return Affine(initial["matrix"], initial["offset"]).place(moving) if initial else moving
 
 
 def _middle(contour: Contour, shape: Sequence[int]) -> Doubles:

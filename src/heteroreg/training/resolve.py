@@ -18,7 +18,7 @@ from heteroreg.training.config import Config
 # Longest side of a sample, by dimension: what one workstation trains in a night.
 LONGEST_SIDE = {2: 256, 3: 128}
 MULTIPLE = 16
-# Pairs per update, by dimension: 3,500 updates then take a quarter of an hour in 2D, and an hour in 3D.
+# Pairs per update, by dimension: a volume has so many voxels that updates with 8 of them take hours on a CPU.
 BATCH_SIZES = {2: 8, 3: 2}
 
 
