@@ -70,14 +70,14 @@ def test_the_limit_counts_the_whole_series(series: Path, monkeypatch: pytest.Mon
 
 def test_one_process_decodes_all_and_is_replaced_when_it_dies(series: Path) -> None:
     read_image(series)
-    first = decoder._process
+    first = decoder.DECODER._process
     assert first is not None
     read_image(series)
-    assert decoder._process is first
+    assert decoder.DECODER._process is first
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     np.testing.assert_array_equal(read_image(series).array, ARRAY)
-    assert decoder._process is not first
+    assert decoder.DECODER._process is not first
 
 
 @pytest.fixture
@@ -87,9 +87,9 @@ def without_pydicom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     (tmp_path / "hidden" / "pydicom" / "__init__.py").write_text("raise ImportError('hidden')")
     paths = [str(tmp_path / "hidden"), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in paths if path))
-    decoder.stop_decoder()
+    decoder.DECODER.stop()
     yield
-    decoder.stop_decoder()
+    decoder.DECODER.stop()
 
 
 @pytest.mark.usefixtures("without_pydicom")
@@ -116,9 +116,9 @@ def test_without_pydicom_others_say_what_to_install(tmp_path: Path) -> None:
 
 def test_headers_are_read_once_until_a_file_changes(series: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    exchange = decoder._exchange
+    ask = decoder.DECODER.ask
     monkeypatch.setattr(
-        decoder, "_exchange", lambda process, asking: asked.append(asking["about"]) or exchange(process, asking)
+        decoder.DECODER, "ask", lambda question, seconds: asked.append(question["about"]) or ask(question, seconds)
     )
     read_grid(series)
     read_image(series)
@@ -141,9 +141,9 @@ def test_a_decoder_that_fails(
     program: str, problem: str, series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "program.py").write_text(program)
-    decoder.stop_decoder()
+    decoder.DECODER.stop()
     with monkeypatch.context() as patch:
-        patch.setattr(decoder, "DECODER_PROGRAM", tmp_path / "program.py")
+        patch.setattr(decoder.DECODER, "path", tmp_path / "program.py")
         patch.setattr(decoder, "DECODER_SECONDS", 1.0)
         with pytest.raises(UserError, match=problem) as error:
             read_image(series)

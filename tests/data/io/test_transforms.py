@@ -155,10 +155,26 @@ def test_values_that_are_none_are_told(tmp_path):
 def test_a_file_that_ends_its_reader_is_told(program, rng, tmp_path, monkeypatch):
     write_transform(field(OBLIQUE, rng), OBLIQUE, tmp_path / "u.h5")
     (tmp_path / "program.py").write_text(program)
-    monkeypatch.setattr(transforms, "TRANSFORM_PROGRAM", tmp_path / "program.py")
-    monkeypatch.setattr(transforms, "TRANSFORM_SECONDS", 5.0)
-    with pytest.raises(UserError, match=r"u\.h5: crashes the program that reads ITK transforms; it is damaged"):
-        read_transform(tmp_path / "u.h5")
+    transforms.READER.stop()
+    with monkeypatch.context() as patch:
+        patch.setattr(transforms.READER, "path", tmp_path / "program.py")
+        patch.setattr(transforms, "TRANSFORM_SECONDS", 5.0)
+        with pytest.raises(UserError, match=r"u\.h5: crashes the program that reads ITK transforms; it is damaged"):
+            read_transform(tmp_path / "u.h5")
+    read_transform(tmp_path / "u.h5")
+
+
+def test_one_process_reads_all_files_from_any_folder(rng, tmp_path, monkeypatch):
+    u = field(OBLIQUE, rng)
+    write_transform(u, OBLIQUE, tmp_path / "u.h5")
+    read_transform(tmp_path / "u.h5")
+    first = transforms.READER._process
+    (tmp_path / "broken.tfm").write_text("no transform")
+    with pytest.raises(UserError, match=r"broken\.tfm: could not be read"):
+        read_transform(tmp_path / "broken.tfm")
+    monkeypatch.chdir(tmp_path)
+    np.testing.assert_allclose(read_transform("u.h5")[0], u, atol=1e-6)
+    assert transforms.READER._process is first is not None
 
 
 def test_learn2reg_on_two_grids_leads_from_array_to_array(tmp_path):

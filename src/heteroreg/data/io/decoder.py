@@ -7,34 +7,23 @@ process with limits on memory and time and without a stderr. It starts with the 
 
 from __future__ import annotations
 
-import atexit
-import json
-import os
-import subprocess
-import sys
-import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from heteroreg.data.grid import Grid
+from heteroreg.data.io.program import Program, ProgramError
 from heteroreg.system.errors import UserError
 from heteroreg.system.limits import MOST_UNFOLDED, max_voxels
-from heteroreg.system.memory import start_thread
 from heteroreg.system.paths import require_utf8
 
 # Time limit: for every question, and for every MB to be decoded. A large series takes seconds.
 DECODER_SECONDS, DECODER_SECONDS_PER_MB = 60.0, 2.0
-DECODER_PROGRAM = Path(__file__).with_name("decoder_process.py")
-
-_process_lock = threading.Lock()
-_process: subprocess.Popen[bytes] | None = None
-_owner = 0  # the process that started it: after a fork the child starts its own
+DECODER = Program(Path(__file__).with_name("decoder_process.py"))
 
 
 @dataclass(frozen=True)
@@ -104,80 +93,11 @@ def ask_decoder(path: Path, question: dict[str, Any], subject: str) -> tuple[dic
     """
     require_utf8(path, *question.get("files", ()))
     question = question | {"subject": subject, "most_unfolded": MOST_UNFOLDED}
-    with _process_lock:
-        process = _running()
-        late = threading.Event()
-        seconds = DECODER_SECONDS + DECODER_SECONDS_PER_MB * question["bytes"] / 1e6
-        timer = threading.Timer(seconds, _kill, (process, late))
-        timer.daemon = True
-        start_thread(timer)
-        try:
-            answer, content = _exchange(process, question)
-        except (OSError, EOFError, ValueError):
-            stop_decoder()
-            what = "takes too long to decode" if late.is_set() else "crashes the program that decodes it"
-            raise UserError(f"{path}: {subject} {what}; it is damaged, export it again") from None
-        finally:
-            timer.cancel()
+    try:
+        answer, content = DECODER.ask(question, DECODER_SECONDS + DECODER_SECONDS_PER_MB * question["bytes"] / 1e6)
+    except ProgramError as error:
+        what = "takes too long to decode" if error.late else "crashes the program that decodes it"
+        raise UserError(f"{path}: {subject} {what}; it is damaged, export it again") from None
     if "error" in answer:
         raise UserError(f"{path}: {answer['error']}")
     return answer, content
-
-
-def stop_decoder() -> None:
-    """End the process, if this process started one; the next question starts another."""
-    global _process
-    if _process is not None and _owner == os.getpid():
-        _process.kill()
-        _process.wait()
-        for stream in (_process.stdin, _process.stdout):
-            if stream is not None:
-                with suppress(OSError):  # a half-written question has no reader any more
-                    stream.close()
-    _process = None
-
-
-def _exchange(process: subprocess.Popen[bytes], question: dict[str, Any]) -> tuple[dict[str, Any], bytearray]:
-    """Send one line, receive one line and the voxels that follow it."""
-    writer, reader = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
-    writer.write(json.dumps(question).encode() + b"\n")
-    writer.flush()
-    answer = json.loads(reader.readline() or b"no answer")
-    content = bytearray(answer.get("length", 0))
-    view, done = memoryview(content), 0
-    while done < len(content):
-        count = reader.readinto(view[done:])  # type: ignore[attr-defined]
-        if not count:
-            raise EOFError
-        done += count
-    return answer, content
-
-
-def _kill(process: subprocess.Popen[bytes], late: threading.Event) -> None:
-    late.set()
-    process.kill()
-
-
-def _running() -> subprocess.Popen[bytes]:
-    """Return the process, started if necessary."""
-    global _process, _owner
-    if _process is None or _owner != os.getpid() or _process.poll() is not None:
-        stop_decoder()
-        command = [sys.executable, "-P", str(DECODER_PROGRAM)]
-        _process = subprocess.Popen(  # noqa: S603 - a file of the package
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
-        if _owner != os.getpid():
-            atexit.register(stop_decoder)
-        _owner = os.getpid()
-    return _process
-
-
-def _after_fork() -> None:
-    """Give a forked child a lock that nobody holds: the thread that held its copy runs in the parent alone."""
-    global _process_lock, _process
-    _process_lock, _process = threading.Lock(), None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

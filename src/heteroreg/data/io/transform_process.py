@@ -1,4 +1,4 @@
-"""The program that reads and writes ITK's transform files for `transforms`: one question, one answer.
+"""The program that reads and writes ITK's transform files for `transforms`: an answer for each question.
 
 ITK's readers of these files, HDF5 above all, crash on some damaged ones. After a write to a full disk, its HDF5
 writer crashes at exit. The program imports nothing of the package, so that it starts in a fraction of a second.
@@ -16,18 +16,23 @@ import SimpleITK as sitk
 
 
 def main() -> None:
-    """Read a question as a line of JSON and answer likewise; the vectors of a field follow the line."""
+    """Answer questions, each a line of JSON; the vectors of a field follow the answer.
+
+    After a question to write follow the vectors, to the end: it is the only one.
+    """
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # keep ITK's own prints out of the answer
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        question = json.loads(sys.stdin.buffer.readline())
-        answer, content = _write(question) if question["write"] else _read(question)
-    except (RuntimeError, ValueError) as error:  # an undecodable message is a UnicodeDecodeError
-        lines = str(error).strip().splitlines() if isinstance(error, RuntimeError) else []
-        answer, content = {"error": lines[-1].strip() if lines else "it is not a transform"}, b""
-    answers.write(json.dumps(answer).encode() + b"\n")
-    answers.write(content)
+    for line in iter(sys.stdin.buffer.readline, b""):
+        try:
+            question = json.loads(line)
+            answer, content = _write(question) if question["write"] else _read(question)
+        except (RuntimeError, ValueError) as error:  # an undecodable message is a UnicodeDecodeError
+            lines = str(error).strip().splitlines() if isinstance(error, RuntimeError) else []
+            answer, content = {"error": lines[-1].strip() if lines else "it is not a transform"}, b""
+        answers.write(json.dumps(answer | {"length": len(content)}).encode() + b"\n")
+        answers.write(content)
+        answers.flush()
 
 
 def _read(question: dict[str, Any]) -> tuple[dict[str, Any], bytes | memoryview]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from heteroreg.data.grid import Grid
 from heteroreg.data.io.displacement import (
@@ -23,6 +24,7 @@ from heteroreg.data.io.displacement import (
 from heteroreg.data.io.foreign import read_foreign
 from heteroreg.data.io.itk import check_grid
 from heteroreg.data.io.learn2reg import is_learn2reg, is_learn2reg_name, read_learn2reg_field, write_learn2reg_field
+from heteroreg.data.io.program import Program, ProgramError
 from heteroreg.system.arrays import Floats
 from heteroreg.system.errors import UserError
 from heteroreg.system.files import atomic_file
@@ -30,7 +32,7 @@ from heteroreg.system.limits import require_size
 from heteroreg.system.paths import require_utf8
 
 ITK_ENDINGS = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
-TRANSFORM_PROGRAM = Path(__file__).with_name("transform_process.py")
+READER = Program(Path(__file__).with_name("transform_process.py"))
 # Time limit: for every file, and for every MB. A field written as text is slow.
 TRANSFORM_SECONDS, TRANSFORM_SECONDS_PER_MB = 60.0, 5.0
 KIND_BYTES = 64 * 1024  # the beginning of a file that says of which kind it is
@@ -111,7 +113,7 @@ class ItkTransform:
 
 
 def read_itk_transform(path: Path, like: Grid | None = None) -> ItkTransform:
-    """Read an ITK transform file, in a separate process.
+    """Read an ITK transform file, in a process that serves all files.
 
     Args:
         path: The file.
@@ -128,8 +130,8 @@ def read_itk_transform(path: Path, like: Grid | None = None) -> ItkTransform:
         )
     _refuse_other_kinds(path)
     try:
-        found, content = _ask(path, write=False, grid=like, size=path.stat().st_size)
-    except (subprocess.SubprocessError, ValueError) as error:
+        found, content = READER.ask(_question(path, like), _seconds(path.stat().st_size))
+    except ProgramError as error:
         raise UserError(
             f"{path}: crashes the program that reads ITK transforms; it is damaged, write or copy it again"
         ) from error
@@ -199,7 +201,7 @@ def _write_itk(displacement: Floats, grid: Grid, path: Path) -> None:
     vectors = sitk.GetArrayFromImage(displacement_to_itk(displacement, grid)).astype(np.float64)
     with atomic_file(path) as temporary:
         try:
-            found, _ = _ask(temporary, write=True, grid=grid, size=vectors.nbytes, content=vectors.tobytes())
+            found = _written(temporary, grid, vectors)
         except (subprocess.SubprocessError, ValueError) as error:
             raise UserError(f"{path}: could not be written; is there space?") from error
         if "error" in found:
@@ -209,22 +211,30 @@ def _write_itk(displacement: Floats, grid: Grid, path: Path) -> None:
             raise UserError(f"{path}: could not be written (it came out incomplete); is there space?")
 
 
-def _ask(
-    path: Path, *, write: bool, grid: Grid | None, size: int, content: bytes = b""
-) -> tuple[dict[str, Any], bytes]:
-    """Ask the program, within a time limit that grows with the size of the file.
+def _written(path: Path, grid: Grid, vectors: NDArray[np.float64]) -> dict[str, Any]:
+    """Let the program write a field, and return its answer.
+
+    Each file has a process of its own: whether HDF5 got all of it onto the disk shows when it ends.
 
     Raises:
         SubprocessError: It crashed, or took too long.
         ValueError: Its answer is not readable.
     """
+    done = subprocess.run(  # noqa: S603 - a file of the package
+        [sys.executable, "-P", str(READER.path)],
+        input=json.dumps(_question(path, grid, write=True)).encode() + b"\n" + vectors.tobytes(),
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=_seconds(vectors.nbytes), check=True,
+    )  # fmt: skip
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def _question(path: Path, grid: Grid | None, *, write: bool = False) -> dict[str, Any]:
     require_utf8(path)
     where = None if grid is None else (grid.shape, grid.spacing, grid.origin, grid.direction)
-    question = json.dumps({"path": str(path), "write": write, "grid": where})
-    done = subprocess.run(  # noqa: S603 - a file of the package
-        [sys.executable, "-P", str(TRANSFORM_PROGRAM)],
-        input=question.encode() + b"\n" + content, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        timeout=TRANSFORM_SECONDS + TRANSFORM_SECONDS_PER_MB * size / 1e6, check=True,
-    )  # fmt: skip
-    line, _, rest = done.stdout.partition(b"\n")
-    return json.loads(line), rest
+    return {"path": str(path.absolute()), "write": write, "grid": where}
+
+
+def _seconds(size: int) -> float:
+    """Return the time limit for a file of so many bytes."""
+    return TRANSFORM_SECONDS + TRANSFORM_SECONDS_PER_MB * size / 1e6
