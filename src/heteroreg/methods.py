@@ -28,6 +28,8 @@ SHARED_SETTINGS = ("gamma", "beta")
 CORRELATION_LENGTH = 8.0
 # Highest learning rate by dimension. At higher ones a 3D network falls back to the identity, see benchmarks/log.md.
 LEARNING_RATES: Mapping[int, float] = {2: 3e-3, 3: 5e-4}
+# SD in voxels of the Gaussian that smooths the velocity, by dimension.
+NO_KERNEL: Mapping[int, float] = {2: 0.0, 3: 0.0}
 CUSTOM = "custom: "  # begins the name of an object without an import path
 
 
@@ -182,10 +184,11 @@ class Network:
     Attributes:
         name: Name on the command line.
         summary: One line about it.
-        factory: Makes the network; takes any of `dims`, `int_steps`, `head_sd`, `uncertain` and `correlation` by
-            name. Or the network itself, which is copied. What it makes maps (moving, fixed) to a `Displacement`, or
-            two images as channels, (N, 2, *shape), to features.
+        factory: Makes the network; takes any of `dims`, `int_steps`, `head_sd`, `uncertain`, `correlation`,
+            `kernel` and `passes` by name. Or the network itself, which is copied. What it makes maps (moving,
+            fixed) to a `Displacement`, or two images as channels, (N, 2, *shape), to features.
         learning_rates: Highest learning rate of the training, by dimension, if the user gives none.
+        kernels: SD of the Gaussian that smooths the velocity, by dimension, if the user gives none.
 
     Examples:
         >>> network = find_network("voxelmorph").make(2)
@@ -197,6 +200,7 @@ class Network:
     summary: str
     factory: str | nn.Module | Callable[..., nn.Module]
     learning_rates: Mapping[int, float] = field(default_factory=lambda: LEARNING_RATES)
+    kernels: Mapping[int, float] = field(default_factory=lambda: NO_KERNEL)
 
     @property
     def can_be_uncertain(self) -> bool:
@@ -210,13 +214,29 @@ class Network:
         Args:
             dims: 2 or 3.
             size: Voxels of the images that it will be trained on; a backbone is tried on them.
-            **settings: `int_steps`, `head_sd`, `uncertain`, `correlation`; those that the factory takes are used.
+            **settings: `int_steps`, `head_sd`, `uncertain`, `correlation`, `kernel`, `passes`; those that the
+                factory takes are used.
+
+        Raises:
+            UserError: A kernel or several passes are given, and the network takes none.
         """
         from heteroreg.networks.adapt import as_displacement_network
 
         factory = _resolved(self.factory)
         made = deepcopy(factory) if _is_module(factory) else call_with_known(factory, dims=dims, **settings)
-        return as_displacement_network(made, dims, self.name, size=size, **settings)
+        passes = settings.pop("passes", 1)
+        network = as_displacement_network(made, dims, self.name, size=size, **settings)
+        if settings.get("kernel") and network.kernel != settings["kernel"]:
+            raise UserError(
+                f"kernel: {self.name} does not smooth its velocity; leave it out, or let its factory take `kernel`",
+                argument="kernel",
+            )
+        if passes != getattr(network, "passes", 1):
+            raise UserError(
+                f"passes: {self.name} has no levels to go through; leave it out, or choose pyramid",
+                argument="passes",
+            )
+        return network
 
 
 METHODS: dict[str, Method] = {
@@ -332,12 +352,14 @@ NETWORKS: dict[str, Network] = {
             "coarse to fine: each level warps features and corrects the velocity",
             "heteroreg.networks:Pyramid",
             {2: 1e-3, 3: 5e-4},
+            {2: 0.0, 3: 1.0},
         ),
         Network(
             "pyramid-symmetric",
             "pyramid whose displacements in both orders are inverse to each other",
             "heteroreg.networks:SymmetricPyramid",
             {2: 1e-3, 3: 5e-4},
+            {2: 0.0, 3: 1.0},
         ),
         Network(
             "transmorph",

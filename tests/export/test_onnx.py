@@ -48,6 +48,7 @@ LONG = [pytest.mark.slow, pytest.mark.long]
         ("voxelmorph", 2, "hetero-z", {}, {"noise_sd", "weight", "displacement_sd"}),
         pytest.param("voxelmorph", 3, "hetero", {}, {"noise_sd", "weight"}, marks=pytest.mark.slow),
         ("voxelmorph-half", 2, "hetero-paper", {}, {"noise_sd", "weight"}),
+        ("pyramid", 3, "mse", {"kernel": 1.0}, set()),
         ("voxelmorph", 2, "adaframe", {}, {"weight"}),
         ("voxelmorph", 2, "mi", {}, set()),
         ("transmorph-small", 2, "sigma-z", {}, {"displacement_sd"}),

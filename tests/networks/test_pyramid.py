@@ -131,3 +131,18 @@ def test_equal_images_stay_where_they_are() -> None:
     for kind, least, most in ((SymmetricPyramid, 0.0, 1e-6), (Pyramid, 0.01, 100.0)):
         moved = kind(2, head_sd=0.1).eval()(image, image).forward.detach().abs().max()
         assert least <= float(moved) < most
+
+
+@BOTH
+def test_a_second_pass_corrects_the_first(kind: type[Pyramid]) -> None:
+    """Its velocity depends on that of the first, and both use the same weights."""
+    torch.manual_seed(0)
+    once, twice = kind(2, head_sd=0.1), kind(2, head_sd=0.1, passes=2)
+    twice.load_state_dict(once.state_dict())
+    images = blob((32, 32), (14, 16)), blob((32, 32), (18, 16))
+    features = twice._features(torch.cat(images))
+    velocity = once(*images).velocity
+    for level in reversed(range(len(features))):
+        _, velocity = once._refined(level, features[level], 1, velocity)
+    torch.testing.assert_close(twice(*images).velocity, velocity)
+    assert (velocity - once(*images).velocity).abs().max() > 0.01 * velocity.abs().max()

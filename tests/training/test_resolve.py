@@ -43,6 +43,15 @@ def test_what_is_found_from_the_images(shapes, spacings, dims, spacing, size, tm
     assert config.cohort == "some cohort"
 
 
+@pytest.mark.parametrize(
+    ("settings", "kernel"),
+    [({}, 1.0), ({"kernel": 0}, 0.0), ({"kernel": 2.5}, 2.5), ({"network": "voxelmorph"}, 0.0), ({"dims": 2}, 0.0)],
+)
+def test_the_kernel_is_that_of_the_network_and_dimension(settings, kernel, tmp_path):
+    cohort = cohort_of_shapes(tmp_path, [(32, 33, 20)], [(1.0, 1.0, 1.0)])
+    assert resolve(Config.build(settings), cohort).kernel == kernel
+
+
 def test_voxels_are_not_read(tmp_path):
     cohort = cohort_of_shapes(tmp_path, [(40, 20)], [(1.5, 2.0)])
     path = cohort[0].fixed

@@ -19,6 +19,7 @@ class DisplacementNetwork(nn.Module):
         int_steps: Squarings that integrate the velocity to the displacement; 0 takes it as the displacement.
         correlation: Voxels of the velocity over which the noise of a sample is correlated, for networks with an
             uncertainty of the displacement; see `correlated`.
+        kernel: SD of the Gaussian that smooths the velocity, in its voxels; see `displacement_of`.
 
     Examples:
         >>> import torch
@@ -35,11 +36,12 @@ class DisplacementNetwork(nn.Module):
         torch.Size([1, 2, 16, 16])
     """
 
-    def __init__(self, dims: int, int_steps: int = 7, correlation: float = 0.0) -> None:
+    def __init__(self, dims: int, int_steps: int = 7, correlation: float = 0.0, kernel: float = 0.0) -> None:
         super().__init__()
         self.dims = dims
         self.int_steps = int_steps
         self.correlation = correlation
+        self.kernel = kernel
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Displacement:
         """Return the displacement between two images (N, 1, *shape)."""
@@ -50,7 +52,13 @@ class DisplacementNetwork(nn.Module):
     ) -> Displacement:
         """Return the displacement of a velocity; in training that of one sample, if there is a log σ_z²."""
         return displacement_of(
-            velocity, shape, self.int_steps, log_variance, sampled=self.training, correlation=self.correlation
+            velocity,
+            shape,
+            self.int_steps,
+            log_variance,
+            sampled=self.training,
+            correlation=self.correlation,
+            kernel=self.kernel,
         )
 
     def extra_repr(self) -> str:

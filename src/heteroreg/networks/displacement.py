@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from heteroreg.spatial import integrate, resize_displacement
+from heteroreg.spatial import integrate, resize_displacement, smooth
 from heteroreg.spatial.fields import INTERPOLATION
 
 
@@ -40,8 +40,12 @@ def displacement_of(
     *,
     sampled: bool = False,
     correlation: float = 0.0,
+    kernel: float = 0.0,
 ) -> Displacement:
     """Halve a velocity, unless it is that coarse already, integrate it both ways, and resample to full resolution.
+
+    With a kernel, the halved velocity is smoothed first. What varies from voxel to voxel then never enters the
+    displacement, where the penalty λ‖∇v‖² only makes it dear, and slow motion with it.
 
     Args:
         velocity: (N, d, *any) in voxels of its own grid.
@@ -52,9 +56,10 @@ def displacement_of(
         sampled: Integrates one sample of N(velocity, σ_z²), drawn before the integration, instead of the mean. The
             noise comes from PyTorch's own generator of the device.
         correlation: Over how many voxels of the halved velocity the noise of a sample is alike; see `correlated`.
+        kernel: SD of a Gaussian, in voxels of the halved velocity; 0 leaves the velocity as it is.
     """
     coarse = [(n + 1) // 2 for n in shape]
-    mean = resize_displacement(velocity, coarse)
+    mean = smooth(resize_displacement(velocity, coarse), kernel)
     if log_variance is None:
         return Displacement(mean, *integrated(mean, shape, int_steps))
     log_variance = tempered(log_variance)

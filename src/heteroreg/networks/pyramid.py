@@ -44,6 +44,8 @@ class Pyramid(DisplacementNetwork):
         levels: Features of the levels, from half the resolution downwards; `PYRAMID_LEVELS` by default.
         first: Features at the full resolution, before the first level.
         decoder: Features of the two convolutions of each level.
+        kernel: SD of the Gaussian that smooths the last velocity, in its voxels.
+        passes: How often it goes through all levels; each pass begins with the velocity of the one before.
     """
 
     biased_heads = True
@@ -58,8 +60,11 @@ class Pyramid(DisplacementNetwork):
         levels: Sequence[int] | None = None,
         first: int = 16,
         decoder: int = 32,
+        kernel: float = 0.0,
+        passes: int = 1,
     ) -> None:
-        super().__init__(dims, int_steps, correlation)
+        super().__init__(dims, int_steps, correlation, kernel)
+        self.passes = passes
         levels = PYRAMID_LEVELS[dims] if levels is None else levels
         self.entry = Convolution(dims, 1, first, stride=2)
         self.encoder = nn.ModuleList(
@@ -90,8 +95,9 @@ class Pyramid(DisplacementNetwork):
         count = moving.shape[0]  # `len` would be a fixed number in an exported graph
         velocity: Tensor | None = None
         seen = moving
-        for level in reversed(range(len(of_both))):
-            seen, velocity = self._refined(level, of_both[level], count, velocity)
+        for _ in range(self.passes):
+            for level in reversed(range(len(of_both))):
+                seen, velocity = self._refined(level, of_both[level], count, velocity)
         assert velocity is not None
         with torch.autocast(moving.device.type, enabled=False):
             head = self.log_variance_head

@@ -16,6 +16,7 @@ from heteroreg.networks.displacement import Displacement, sample_of
 from heteroreg.networks.swin import Swin
 from heteroreg.networks.unet import channels_last, crop_to, pad_to_multiple
 from heteroreg.networks.voxelmorph import check_images, log_variance_head
+from heteroreg.spatial import smooth
 from heteroreg.spatial.fields import INTERPOLATION
 
 MEANS = {2: F.avg_pool2d, 3: F.avg_pool3d}
@@ -89,6 +90,7 @@ class TransMorph(DisplacementNetwork):
         head_sd: Standard deviation of the initial weights of the last convolution, 1e-5 in the paper.
         uncertain: A second head estimates log σ_z² of the output, as in `VoxelMorph`.
         correlation: Over how many voxels of the output the noise of a sample is alike.
+        kernel: SD of the Gaussian that smooths the output, in its voxels.
     """
 
     embed: ClassVar[int] = 96
@@ -105,8 +107,9 @@ class TransMorph(DisplacementNetwork):
         head_sd: float = 1e-5,
         uncertain: bool = False,
         correlation: float = 0.0,
+        kernel: float = 0.0,
     ) -> None:
-        super().__init__(dims, int_steps, correlation)
+        super().__init__(dims, int_steps, correlation, kernel)
         self.encoder = Swin(dims, 2, 4, self.embed, self.depths, self.heads, self.window[dims], self.drop_path)
         # The skips that the convolutions give, from the coarsest.
         convolved = [self.embed // 2] if self.coarse else [self.embed // 2, FULL]
@@ -133,7 +136,7 @@ class TransMorph(DisplacementNetwork):
             log_variance = None if self.log_variance_head is None else self.log_variance_head(features)
             if self.int_steps or self.coarse:
                 return self._displacement(output, shape, log_variance)
-            drawn = output
+            drawn = output = smooth(output, self.kernel)
             if log_variance is not None and self.training:
                 drawn = sample_of(output, log_variance, self.correlation)
             return Displacement(output, drawn, -drawn, log_variance)

@@ -36,6 +36,7 @@ class VoxelMorph(DisplacementNetwork):
         backbone: Maps the two images as channels, (N, 2, *shape), to features (N, C, *grid), on a grid of any
             resolution; what sizes it takes is its own affair. Left out, the U-Net of VoxelMorph.
         features: How many features that are, C.
+        kernel: SD of the Gaussian that smooths the velocity, in its voxels.
     """
 
     coarse = False
@@ -49,8 +50,9 @@ class VoxelMorph(DisplacementNetwork):
         correlation: float = 0.0,
         backbone: nn.Module | None = None,
         features: int = FEATURES,
+        kernel: float = 0.0,
     ) -> None:
-        super().__init__(dims, int_steps, correlation)
+        super().__init__(dims, int_steps, correlation, kernel)
         # By the name that the checkpoints know, whatever it is.
         self.unet = (
             UNet(dims, final=(32, 16, features), coarse=self.coarse)

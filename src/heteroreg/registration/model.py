@@ -280,7 +280,15 @@ class ModelRegistrar(BaseRegistrar):
         if self.refine:
             total, int_steps = self.total, self.network.int_steps
             displacement = refine(
-                displacement, moving, fixed, self.objective, total, int_steps, self.refine, self.precision
+                displacement,
+                moving,
+                fixed,
+                self.objective,
+                total,
+                int_steps,
+                self.refine,
+                self.precision,
+                self.network.kernel,
             )
         with autocast(self.precision, self.device):
             losses = self.objective(warp(moving, displacement.forward), fixed)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from heteroreg.losses import MeanSquaredError, TotalLoss
 from heteroreg.networks.displacement import Displacement, integrated
-from heteroreg.spatial import logarithm, resize_displacement, warp
+from heteroreg.spatial import logarithm, resize_displacement, smooth, warp
 from heteroreg.system.errors import UserError
 from heteroreg.system.precision import autocast
 from heteroreg.system.progress import progress
@@ -42,6 +42,7 @@ def refine(
     int_steps: int,
     iterations: int,
     precision: str = "32-true",
+    kernel: float = 0.0,
 ) -> Displacement:
     """Minimise the loss over the velocity of each pair of a batch, starting from the network's estimate.
 
@@ -49,9 +50,10 @@ def refine(
 
         (L(moving∘φ_v, fixed) + L(fixed∘φ_{-v}, moving)) / 2 + λ‖∇v‖²,
 
-    is minimised over v. L has the weights of the trained variance estimator, which learns no more; they are
-    computed anew at each step. The velocity is smooth by λ as in training, and integrated, so that the result has
-    its inverse. The pairs of a batch are problems of their own: a step does not depend on the size of the gradient.
+    is minimised over v = v₀ + G∗w, with w from 0 on, v₀ the estimate and G the kernel of the network. L has the
+    weights of the trained variance estimator, which learns no more; they are computed anew at each step. The
+    velocity is smooth by λ and G as in training, and integrated, so that the result has its inverse. The pairs of a
+    batch are problems of their own: a step does not depend on the size of the gradient.
 
     Args:
         displacement: Estimate of the network.
@@ -62,24 +64,27 @@ def refine(
         int_steps: Squarings of the integration.
         iterations: Steps of the descent, whose length falls to 0.
         precision: Precision of the objective.
+        kernel: SD of G, in voxels of the velocity; 0: none.
 
     Returns:
         The displacement with the refined velocity; the log-variance is that of the network.
     """
-    velocity = displacement.velocity.float().clone().requires_grad_(True)
-    descent = _Descent(velocity)
+    estimate = displacement.velocity.float()
+    change = torch.zeros_like(estimate).requires_grad_(True)
+    descent = _Descent(change)
     with torch.enable_grad(), progress("refining", iterations) as report:
         for iteration in range(iterations):
+            velocity = estimate + smooth(change, kernel)
             forward, backward = integrated(velocity, moving.shape[2:], int_steps)
             both = torch.cat([forward, backward])
             moved = warp(torch.cat([moving, fixed]), both)
             with autocast(precision, velocity.device):
                 losses = objective(moved, torch.cat([fixed, moving]), weighted=True)
             loss = replace(total, uncertainty=None).terms(losses, velocity, displacement=both)["loss"]
-            (gradient,) = torch.autograd.grad(loss, velocity)  # the objective's own parameters get none
-            descent.step(velocity, gradient, RATE * (1 - iteration / iterations))
+            (gradient,) = torch.autograd.grad(loss, change)  # the objective's own parameters get none
+            descent.step(change, gradient, RATE * (1 - iteration / iterations))
             report(iteration + 1)
-    refined = velocity.detach()
+    refined = estimate + smooth(change.detach(), kernel)
     found = integrated(refined, moving.shape[2:], int_steps)
     return Displacement(refined, *found, displacement.velocity_log_variance)
 

@@ -6,6 +6,7 @@ Images are (N, C, *shape), displacements (N, d, *shape) in voxels with channel i
 from heteroreg.spatial.fields import compose, invert, resize_displacement
 from heteroreg.spatial.integrate import integrate, logarithm
 from heteroreg.spatial.jacobian import jacobian_determinant
+from heteroreg.spatial.smooth import smooth
 from heteroreg.spatial.warp import identity, sample, warp, warp_labels
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "logarithm",
     "resize_displacement",
     "sample",
+    "smooth",
     "warp",
     "warp_labels",
 ]

@@ -84,6 +84,16 @@ class Config(Section):
     compile: bool = Field(False, description="compile the networks (torch.compile): for GPUs, slower on CPUs")
     head_sd: float = Field(1e-2, gt=0, description="initial weights of the last layer, their SD; 1e-5 in the paper")
     int_steps: int = Field(7, ge=0, le=32, description="squarings that integrate the velocity")
+    kernel: float | None = Field(
+        None,
+        ge=0,
+        le=16,
+        description="SD of the Gaussian that smooths the velocity, in its voxels; by default 1 for `pyramid` in 3D, "
+        "otherwise 0",
+    )
+    passes: int = Field(
+        1, ge=1, le=16, description="passes of `pyramid` through its levels; each begins where the one before ended"
+    )
     augment: bool = Field(True, description="random flips and exchanges of equal axes")
     occlusions: float = Field(
         0.0,

@@ -62,7 +62,13 @@ class Parts:
         assert config.dims is not None
         uncertain = {"uncertain": True, "correlation": config.correlation} if self.method.uncertain else {}
         network = self.network.make(
-            config.dims, size=config.size, int_steps=config.int_steps, head_sd=config.head_sd, **uncertain
+            config.dims,
+            size=config.size,
+            int_steps=config.int_steps,
+            head_sd=config.head_sd,
+            kernel=config.kernel or 0.0,  # a run of an earlier version has none
+            passes=config.passes,
+            **uncertain,
         )
         settings = {"gamma": config.gamma, "beta": config.beta, **config.method_options}
         return network, self.method.make(config.dims, **settings)

@@ -9,7 +9,7 @@ import numpy as np
 
 from heteroreg.data.cohort import Cohort
 from heteroreg.data.image import read_grid
-from heteroreg.methods import LEARNING_RATES, NETWORKS, Network
+from heteroreg.methods import LEARNING_RATES, NETWORKS, NO_KERNEL, Network
 from heteroreg.system.paths import expanded
 from heteroreg.system.progress import progress
 from heteroreg.system.run_files import BUNDLED
@@ -49,6 +49,7 @@ def resolve(config: Config, cohort: Cohort, network: Network | None = None) -> C
     size = [min(LONGEST_SIDE[dims], MULTIPLE * max(1, math.ceil(round(n) / MULTIPLE))) for n in largest]
     network = network or NETWORKS.get(config.network)
     rates = LEARNING_RATES if network is None else network.learning_rates
+    kernels = NO_KERNEL if network is None else network.kernels
     interval = config.validate_every or max(1, config.steps // 10)
     # Checked again: a given size or spacing may not fit the dimension that was found.
     return Config.build(
@@ -57,6 +58,7 @@ def resolve(config: Config, cohort: Cohort, network: Network | None = None) -> C
             "dims": dims,
             "batch_size": config.batch_size or config.accumulate * math.ceil(BATCH_SIZES[dims] / config.accumulate),
             "learning_rate": config.learning_rate or rates[dims],
+            "kernel": kernels[dims] if config.kernel is None else config.kernel,
             "spacing": config.spacing or tuple(round(float(s), 6) for s in spacing),
             "size": config.size or tuple(size),
             "validate_every": interval,
