@@ -54,6 +54,7 @@ def test_a_cohort(cohort: hr.Cohort) -> None:
 def test_a_run() -> None:
     run = Run.read(OLD / "runs/hetero-z")
     assert (run.config.method, run.config.network, run.config.steps) == ("hetero-z", "voxelmorph-half", 10)
+    assert run.config.kernel == 0.0  # the setting is younger
     assert run.metrics["step"].tolist() == [5, 10]
 
 

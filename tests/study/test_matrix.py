@@ -10,7 +10,10 @@ import pytest
 
 from heteroreg.methods import METHODS
 from heteroreg.study.matrix import Matrix, differences, read_matrix, slug
+from heteroreg.study.runs import RESOLVED
 from heteroreg.system.errors import UserError
+from heteroreg.training import Config
+from heteroreg.training.resolve import resolve
 
 ROOT = Path(__file__).parents[2]
 Write = Callable[..., Path]
@@ -221,3 +224,11 @@ def test_the_recipe_of_the_paper_is_its_configuration() -> None:
     theirs = rows["transmorph-hetero-paper"]
     assert (ours.int_steps, theirs.int_steps, theirs.schedule) == (7, 0, "polynomial")
     assert (ours.centre_label, camus.rows[0].config({}, 0).centre_label) == (2, None)
+
+
+def test_runs_that_exist_are_compared_in_every_setting_that_training_finds(cohort_2d: Any) -> None:
+    given = Config.build({})
+    found = resolve(given, cohort_2d)
+    filled = {name for name in Config.model_fields if getattr(given, name) != getattr(found, name)}
+    assert "kernel" in filled
+    assert filled - {"cohort"} <= {*RESOLVED}

@@ -21,7 +21,10 @@ from heteroreg.training.resolve import resolve
 from heteroreg.training.run import Run
 
 # Found from the cohort and the network, unless given.
-RESOLVED = ("dims", "size", "spacing", "validate_every", "checkpoint_every", "batch_size", "learning_rate", "init")
+RESOLVED = (
+    "dims", "size", "spacing", "validate_every", "checkpoint_every", "batch_size", "learning_rate", "kernel",
+    "init",
+)  # fmt: skip
 RUN_NAMES = ("method", "network", "seed")
 
 

@@ -88,8 +88,8 @@ class Config(Section):
         None,
         ge=0,
         le=16,
-        description="SD of the Gaussian that smooths the velocity, in its voxels; by default 1 for `pyramid` in 3D, "
-        "otherwise 0",
+        description="SD of the Gaussian that smooths the velocity, in its voxels; by default 1 for `pyramid` in "
+        "3D, otherwise 0",
     )
     passes: int = Field(
         1, ge=1, le=16, description="passes of `pyramid` through its levels; each begins where the one before ended"
@@ -222,7 +222,8 @@ class Config(Section):
         Raises:
             UserError: It is missing or damaged, or of a newer schema.
         """
-        return cls._checked(read_settings(path), str(path), complete=True)
+        earlier = {"kernel": 0.0}  # what runs of versions without the setting had
+        return cls._checked({**earlier, **read_settings(path)}, str(path), complete=True)
 
     @classmethod
     def _checked(cls, settings: Mapping[str, Any], where: str, **context: Any) -> Config:

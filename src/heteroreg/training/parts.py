@@ -66,7 +66,7 @@ class Parts:
             size=config.size,
             int_steps=config.int_steps,
             head_sd=config.head_sd,
-            kernel=config.kernel or 0.0,  # a run of an earlier version has none
+            kernel=config.kernel or 0.0,
             passes=config.passes,
             **uncertain,
         )
