@@ -44,8 +44,8 @@ def displacement_of(
 ) -> Displacement:
     """Halve a velocity, unless it is that coarse already, integrate it both ways, and resample to full resolution.
 
-    With a kernel, the halved velocity is smoothed first. What varies from voxel to voxel then never enters the
-    displacement, where the penalty λ‖∇v‖² only makes it dear, and slow motion with it.
+    With a kernel, the halved velocity is smoothed first. That removes fast changes in space; the penalty λ‖∇v‖²
+    shrinks slow ones too.
 
     Args:
         velocity: (N, d, *any) in voxels of its own grid.
