@@ -25,6 +25,7 @@ from heteroreg.data.cohort import Cohort
 from heteroreg.data.image import read_image
 from heteroreg.data.samples.preparation import resample
 from heteroreg.evaluation.error import gain
+from heteroreg.registration.alignment import aligned
 from heteroreg.registration.base import BaseRegistrar
 from heteroreg.registration.calibrated import working_grid
 from heteroreg.registration.calibration_work import BATCH, Work
@@ -170,7 +171,10 @@ def _with_ensemble(
             moving, fixed = read_image(pair.moving), read_image(pair.fixed)
             whole = working_grid(fixed.grid, work.dims, work.spacing)
             images = resample(moving, whole), resample(fixed, whole)
-            found = [displacements(model.register(*images).displacement, work.dims) for model in registrars]
+            found = [
+                displacements(aligned(model, pair.initial).register(*images).displacement, work.dims)
+                for model in registrars
+            ]
             step = np.asarray(whole.spacing[: work.dims]).reshape(-1, *[1] * work.dims)
             sd = np.sqrt(((np.std(found, axis=0) * step) ** 2).sum(axis=1))
             yield InEnsemble(one.patient, one.arrays, np.log(sd + LENGTH).astype(np.float32))
