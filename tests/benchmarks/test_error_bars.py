@@ -1,16 +1,20 @@
 """The comparison of maps that foretell the error: simulated errors of known coverage, and the spread of models."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from benchmarks.error_bars import ENSEMBLE, InEnsemble
+from benchmarks.error_bars import ENSEMBLE
+from scipy.stats import spearmanr
 
 from benchmarks import error_bars
+from heteroreg.data.cohort import Cohort, Pair
 from heteroreg.registration.classical import Classical
-from heteroreg.registration.scaling import Registered, ScoredPoints
+from heteroreg.registration.scaling import ScoredPoints
+from heteroreg.system.errors import UserError
 from heteroreg.uncertainty.calibration import LEARNED
 from heteroreg.uncertainty.features import LENGTH
 
@@ -60,11 +64,43 @@ def test_the_map_as_it_is_may_be_too_small():
 
 
 def test_the_spread_of_several_models_is_their_sd_in_mm(cohort_2d):
-    pairs = [cohort_2d[0]]
-    work = SimpleNamespace(pairs=pairs, dims=2, spacing=(2.0, 2.0))
-    (found,) = error_bars._with_ensemble(work, [Registered("one", {})], [Shift(1.0), Shift(3.0), Shift(5.0)])
-    assert isinstance(found, InEnsemble)
-    np.testing.assert_allclose(np.exp(found.ensemble), 2 * np.std([1, 3, 5]) + LENGTH, rtol=1e-5)
+    work = SimpleNamespace(pairs=[cohort_2d[0]], dims=2, spacing=(2.0, 2.0))
+    (found,) = error_bars._ensemble(work, [Shift(1.0), Shift(3.0), Shift(5.0)])
+    np.testing.assert_allclose(np.exp(found), 2 * np.std([1, 3, 5]) + LENGTH, rtol=1e-5)
+
+
+def pairs_of(**rows):
+    return Cohort(
+        tuple(
+            Pair(name, Path("m"), Path("f"), split=split, patient=name[0], extra={"vendor": vendor})
+            for name, (split, vendor) in rows.items()
+        )
+    )
+
+
+def test_the_pairs_to_calibrate_on_and_to_score_on_share_no_patient():
+    cohort = pairs_of(a1=("train", "A"), b1=("val", "B"), c1=("test", "A"), d1=("test", "B"), a2=("test", "B"))
+    names = [[pair.id for pair in part] for part in error_bars.parts_of(cohort, cohort)]
+    assert names == [["a1", "b1"], ["c1", "d1"]]
+    names = [[pair.id for pair in part] for part in error_bars.parts_of(cohort, cohort, "vendor=A", "vendor=B")]
+    assert names == [["a1"], ["d1"]]
+    other = pairs_of(b2=(None, "B"), e1=(None, "B"))
+    assert [pair.id for pair in error_bars.parts_of(cohort, other)[1]] == ["e1"]
+    with pytest.raises(UserError, match="no patients to score on"):
+        error_bars.parts_of(cohort, other, score_on="vendor=A")
+    with pytest.raises(UserError, match="no patients to calibrate on"):
+        error_bars.parts_of(cohort, other, calibrate_on="vendor=C")
+
+
+def test_the_order_by_slice_is_that_of_the_means():
+    sd = np.array([1.0, 3.0, 2.0, 2.0, 5.0, 1.0])
+    error = np.array([9.0, 1.0, 1.0, 1.0, 7.0, 3.0])
+    slices = np.array([0, 0, 1, 1, 2, 2])
+    patients = np.array(["a"] * 4 + ["b"] * 2)
+    assert error_bars._order_of_slices(sd, error, slices, patients) == pytest.approx(
+        spearmanr([2, 2, 3], [5, 1, 5])[0]
+    )
+    assert np.isnan(error_bars._order_of_slices(sd, error, np.zeros(6, int), patients))
 
 
 def test_the_interval_over_patients_counts_patients_and_not_points():
@@ -75,13 +111,14 @@ def test_the_interval_over_patients_counts_patients_and_not_points():
 
 def test_the_table_has_a_row_for_each_map_and_leaves_unknown_cells_empty():
     row = {"label": 1, "coverage_68": 0.68, "coverage_95": 0.95, "low_95": 0.9, "high_95": 0.99, "width": 6.0}
+    unknown = {"raw_95": np.nan, "order": np.nan, "order_slices": np.nan, "gain": np.nan}
     table = pd.DataFrame(
         [
-            {**row, "map": "a constant", "raw_95": np.nan, "order": np.nan, "gain": np.nan},
-            {**row, "map": ENSEMBLE, "raw_95": 0.2, "order": 0.3, "gain": 0.4},
+            {**row, "map": "a constant", **unknown},
+            {**row, "map": ENSEMBLE, "raw_95": 0.2, "order": 0.3, "order_slices": 0.5, "gain": 0.4},
         ]
     )
     assert error_bars.in_markdown(table).splitlines()[2:] == [
-        "| a constant |  | 68 | 95 (90–99) | 6.0 |  |  |",
-        "| ensemble | 20 | 68 | 95 (90–99) | 6.0 | 0.30 | 40 |",
+        "| a constant |  | 68 | 95 (90–99) | 6.0 |  |  |  |",
+        "| ensemble | 20 | 68 | 95 (90–99) | 6.0 | 0.30 | 0.50 | 40 |",
     ]

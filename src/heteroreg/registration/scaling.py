@@ -102,12 +102,14 @@ class ScoredPoints:
         error: Error in mm (M,).
         patient: The patient of each (M,).
         label: The label of each; 0 for a landmark or a known warp.
+        slice: The slice of each point of a contour, counted over all pairs; a volume is one.
     """
 
     maps: Doubles
     error: Doubles
     patient: NDArray[Any]
     label: NDArray[Any]
+    slice: NDArray[Any] | None = None
 
 
 def scaled(
@@ -190,9 +192,10 @@ def points_of_contours(
         learned: The error estimator's map of each.
         names: The maps to return.
     """
-    columns: list[list[Array]] = [[], [], [], []]
+    columns: list[list[Array]] = [[], [], [], [], []]
     random = np.random.default_rng(0)
-    for pair, sd in zip(pairs, learned, strict=True):
+    firsts = np.cumsum([0, *(len(sd) for sd in learned)])
+    for pair, sd, first in zip(pairs, learned, firsts, strict=False):
         if not pair.labelled:
             continue
         error, label = pair.arrays["contour.error"], pair.arrays["contour.label"]
@@ -201,11 +204,13 @@ def points_of_contours(
             able = np.flatnonzero((label == one) & np.isfinite(error))
             chosen.append(able if len(able) <= POINTS else random.choice(able, POINTS, replace=False))
         index = np.concatenate(chosen) if chosen else np.empty(0, dtype=int)
-        rows = (_maps_at(pair, sd, names, pair.arrays["contour.place"][index]), error[index])
-        for column, part in zip(columns, (*rows, np.full(len(index), pair.patient), label[index]), strict=True):
+        place = pair.arrays["contour.place"][index]
+        owner = np.full(len(index), pair.patient)
+        rows = (_maps_at(pair, sd, names, place), error[index], owner, label[index], first + place // sd[0].size)
+        for column, part in zip(columns, rows, strict=True):
             column.append(part)
-    maps, errors, patients, labels = (np.concatenate(column) for column in columns)
-    return ScoredPoints(maps, errors.astype(np.float64), patients, labels)
+    maps, errors, patients, labels, slices = (np.concatenate(column) for column in columns)
+    return ScoredPoints(maps, errors.astype(np.float64), patients, labels, slices)
 
 
 def points_of_landmarks(
