@@ -43,7 +43,7 @@ from heteroreg.uncertainty.calibration import LEARNED, Combination, cross_fitted
 from heteroreg.uncertainty.calibration_file import save_calibration
 from heteroreg.uncertainty.conformal import patient_weights
 from heteroreg.uncertainty.error import error_sd, learn
-from heteroreg.uncertainty.features import LENGTH
+from heteroreg.uncertainty.features import LENGTH, NEARBY, combination_maps
 
 LEVELS = (68, 95)
 ENSEMBLE = "ensemble"
@@ -205,7 +205,7 @@ def _judged(
         estimator = learn(errors, known.steps, batch_size=BATCH[known.dims], seed=known.seed, report=report)
     calibration, _ = scaled(known.registered(), estimator, errors, known.facts(cohort, {}))
     save_calibration(out, calibration, estimator, None)
-    names = (LEARNED, *known.registered()[0].maps)
+    names = combination_maps((LEARNED, *known.registered()[0].maps))
 
     def points(work: Work, ensemble: Sequence[Floats] | None) -> ScoredPoints:
         registered = work.registered()
@@ -248,6 +248,8 @@ def _scored(
     combination = Combination.fit(known.maps[:, own], known.error, known.patient)
     maps: dict[str, tuple[Doubles, Doubles]] = {"a constant": (np.ones(len(known.error)), np.ones(len(test.error)))}
     for column, name in enumerate((*names, ENSEMBLE) if ensemble else names):
+        if name.endswith(NEARBY):
+            continue
         maps[name] = (np.exp(known.maps[:, column]), np.exp(test.maps[:, column]))
     crossed = cross_fitted(known.maps[:, own], known.error, known.patient)
     maps["all combined"] = (crossed, np.asarray(combination(test.maps[:, own]), dtype=np.float64))

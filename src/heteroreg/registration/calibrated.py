@@ -32,7 +32,7 @@ from heteroreg.uncertainty.calibration import Calibration, statistics_of, with_l
 from heteroreg.uncertainty.calibration_file import read_calibration
 from heteroreg.uncertainty.displacement_error import DisplacementError
 from heteroreg.uncertainty.error import ErrorEstimator, error_sd
-from heteroreg.uncertainty.features import Features
+from heteroreg.uncertainty.features import Features, for_combination
 from heteroreg.uncertainty.noise import NoiseEstimator
 from heteroreg.uncertainty.noise import noise_sd as estimated_noise_sd
 
@@ -109,7 +109,7 @@ class Calibrated(BaseRegistrar):
         for part in features.parts(SLICES_IN_PART):
             learned = error_sd(self.estimator, part.channels())
             logs.append(with_learned(learned, part.scalars()))
-            sds.append(sd_of(calibration, logs[-1], learned))
+            sds.append(sd_of(calibration, logs[-1], learned, part))
         sd = on_grid(np.concatenate(sds), working, grid, calibration.dims)
         scalars = {name: np.concatenate([part[name] for part in logs]) for name in logs[0]}
         values = statistics_of(scalars, features.foreground)[1]
@@ -150,10 +150,12 @@ def working_grid(fixed: Grid, dims: int, spacing: WorkingSpacing) -> Grid:
     return at_least(grid, SMALLEST_AXIS, dims)
 
 
-def sd_of(calibration: Calibration, logs: Mapping[str, Floats], learned: Floats) -> Floats:
+def sd_of(calibration: Calibration, logs: Mapping[str, Floats], learned: Floats, features: Features) -> Floats:
     """Return σ (N, *shape) in mm, not yet scaled, from the logarithms of the maps by name."""
     if calibration.combination is None:
         return learned
+    if not logs.keys() >= set(calibration.maps):  # a calibration of an earlier version takes these alone
+        logs = for_combination(logs, features.moved, features.fixed)
     return calibration.combination(np.stack([logs[name] for name in calibration.maps], axis=-1))
 
 

@@ -31,6 +31,7 @@ from heteroreg.uncertainty.calibration import (
 )
 from heteroreg.uncertainty.contours import Contour
 from heteroreg.uncertainty.error import ErrorEstimator, KnownErrors, error_sd
+from heteroreg.uncertainty.features import combination_maps, for_combination
 from heteroreg.uncertainty.slices import SlicePresence, SliceTable
 
 POINTS = 2000  # of the contour of a pair and label, or of a known warp, at most
@@ -70,6 +71,11 @@ class Registered:
         names = self.maps
         channels = self.arrays["channels"][:, -len(names) :]
         return with_learned(learned, {name: channels[:, k] for k, name in enumerate(names)})
+
+    def for_combination(self, learned: Floats) -> dict[str, Floats]:
+        """Return the maps (N, *shape) that a combination takes, by name."""
+        images = self.arrays["channels"][:, :2].astype(np.float32) + 0.5
+        return for_combination(self.logs(learned), images[:, 0], images[:, 1])
 
     @cached_property
     def contour(self) -> Contour:
@@ -128,7 +134,7 @@ def scaled(
     """
     dims = facts["dims"]
     learned = [error_sd(estimator, pair.arrays["channels"]) for pair in pairs]
-    names = (LEARNED, *pairs[0].maps)
+    names = combination_maps((LEARNED, *pairs[0].maps))
     patients = [pair.patient for pair in pairs]
     found = [pair for pair in pairs if pair.labelled]
     labelled = len({pair.patient for pair in found})
@@ -230,7 +236,7 @@ def points_of_landmarks(
 
 
 def _maps_at(pair: Registered, sd: Floats, names: Sequence[str], place: NDArray[Any]) -> Doubles:
-    logs = pair.logs(sd)
+    logs = pair.for_combination(sd)
     return np.stack([logs[name].ravel()[place].astype(np.float64) for name in names], axis=1)
 
 

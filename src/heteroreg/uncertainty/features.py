@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -15,8 +15,11 @@ from heteroreg.system.memory import load_ndimage
 
 # Small values that keep logarithms finite: of lengths in mm, and of intensities in [0, 1].
 LENGTH, INTENSITY = 0.05, 0.005
-# SD of the smoothing of residuals and gradients, in voxels.
-SMOOTHING = 2.0
+# SD in voxels of the smoothing of residuals and gradients, and of the surroundings of a voxel.
+SMOOTHING, SURROUNDINGS = 2.0, 6.0
+# Variance of intensities in [0, 1] that counts as none; what keeps log(1 - correlation) finite.
+FLAT, ALIKE = 1e-4, 0.02
+DISSIMILARITY, NEARBY = "dissimilarity", ", surroundings"
 SCALARS = ("residual", "gradient", "motion", "noise", "disagreement", "spread", "displacement_sd")
 
 
@@ -89,7 +92,44 @@ class Features:
         return np.stack([*images, *motion, *self.scalars().values()], axis=1).astype(np.float32, copy=False)
 
 
-def _smooth(images: Floats) -> Floats:
+def combination_maps(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of the maps of `for_combination`, given those of its `logs`."""
+    own = (*names, DISSIMILARITY)
+    return (*own, *(name + NEARBY for name in own))
+
+
+def for_combination(logs: Mapping[str, Floats], moved: Floats, fixed: Floats) -> dict[str, Floats]:
+    """Return the maps that a combination takes: those given, the dissimilarity, and each in its surroundings.
+
+    An error spreads farther than what foretells it, so each map is also averaged over a Gaussian around the voxel.
+
+    Args:
+        logs: Logarithms of maps (N, *shape) by name.
+        moved: The moved image (N, *shape) in [0, 1].
+        fixed: The fixed image, likewise.
+    """
+    own = {name: np.asarray(values, dtype=np.float32) for name, values in logs.items()}
+    own[DISSIMILARITY] = dissimilarity(moved, fixed)
+    return own | {name + NEARBY: _smooth(values, SURROUNDINGS) for name, values in own.items()}
+
+
+def dissimilarity(moved: Floats, fixed: Floats) -> Floats:
+    """Return log(1.02 - r) (N, *shape), r the correlation of two images in [0, 1] around each voxel.
+
+    The correlation is weighted by a Gaussian; where both images are flat, r is 0.
+    """
+    moved, fixed = (np.asarray(image, dtype=np.float64) for image in (moved, fixed))
+    means = _smooth(moved), _smooth(fixed)
+    covariance = _smooth(moved * fixed) - means[0] * means[1]
+    variances = [
+        np.maximum(_smooth(image * image) - mean * mean, 0) + FLAT
+        for image, mean in zip((moved, fixed), means, strict=True)
+    ]
+    correlation = covariance / np.sqrt(variances[0] * variances[1])
+    return np.asarray(np.log(1 + ALIKE - np.clip(correlation, -1, 1)), dtype=np.float32)
+
+
+def _smooth(images: Floats, sd: float = SMOOTHING) -> Floats:
     """Smooth each slice or volume with a Gaussian."""
     ndimage = load_ndimage()
-    return np.asarray(ndimage.gaussian_filter(images, (0, *[SMOOTHING] * (images.ndim - 1)), mode="nearest"))
+    return np.asarray(ndimage.gaussian_filter(images, (0, *[sd] * (images.ndim - 1)), mode="nearest"))
