@@ -1,5 +1,7 @@
 """Scales, sizes and statistics of a calibration, on data whose answer is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -42,10 +44,33 @@ def test_the_combination_finds_the_maps_that_make_the_error():
     # |e| + 0.3 mm in place of |e| flattens the slopes, and by the same factor.
     assert slopes[0] / slopes[1] == pytest.approx(-2, rel=0.1)
     assert abs(slopes[2]) < 0.03
-    assert np.corrcoef(np.log(found(maps)), np.log(sd))[0, 1] > 0.99
+    assert np.corrcoef(np.log(found(maps)), np.log(sd))[0, 1] > 0.98  # the products follow the 0.3 mm
     beyond = found(100 * np.ones((1, 3)))  # clipped to what was seen
     assert np.isfinite(beyond).all()
     assert beyond < 50
+
+
+def test_the_combination_finds_products_of_maps_too():
+    maps, _, _, patients = gaussian_toy(400)
+    truth = 0.5 + 0.4 * maps[:, 0] * maps[:, 1] - 0.3 * maps[:, 2] ** 2
+    error = np.exp(truth) * np.sign(np.random.default_rng(1).standard_normal(len(truth)))
+    found = Combination.fit(maps, error, patients)
+    assert np.corrcoef(np.log(found(maps)), truth)[0, 1] > 0.95
+    linear = replace(found, products=())  # as an earlier version wrote it
+    assert abs(np.corrcoef(np.log(linear(maps)), truth)[0, 1]) < 0.2
+
+
+def test_the_combination_solves_its_normal_equations():
+    maps, _, error, patients = gaussian_toy(20)
+    maps = np.clip(maps, *np.percentile(maps, (0.5, 99.5), axis=0))
+    found = Combination.fit(maps, error, patients)
+    z = (maps - maps.mean(axis=0)) / (maps.std(axis=0) + 1e-6)
+    columns = [np.ones(len(z)), *z.T]
+    columns += [z[:, k] * z[:, m] - (k == m) for k in range(3) for m in range(k, 3)]
+    penalty = np.sqrt(len(z) * np.array([0, *[1e-3] * 3, *[0.3] * 6]))
+    target = np.concatenate([np.log(np.abs(error) + 0.3), np.zeros(10)])
+    solution = np.linalg.lstsq(np.concatenate([np.stack(columns, axis=1), np.diag(penalty)]), target, rcond=None)[0]
+    np.testing.assert_allclose(np.log(found(maps)), np.stack(columns, axis=1) @ solution, atol=0.02)
 
 
 def test_coverage_on_new_patients_is_the_level():

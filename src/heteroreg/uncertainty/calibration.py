@@ -21,7 +21,8 @@ ALL = "all"  # the scale over all labels
 LEARNED = "learned error"  # the map of the error estimator
 UNUSUAL = 0.05  # largest p-value of an unusual pair
 # Regularisation of the combination, in units of standardised features; errors below this, in mm, count alike.
-RIDGE, SMALLEST_ERROR = 1e-3, 0.3
+RIDGE, PRODUCT_RIDGE, SMALLEST_ERROR = 1e-3, 0.3, 0.3
+CHUNK = 2**15  # points at once, to bound memory
 FOLDS = 5
 # Maps that foretell the error in mm, and maps of the intensities: see `PairStatistics`, and benchmarks/log.md.
 ERROR_MAPS = (LEARNED, "disagreement", "spread", "displacement_sd")
@@ -32,7 +33,9 @@ SMALLEST_SPREAD = 1e-3  # of logarithms: keeps a statistic that never varies fro
 
 @dataclass(frozen=True)
 class Combination:
-    """The spread of the error as a function of several maps: log σ = b₀ + Σ_k b_k·z_k with z_k standardised.
+    """The spread of the error as a function of several maps.
+
+    log σ = b₀ + Σ_k b_k·z_k + Σ_{k≤l} c_kl·(z_k·z_l - [k = l]) with z the standardised logarithms of the maps.
 
     Attributes:
         mean: Mean of each map's logarithm over the contours of the calibration.
@@ -40,6 +43,7 @@ class Combination:
         low: The map is clipped to the range that the calibration saw.
         high: Likewise.
         coefficients: b₀, b₁, ….
+        products: The rows of c, zero below the diagonal; empty where a calibration has none.
     """
 
     mean: tuple[float, ...]
@@ -47,6 +51,7 @@ class Combination:
     low: tuple[float, ...]
     high: tuple[float, ...]
     coefficients: tuple[float, ...]
+    products: tuple[tuple[float, ...], ...] = ()
 
     @classmethod
     def fit(cls, maps: Doubles, error: Doubles, patients: NDArray[Any]) -> Combination:
@@ -59,21 +64,41 @@ class Combination:
         """
         mean, sd = maps.mean(axis=0), maps.std(axis=0) + 1e-6
         low, high = np.percentile(maps, (0.5, 99.5), axis=0)
-        design = _design(maps, mean, sd, low, high)
         weights = patient_weights(patients)
         weights /= weights.sum()
-        ridge = RIDGE * np.eye(design.shape[1])
-        ridge[0, 0] = 0
         target = np.log(np.abs(error) + SMALLEST_ERROR)
-        normal = design.T @ (design * weights[:, None]) + ridge
-        solution = np.linalg.solve(normal, design.T @ (weights * target))
-        return cls(*(tuple(map(float, values)) for values in (mean, sd, low, high, solution)))
+        count = maps.shape[1]
+        pairs = np.triu_indices(count)
+        terms = 1 + count + len(pairs[0])
+        normal, right = np.zeros((terms, terms)), np.zeros(terms)
+        for first in range(0, len(maps), CHUNK):
+            part = slice(first, first + CHUNK)
+            z = _standardised(maps[part], mean, sd, low, high)
+            products = z[:, pairs[0]] * z[:, pairs[1]] - (pairs[0] == pairs[1])
+            design = np.concatenate([np.ones((len(z), 1)), z, products], axis=1)
+            weighted = design * weights[part, None]
+            normal += design.T @ weighted
+            right += weighted.T @ target[part]
+        ridge = np.concatenate([[0], np.full(count, RIDGE), np.full(len(pairs[0]), PRODUCT_RIDGE)])
+        solution = np.linalg.solve(normal + np.diag(ridge), right)
+        matrix = np.zeros((count, count))
+        matrix[pairs] = solution[1 + count :]
+        rows = [tuple(map(float, values)) for values in (mean, sd, low, high, solution[: 1 + count], *matrix)]
+        return cls(rows[0], rows[1], rows[2], rows[3], rows[4], products=tuple(rows[5:]))
 
     def __call__(self, maps: Floats) -> Floats:
         """Return σ in mm for the logarithms of the maps, (…, K)."""
         flat = np.reshape(maps, (-1, maps.shape[-1]))
-        design = _design(flat, *map(np.asarray, (self.mean, self.sd, self.low, self.high)))
-        return np.asarray(np.exp(design @ np.asarray(self.coefficients)), np.float32).reshape(maps.shape[:-1])
+        found = np.empty(len(flat), np.float32)
+        slopes, matrix = np.asarray(self.coefficients[1:]), np.asarray(self.products)
+        for first in range(0, len(flat), CHUNK):
+            part = slice(first, first + CHUNK)
+            z = _standardised(flat[part], *map(np.asarray, (self.mean, self.sd, self.low, self.high)))
+            log_sd = self.coefficients[0] + z @ slopes
+            if self.products:
+                log_sd = log_sd + ((z @ matrix) * z).sum(axis=1) - np.trace(matrix)
+            found[part] = np.exp(log_sd)
+        return found.reshape(maps.shape[:-1])
 
 
 def cross_fitted(maps: Doubles, error: Doubles, patients: NDArray[Any]) -> Doubles:
@@ -418,9 +443,8 @@ def _lagged(values: NDArray[Any], axis: int, lag: int) -> NDArray[Any]:
     return values[tuple(cut)]
 
 
-def _design(maps: Floats, mean: Doubles, sd: Doubles, low: Doubles, high: Doubles) -> Doubles:
-    standardised = (np.clip(maps, low, high) - mean) / sd
-    return np.concatenate([np.ones((len(standardised), 1)), standardised], axis=1)
+def _standardised(maps: Floats, mean: Doubles, sd: Doubles, low: Doubles, high: Doubles) -> Doubles:
+    return np.asarray((np.clip(maps, low, high) - mean) / sd, dtype=np.float64)
 
 
 def _unlikeness(names: Sequence[str], values: Doubles, mean: Doubles, sd: Doubles) -> float:

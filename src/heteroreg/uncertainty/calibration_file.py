@@ -138,7 +138,7 @@ def _calibration(found: Mapping[str, Any]) -> Calibration:
     )
     if calibration.dims not in (2, 3) or not calibration.scales.get(ALL):
         raise ValueError("it gives no level")
-    if calibration.combination is not None and len(calibration.maps) != len(calibration.combination.mean):
+    if calibration.combination is not None and not _fits(calibration.combination, len(calibration.maps)):
         raise ValueError("the maps do not fit their combination")
     statistics = calibration.statistics
     if not len(statistics.names) == len(statistics.mean) == len(statistics.sd) or not all(
@@ -146,6 +146,16 @@ def _calibration(found: Mapping[str, Any]) -> Calibration:
     ):
         raise ValueError("the statistics of the pairs do not fit each other")
     return calibration
+
+
+def _fits(combination: Combination, maps: int) -> bool:
+    ranges = (combination.mean, combination.sd, combination.low, combination.high)
+    products = combination.products
+    return (
+        all(len(values) == maps for values in ranges)
+        and len(combination.coefficients) == maps + 1
+        and (not products or (len(products) == maps and all(len(row) == maps for row in products)))
+    )
 
 
 def _presence(entry: Mapping[str, Any] | None) -> SlicePresence | None:
