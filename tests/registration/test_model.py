@@ -1,6 +1,7 @@
 """A trained model as a registrar: on any grid, of any size, in the units of the images."""
 
 import json
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -441,3 +442,16 @@ def test_a_slice_that_shows_nothing_stays_in_place(flat, side):
     found = flat.register(images["moving"], images["fixed"]).displacement
     assert np.abs(found[..., 3]).max() == 0
     assert np.abs(found[..., 2]).max() > 0
+
+
+def test_the_fingerprint_changes_with_the_settings_of_the_displacement():
+    registrar = hr.load("phantom", device="cpu", calibration=False)
+    plain = registrar.fingerprint()
+
+    def changed(**settings):
+        other = copy(registrar)
+        other.run = replace(registrar.run, config=registrar.run.config.model_copy(update=settings))
+        return other.fingerprint()
+
+    assert changed(kernel=0.0, passes=1, int_steps=7, steps=1) == plain
+    assert len({plain, changed(kernel=1.0), changed(passes=2), changed(int_steps=5)}) == 4

@@ -146,8 +146,12 @@ class ModelRegistrar(BaseRegistrar):
         return f"{folder}, refined by {self.refine}" if self.refine else folder
 
     def fingerprint(self) -> str:
-        """Return SHA-256 over the weights, the preparation and the refinement."""
-        found = hashlib.sha256(repr((self.run.config.preparation, self.refine)).encode())
+        """Return SHA-256 over the weights, the settings that change the displacement, and the refinement."""
+        config = self.run.config
+        integration = (config.int_steps, config.kernel, config.passes)
+        # Models from before `kernel` and `passes` keep their fingerprint.
+        settings = (config.preparation, self.refine, *(() if integration == (7, 0, 1) else integration))
+        found = hashlib.sha256(repr(settings).encode())
         for module in (self.network, self.objective):
             for name, tensor in sorted(module.state_dict().items()):
                 found.update(name.encode())

@@ -211,12 +211,13 @@ def points_of_contours(
             chosen.append(able if len(able) <= POINTS else random.choice(able, POINTS, replace=False))
         index = np.concatenate(chosen) if chosen else np.empty(0, dtype=int)
         place = pair.arrays["contour.place"][index]
+        maps = _maps_at(pair.for_combination(sd), names, place)
         owner = np.full(len(index), pair.patient)
-        rows = (_maps_at(pair, sd, names, place), error[index], owner, label[index], first + place // sd[0].size)
+        rows = (maps, error[index], owner, label[index], first + place // sd[0].size)
         for column, part in zip(columns, rows, strict=True):
             column.append(part)
-    maps, errors, patients, labels, slices = (np.concatenate(column) for column in columns)
-    return ScoredPoints(maps, errors.astype(np.float64), patients, labels, slices)
+    found, errors, patients, labels, slices = (np.concatenate(column) for column in columns)
+    return ScoredPoints(found, errors.astype(np.float64), patients, labels, slices)
 
 
 def points_of_landmarks(
@@ -228,15 +229,15 @@ def points_of_landmarks(
         if pair.marked:
             error = pair.arrays["landmark.error"].astype(np.float64)
             axes = error.shape[1]
-            maps.append(np.repeat(_maps_at(pair, sd, names, pair.arrays["landmark.place"]), axes, axis=0))
+            found = _maps_at(pair.for_combination(sd), names, pair.arrays["landmark.place"])
+            maps.append(np.repeat(found, axes, axis=0))
             errors.append(error.ravel())
             owners.append(np.full(error.size, pair.patient))
     error = np.concatenate(errors)
     return ScoredPoints(np.concatenate(maps), error, np.concatenate(owners), np.zeros(len(error), dtype=int))
 
 
-def _maps_at(pair: Registered, sd: Floats, names: Sequence[str], place: NDArray[Any]) -> Doubles:
-    logs = pair.for_combination(sd)
+def _maps_at(logs: Mapping[str, Floats], names: Sequence[str], place: NDArray[Any]) -> Doubles:
     return np.stack([logs[name].ravel()[place].astype(np.float64) for name in names], axis=1)
 
 
@@ -324,9 +325,10 @@ def _with_sizes(calibration: Calibration, pairs: Sequence[Registered], learned: 
     for pair, sd in zip(pairs, learned, strict=True):
         if not pair.labelled:
             continue
+        logs = pair.for_combination(sd)
         for number, (label, warped, true) in enumerate(pair.arrays["sizes"]):
             if warped > 0 and true > 0:
-                size = _size(calibration, pair, sd, number, int(label), (warped, true))
+                size = _size(calibration, pair, logs, number, int(label), (warped, true))
                 found.setdefault(str(int(label)), []).append(size)
     return replace(calibration, sizes={name: _size_calibration(sizes) for name, sizes in found.items()})
 
@@ -352,13 +354,18 @@ def _presence(sizes: Sequence[_Size]) -> SlicePresence | None:
 
 
 def _size(
-    calibration: Calibration, pair: Registered, learned: Floats, number: int, label: int, sizes: tuple[float, float]
+    calibration: Calibration,
+    pair: Registered,
+    logs: Mapping[str, Floats],
+    number: int,
+    label: int,
+    sizes: tuple[float, float],
 ) -> _Size:
     assert calibration.combination is not None
     whole = pair.contour
     chosen = pair.arrays["contour.label"] == label
     contour = Contour(*(getattr(whole, field.name)[chosen] for field in fields(Contour)))
-    maps = _maps_at(pair, learned, calibration.maps, pair.arrays["contour.place"][chosen])
+    maps = _maps_at(logs, calibration.maps, pair.arrays["contour.place"][chosen])
     sd = calibration.combination(maps)
     shape, spacing = pair.arrays["shape"].tolist(), pair.arrays["spacing"].tolist()
     spread = calibration.size_sd(contour, sd, shape, spacing) / sizes[0]
